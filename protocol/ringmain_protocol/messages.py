@@ -1,0 +1,261 @@
+"""Every message of the protocol as a Struct, with strict encoding and tolerant decoding.
+
+Instants are int64 milliseconds UTC, positive power is drawn from the network, absence is `None`. Unknown fields are
+ignored, so that an old agent survives a new trainer; NaN and infinity never reach the wire.
+"""
+
+import math
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ringmain_protocol.errors import MessageError
+
+MAX_MESSAGE_BYTES: Final = 1_000_000
+"""Largest payload that anybody sends; larger ones are refused unread."""
+
+AtMs = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
+Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+StreamId = Annotated[str, Meta(min_length=8, max_length=64, pattern=r"^[0-9a-f]+$")]
+Text = Annotated[str, Meta(max_length=2000)]
+
+
+class Quality:
+    """Quality of a reading or step value, as a number on the wire (the quality of IEC 61850 in three words)."""
+
+    GOOD: Final = 0
+    SUSPECT: Final = 1
+    MISSING: Final = 2
+
+
+class Mode(StrEnum):
+    """`observe` computes and reports and sends nothing; `control` sends."""
+
+    OBSERVE = "observe"
+    CONTROL = "control"
+
+
+class Fallback(StrEnum):
+    """Where a setpoint or schedule comes from: the ladder, from best to last."""
+
+    OPTIMAL = "optimal"
+    INCUMBENT = "incumbent"
+    SHIFTED = "shifted"
+    RULE = "rule"
+    RELEASE = "release"
+
+
+class _Columns(Struct, frozen=True, kw_only=True):
+    """Four parallel arrays, one entry a value."""
+
+    signals: list[Name]
+    at_ms: list[AtMs]
+    values: list[float | None]
+    quality: list[Annotated[int, Meta(ge=0, le=2)]]
+
+    def __post_init__(self) -> None:
+        if not len(self.signals) == len(self.at_ms) == len(self.values) == len(self.quality):
+            raise ValueError("signals, at_ms, values and quality must be of one length")
+
+
+class Readings(_Columns, frozen=True, kw_only=True):
+    """What the feeds delivered, in our units and sign: agent to bridge."""
+
+    stream: StreamId
+    sequence: Count
+
+
+class Steps(_Columns, frozen=True, kw_only=True):
+    """Step values that the agent forecasts from; `at_ms` is the START of the step."""
+
+    stream: StreamId
+    sequence: Count
+    step_s: Annotated[int, Meta(gt=0, le=86400)]
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """Quantiles of one signal for the steps from `issued_at_ms` on.
+
+    `values[lead][quantile]`, non-decreasing along the quantiles. `release` is 0 for persistence; then `reason` says why
+    no model was used.
+    """
+
+    stream: StreamId
+    sequence: Count
+    signal: Name
+    issued_at_ms: AtMs
+    step_s: Annotated[int, Meta(gt=0, le=86400)]
+    quantiles: list[Annotated[float, Meta(gt=0, lt=1)]]
+    values: list[list[float]]
+    release: Count
+    reason: Text = ""
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.quantiles) for row in self.values):
+            raise ValueError("every lead needs one value for each quantile")
+
+
+class Schedule(Struct, frozen=True, kw_only=True):
+    """What was decided for the steps from `issued_at_ms` on. State of charge is the value at the END of a step."""
+
+    stream: StreamId
+    sequence: Count
+    issued_at_ms: AtMs
+    step_s: Annotated[int, Meta(gt=0, le=86400)]
+    fallback: Fallback
+    pcc_kw: list[float]
+    power_kw: dict[Name, list[float]]
+    soc_kwh: dict[Name, list[float]]
+    reason: Text = ""
+
+
+class Setpoint(Struct, frozen=True, kw_only=True):
+    """Setpoints of one control cycle. `None` releases the equipment; in observe nothing of it was sent."""
+
+    stream: StreamId
+    sequence: Count
+    issued_at_ms: AtMs
+    valid_for_s: Annotated[float, Meta(gt=0)]
+    mode: Mode
+    fallback: Fallback
+    power_kw: dict[Name, float | None]
+    reason: Text = ""
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """Latest state of a site, retained and outside the outbox.
+
+    `forecast_error_kw` and `persistence_error_kw` are mean absolute errors over the last day of matched steps.
+    """
+
+    at_ms: AtMs
+    time_zone: Annotated[str, Meta(max_length=64)]
+    agent_version: Annotated[str, Meta(max_length=32)]
+    config_sha256: Annotated[str, Meta(max_length=64)]
+    stream: StreamId
+    mode: Mode
+    mode_source: Annotated[str, Meta(max_length=32)]
+    fallback: Fallback
+    releases: dict[Name, Count]
+    forecast_error_kw: dict[Name, float] = {}
+    persistence_error_kw: dict[Name, float] = {}
+    soc_pu: dict[Name, float] = {}
+    billing_peak_kw: float | None = None
+    outbox_messages: Count = 0
+    dropped: dict[Name, Count] = {}
+    rejected: dict[Name, Count] = {}
+    clock_offset_s: float | None = None
+    connections: dict[Name, Text] = {}
+    not_followed: list[Name] = []
+    reason: Text = ""
+
+
+class Online(Struct, frozen=True, kw_only=True):
+    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected."""
+
+    online: bool
+    since_ms: AtMs
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """Sequences of a stream that have arrived in Kafka, as inclusive ranges."""
+
+    stream: StreamId
+    ranges: list[tuple[Count, Count]]
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """Values into the future as known at `issued_at_ms`: weather, prices."""
+
+    issued_at_ms: AtMs
+    start_ms: AtMs
+    step_s: Annotated[int, Meta(gt=0, le=86400)]
+    unit: Annotated[str, Meta(max_length=32)]
+    values: list[float | None]
+
+
+class Envelope(Struct, frozen=True, kw_only=True):
+    """Import and export limits by the network operator, both non-negative; `None` sets no limit for that step."""
+
+    issued_at_ms: AtMs
+    expires_at_ms: AtMs
+    priority: Annotated[int, Meta(ge=0, le=9)]
+    start_ms: AtMs
+    step_s: Annotated[int, Meta(gt=0, le=86400)]
+    import_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
+    export_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
+
+
+class Tick(Struct, frozen=True, kw_only=True):
+    """Lockstep clock: it is `now_ms`, and the site was sent `messages[site]` feed messages for this tick.
+
+    A tick that was not answered is sent again, with its feed messages, under the same number.
+    """
+
+    tick: Count
+    now_ms: AtMs
+    messages: dict[str, Count]
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The agent has done `tick`, committed it, and sent `setpoints` messages to its equipment."""
+
+    tick: Count
+    setpoints: Count
+
+
+Message = TypeVar("Message", bound=Struct)
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODERS: dict[type[Struct], msgspec.json.Decoder[Any]] = {}
+
+
+def encode(message: Struct) -> bytes:
+    """The payload of a message.
+
+    Raises:
+        MessageError: If it holds a number that is not finite or a value out of the range that the reader checks.
+    """
+    _require_finite(message)
+    payload = _ENCODER.encode(message)
+    decode(payload, type(message))
+    return payload
+
+
+def decode(payload: bytes | bytearray | memoryview, kind: type[Message]) -> Message:
+    """The message in a payload; unknown fields are ignored.
+
+    Raises:
+        MessageError: With reason `too_large`, `undecodable` (not JSON) or `invalid` (JSON of another shape or range).
+    """
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise MessageError("too_large", f"payload of {len(payload)} bytes exceeds {MAX_MESSAGE_BYTES}")
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
+    try:
+        message: Message = decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise MessageError("invalid", f"{kind.__name__}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageError("undecodable", f"{kind.__name__}: {error}") from error
+    return message
+
+
+def _require_finite(value: object) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise MessageError("not_finite", f"{value} has no place in a message; send null for an absent value")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if item.__class__ is not str and item.__class__ is not int:
+                _require_finite(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _require_finite(item)
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            _require_finite(getattr(value, name))

@@ -1,0 +1,1 @@
+"""Simulated substations with real physics that speak MQTT as equipment does."""

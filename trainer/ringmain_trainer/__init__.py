@@ -1,0 +1,1 @@
+"""The trainer: Kafka to a history table, history to models, models to a signed repository."""
