@@ -18,8 +18,8 @@ MAX_MESSAGE_BYTES: Final = 1_000_000
 
 AtMs = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
-Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-StreamId = Annotated[str, Meta(min_length=8, max_length=64, pattern=r"^[0-9a-f]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
+StreamId = Annotated[str, Meta(min_length=8, max_length=64, pattern=r"^[0-9a-f]+\Z")]
 Text = Annotated[str, Meta(max_length=2000)]
 
 

@@ -7,7 +7,7 @@ enums, numbers, strings, booleans, each optionally with `None` or constraints.
 
 import difflib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -19,14 +19,16 @@ EXIT_CONFIG: Final = 78
 """Exit status for a configuration that a person must mend (EX_CONFIG of sysexits.h); systemd does not restart on it."""
 
 Config = TypeVar("Config", bound=Struct)
+Check = Callable[[dict[str, Any]], Iterable[str]]
+"""Problems of a table that its types cannot tell; the table may be of any shape, what has another shape is reported."""
 
 
 class ConfigError(Exception):
     """The configuration cannot be used: stop with exit status 78. The text lists every problem, one a line."""
 
 
-def load(path: Path, kind: type[Config]) -> Config:
-    """The configuration in a TOML file.
+def load(path: Path, kind: type[Config], *, check: Check | None = None) -> Config:
+    """The configuration in a TOML file; `check` adds problems to the one report.
 
     Raises:
         ConfigError: With every problem in it: file, key, what is wrong, nearest valid name.
@@ -40,10 +42,10 @@ def load(path: Path, kind: type[Config]) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: {error}") from error
-    return loads(text, kind, name=str(path))
+    return loads(text, kind, name=str(path), check=check)
 
 
-def loads(text: str, kind: type[Config], *, name: str = "configuration") -> Config:
+def loads(text: str, kind: type[Config], *, name: str = "configuration", check: Check | None = None) -> Config:
     """The configuration in TOML text; `name` stands for it in error texts.
 
     Raises:
@@ -54,12 +56,32 @@ def loads(text: str, kind: type[Config], *, name: str = "configuration") -> Conf
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{name}: not valid TOML: {error}") from error
     problems = list(_problems(table, inspect.type_info(kind), ""))
+    if check is not None:
+        problems += check(table)
     if not problems:
         try:
             return msgspec.convert(table, kind)
         except msgspec.ValidationError as error:
             problems = [str(error)]
     raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
+
+
+def part(table: object, kind: type[Config], *keys: str) -> Config | None:
+    """A part of a table as a Struct, or None if it is not there or not of this shape; for a `Check`."""
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError:
+        return None
+
+
+def parts(table: object, *keys: str) -> Iterator[str]:
+    """Names of the tables below a key; for a `Check`."""
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    if isinstance(table, dict):
+        yield from (name for name in table if isinstance(name, str))
 
 
 def _problems(value: object, kind: inspect.Type, key: str) -> Iterator[str]:  # noqa: C901  one case a type

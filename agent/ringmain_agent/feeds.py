@@ -1,0 +1,153 @@
+"""From payload to reading: the one place where a sender's unit and sign are turned into ours.
+
+Inside the agent power is in kW, positive when drawn from the network; energy in kWh, temperature in degC, shares per unit.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ringmain_protocol.errors import MessageError
+from ringmain_protocol.messages import Quality
+from ringmain_protocol.steps import Reading
+
+MAX_FEED_BYTES: Final = 65_536
+AHEAD_MAX_S: Final = 300
+BEHIND_MAX_S: Final = 30 * 86_400
+
+_NEVER: Final = (1.0, 0.0)
+_UNITS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = MappingProxyType(
+    {
+        "_kw": {"W": (0.001, 0.0), "kW": (1.0, 0.0), "MW": (1000.0, 0.0)},
+        "_kvar": {"var": (0.001, 0.0), "kvar": (1.0, 0.0), "Mvar": (1000.0, 0.0)},
+        "_kwh": {"Wh": (0.001, 0.0), "kWh": (1.0, 0.0), "MWh": (1000.0, 0.0)},
+        "_degc": {"degC": (1.0, 0.0), "K": (1.0, -273.15), "degF": (5 / 9, -160 / 9)},
+        "_pu": {"pu": (1.0, 0.0), "percent": (0.01, 0.0)},
+        "_v": {"V": (1.0, 0.0), "kV": (1000.0, 0.0)},
+        "_a": {"A": (1.0, 0.0), "kA": (1000.0, 0.0)},
+        "_hz": {"Hz": (1.0, 0.0)},
+        "_w_per_m2": {"W/m2": (1.0, 0.0)},
+        "_m_per_s": {"m/s": (1.0, 0.0), "km/h": (1 / 3.6, 0.0)},
+    }
+)
+"""Suffix of our signal -> unit of the sender -> (factor, offset)."""
+
+
+class PayloadFormat(StrEnum):
+    """How a sender writes a value: a bare number, or a number inside a JSON object."""
+
+    PLAIN = "plain"
+    JSON = "json"
+
+
+class PositiveDirection(StrEnum):
+    """What a positive number of the sender means: power drawn from the network, or fed into it."""
+
+    IMPORT = "import"
+    EXPORT = "export"
+
+
+class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a signal comes from and how its sender writes it.
+
+    `value_path` and `time_path` are keys of a JSON payload, parted by dots. Without `time_path` a reading gets the time of
+    its receipt. Values outside `minimum`..`maximum` (in our unit) are rejected. A reading holds for `hold_s` at most.
+    """
+
+    topic: Annotated[str, Meta(min_length=1, max_length=512)]
+    unit: str
+    format: PayloadFormat = PayloadFormat.PLAIN
+    value_path: Annotated[str, Meta(min_length=1, max_length=256)] = "value"
+    time_path: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    positive_direction: PositiveDirection = PositiveDirection.IMPORT
+    hold_s: Annotated[float, Meta(gt=0, le=86_400)] = 900.0
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+def feed_problem(signal: str, feed: Feed) -> str | None:
+    """What is wrong with a feed for this signal, or None."""
+    units = _units_of(signal)
+    if units is None:
+        return f"signal {signal!r} must end in one of the units {', '.join(_UNITS)}"
+    if feed.unit not in units:
+        return f"unit {feed.unit!r} does not fit {signal!r}; valid are {', '.join(units)}"
+    if feed.minimum is not None and feed.maximum is not None and feed.minimum >= feed.maximum:
+        return f"minimum {feed.minimum:g} must be below maximum {feed.maximum:g}"
+    if feed.positive_direction is PositiveDirection.EXPORT and not signal.endswith(("_kw", "_kvar")):
+        return f"positive_direction is for power; {signal!r} has no direction"
+    return None
+
+
+def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> Reading:
+    """The reading in a feed's payload, in our unit and sign.
+
+    A time too far from the clock is kept, and the reading marked as suspect.
+
+    Raises:
+        MessageError: If the payload is too large, undecodable, without the value, not finite, or out of range.
+    """
+    if len(payload) > MAX_FEED_BYTES:
+        raise MessageError("too_large", f"feed {signal}: {len(payload)} bytes exceed {MAX_FEED_BYTES}")
+    raw: Any = None
+    try:
+        raw = msgspec.json.decode(payload) if feed.format is PayloadFormat.JSON else float(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise MessageError("undecodable", f"feed {signal}: {error}") from error
+    at_ms, quality = received_ms, Quality.GOOD
+    if feed.format is PayloadFormat.JSON:
+        if feed.time_path is not None:
+            at_ms = _instant_ms(signal, _at_path(signal, raw, feed.time_path))
+        raw = _at_path(signal, raw, feed.value_path)
+    if raw is None:
+        return Reading(signal, at_ms, None, Quality.MISSING)
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise MessageError("invalid", f"feed {signal}: {type(raw).__name__} is not a number")
+    factor, offset = (_units_of(signal) or {}).get(feed.unit, _NEVER)
+    sign = -1.0 if feed.positive_direction is PositiveDirection.EXPORT else 1.0
+    value = sign * (float(raw) * factor + offset) + 0.0
+    if not math.isfinite(value):
+        raise MessageError("not_finite", f"feed {signal}: {value} is not a finite number")
+    if (feed.minimum is not None and value < feed.minimum) or (feed.maximum is not None and value > feed.maximum):
+        raise MessageError("out_of_range", f"feed {signal}: {value:g} is outside {feed.minimum} to {feed.maximum}")
+    if not is_plausible(at_ms, received_ms):
+        quality = Quality.SUSPECT
+    return Reading(signal, at_ms, value, quality)
+
+
+def is_plausible(at_ms: int, now_ms: int) -> bool:
+    """Whether a reading's time can be true: little ahead of the clock, not a month behind it."""
+    return -1000 * BEHIND_MAX_S <= at_ms - now_ms <= 1000 * AHEAD_MAX_S
+
+
+def _units_of(signal: str) -> Mapping[str, tuple[float, float]] | None:
+    suffix = max((s for s in _UNITS if signal.endswith(s)), key=len, default=None)
+    return None if suffix is None else _UNITS[suffix]
+
+
+def _at_path(signal: str, document: object, path: str) -> Any:  # noqa: ANN401  any JSON value
+    for key in path.split("."):
+        if not isinstance(document, dict) or key not in document:
+            raise MessageError("invalid", f"feed {signal}: payload has no {path!r}")
+        document = document[key]
+    return document
+
+
+def _instant_ms(signal: str, value: object) -> int:
+    if isinstance(value, str):
+        try:
+            instant = datetime.fromisoformat(value)
+            if instant.tzinfo is None:
+                raise ValueError("no UTC offset")  # noqa: TRY301
+            return round(instant.timestamp() * 1000)
+        except (ValueError, OverflowError) as error:
+            raise MessageError("invalid", f"feed {signal}: time {value[:64]!r}: {error}") from error
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
+        return round(value if abs(value) > 1e11 else 1000 * value)  # milliseconds, or seconds
+    raise MessageError("invalid", f"feed {signal}: {type(value).__name__} is not a time")

@@ -1,0 +1,148 @@
+"""A linear program with a fixed matrix and moving costs and bounds, solved warm by HiGHS. Planner process only.
+
+HiGHS hangs on a NaN cost and keeps old bounds on a NaN bound while it reports success (1.16): so every number is checked
+before it is handed over and every status after. What still hangs is killed with the planner process.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import highspy
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.errors import DispatchError
+
+INF: Final = float(highspy.kHighsInf)
+FEASIBLE: Final = 2
+"""`primal_solution_status` of HiGHS for a feasible point."""
+OPTIONS: Final = {"output_flag": False, "threads": 1, "presolve": "off"}
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int32]
+
+
+class Term(NamedTuple):
+    """A coefficient for some columns, one row each."""
+
+    columns: Indices
+    value: float
+
+
+class Solution(NamedTuple):
+    """Values of all columns; `optimal` is false for a feasible point at the time limit."""
+
+    values: Array
+    optimal: bool
+    objective: float
+    solve_s: float
+
+
+class LinearProgram:
+    """Minimizes `cost @ x` within column and row bounds.
+
+    First columns and rows are declared, then `build` fixes the matrix; after that only `cost`, `lower`, `upper`,
+    `row_lower` and `row_upper` are written, and `solve` continues from the last basis.
+    """
+
+    def __init__(self) -> None:
+        self._column_count = 0
+        self._row_count = 0
+        self._bounds: list[tuple[Array, Array]] = []
+        self._row_bounds: list[tuple[Array, Array]] = []
+        self._terms: list[tuple[Indices, Indices, Array]] = []
+        self._solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # its stubs lack half of what it has
+        self.cost = self.lower = self.upper = self.row_lower = self.row_upper = np.zeros(0)
+
+    def columns(self, count: int, *, lower: float = 0.0, upper: float = INF) -> Indices:
+        """Declare columns; returns their indices."""
+        indices = np.arange(self._column_count, self._column_count + count, dtype=np.int32)
+        self._column_count += count
+        self._bounds.append((np.full(count, lower), np.full(count, upper)))
+        return indices
+
+    def rows(
+        self, *terms: Term, before: Sequence[Term] = (), lower: float | Array = -INF, upper: float | Array = INF
+    ) -> Indices:
+        """Declare one row for each entry of the first term's columns; returns their indices.
+
+        Args:
+            terms: What is summed in each row.
+            before: Terms of the step before: row i takes entry i - 1, the first row none.
+            lower: Lower bound of the rows.
+            upper: Upper bound of the rows.
+        """
+        count = len(terms[0].columns)
+        indices = np.arange(self._row_count, self._row_count + count, dtype=np.int32)
+        self._row_count += count
+        self._row_bounds.append((np.full(count, lower), np.full(count, upper)))
+        self._terms += [(indices, term.columns, np.full(count, term.value)) for term in terms]
+        self._terms += [(indices[1:], term.columns[:-1], np.full(count - 1, term.value)) for term in before]
+        return indices
+
+    def build(self) -> None:
+        """Fix the matrix and hand it to the solver."""
+        self.lower, self.upper = (np.concatenate(side) for side in zip(*self._bounds, strict=True))
+        self.row_lower, self.row_upper = (np.concatenate(side) for side in zip(*self._row_bounds, strict=True))
+        self.cost = np.zeros(self._column_count)
+        rows, columns, values = (np.concatenate(part) for part in zip(*self._terms, strict=True))
+        order = np.lexsort((rows, columns))
+        start = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self._column_count))])
+        if not np.isfinite(values).all():
+            raise DispatchError("input", "a coefficient of the matrix is not finite")
+        for name, value in OPTIONS.items():
+            self._require(self._solver.setOptionValue(name, value), name)
+        status = self._solver.passModel(
+            self._column_count,
+            self._row_count,
+            len(values),
+            int(highspy.MatrixFormat.kColwise),
+            int(highspy.ObjSense.kMinimize),
+            0.0,
+            self.cost,
+            self.lower,
+            self.upper,
+            self.row_lower,
+            self.row_upper,
+            start.astype(np.int32),
+            rows[order].astype(np.int32),
+            values[order],
+            np.zeros(self._column_count, np.int32),
+        )
+        self._require(status, "passModel")
+
+    def solve(self, *, time_limit_s: float) -> Solution:
+        """The optimum, or a feasible point at the time limit.
+
+        Raises:
+            DispatchError: With the termination condition, if there is neither.
+        """
+        if not np.isfinite(self.cost).all():
+            raise DispatchError("input", "a cost is not finite")
+        for lower, upper in ((self.lower, self.upper), (self.row_lower, self.row_upper)):
+            if np.isnan(lower).any() or np.isnan(upper).any() or (lower > upper).any():
+                raise DispatchError("input", "a bound is not a number, or a lower bound is above its upper bound")
+        solver, columns, rows = self._solver, self._column_count, self._row_count
+        self._require(solver.changeColsCost(columns, np.arange(columns, dtype=np.int32), self.cost), "costs")
+        status = solver.changeColsBounds(columns, np.arange(columns, dtype=np.int32), self.lower, self.upper)
+        self._require(status, "column bounds")
+        status = solver.changeRowsBounds(rows, np.arange(rows, dtype=np.int32), self.row_lower, self.row_upper)
+        self._require(status, "row bounds")
+        before_s = solver.getRunTime()
+        self._require(solver.setOptionValue("time_limit", before_s + time_limit_s), "time_limit")
+        status = solver.run()
+        condition, info = solver.getModelStatus(), solver.getInfo()
+        optimal = condition == highspy.HighsModelStatus.kOptimal
+        stopped = condition == highspy.HighsModelStatus.kTimeLimit and info.primal_solution_status == FEASIBLE
+        name = solver.modelStatusToString(condition)
+        if status == highspy.HighsStatus.kError or not (optimal or stopped):
+            self._require(solver.clearSolver(), "clearSolver")  # the next step starts from a clean basis
+            raise DispatchError(name, "the linear program has no usable solution")
+        values = np.array(solver.getSolution().col_value, np.float64)
+        if len(values) != columns or not np.isfinite(values).all() or not np.isfinite(info.objective_function_value):
+            raise DispatchError(name, "the solution is not finite")
+        return Solution(values, optimal, float(info.objective_function_value), solver.getRunTime() - before_s)
+
+    def _require(self, status: object, what: str) -> None:
+        if status != highspy.HighsStatus.kOk:
+            raise DispatchError(str(status), f"the solver refused {what}")

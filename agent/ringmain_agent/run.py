@@ -1,0 +1,494 @@
+"""The agent at work: inputs, plan and regulator, limits, outputs; then commit, publish, report. One thread owns it all."""
+
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from ringmain_agent import __version__
+from ringmain_agent.accuracy import ForecastAccuracy
+from ringmain_agent.clock import Clock, Cycle, MachineClock, SimulationClock
+from ringmain_agent.config import LoadedConfig
+from ringmain_agent.feeds import Feed, is_plausible, read_feed
+from ringmain_agent.history import StepHistory, columns, step_columns
+from ringmain_agent.limits import limit_setpoints
+from ringmain_agent.model_store import ModelStore
+from ringmain_agent.mqtt import Arrived, Connection
+from ringmain_agent.outbox import Outbox
+from ringmain_agent.outputs import Sent, follows, setpoint_payload
+from ringmain_agent.planner import Planner
+from ringmain_agent.regulate import Regulation, RegulatorState, regulate, remember
+from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
+from ringmain_agent.state_file import StateFile
+from ringmain_agent.upstream import Upstream, step_starts_ms
+from ringmain_agent.watchdog import notify
+from ringmain_protocol import topics
+from ringmain_protocol.errors import MessageError
+from ringmain_protocol.messages import (
+    Fallback,
+    Forecast,
+    Mode,
+    Online,
+    Readings,
+    Receipt,
+    Schedule,
+    Setpoint,
+    Status,
+    Steps,
+    decode,
+    encode,
+)
+from ringmain_protocol.steps import Reading, StepValue, step_start_ms
+from ringmain_toml import ConfigError
+
+logger = logging.getLogger("ringmain_agent")
+
+_BATCH: Final = 4000
+_SETPOINT_REPORT_S: Final = 60
+_SETPOINT_CHANGE_KW: Final = 0.1
+
+
+class Agent:
+    """Everything of one running agent, wired together; `run` returns after `stop`.
+
+    * Nothing leaves for equipment that `limits` has not passed, and in observe nothing leaves at all.
+    * A cycle that fails to plan, to write or to reach upstream still sends its setpoints.
+    """
+
+    def __init__(self, loaded: LoadedConfig, *, simulated: bool) -> None:
+        """Take up what the state folder holds.
+
+        Raises:
+            ConfigError: If files that the configuration names cannot be used.
+        """
+        config, site = loaded.config, loaded.site
+        self._loaded, self._config, self._site = loaded, config, site
+        folder = loaded.path(config.state_folder)
+        try:
+            self._state = StateFile(folder / "agent.sqlite3", outbox_messages_max=config.outbox.messages_max)
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise ConfigError(
+                f"{folder / 'agent.sqlite3'}: {error}; move the file away and the agent begins anew"
+            ) from error
+        self._outbox = Outbox(self._state, config.outbox)
+        self._upstream_inputs = Upstream()
+        self._history = StepHistory(
+            {signal: feed.hold_s for signal, feed in config.feeds.items()},
+            step_s=config.step_s,
+            steps_kept=site.history_steps,
+        )
+        self._regulator = RegulatorState()
+        self._switched_on = config.switch is None
+        self._setpoint_sequence = 0
+        self._restore()
+        self._accuracy = {s: ForecastAccuracy(s, step_s=config.step_s) for s in site.forecast_signals}
+        self._models = ModelStore(loaded, folder)
+        self._planner = Planner(site, deadline_s=config.planner_timeout_s)
+        self._plan: Plan | None = None
+        self._feeds = _by_topic(config.feeds)
+        self._taken: list[Reading] = []
+        self._rejected: dict[str, int] = {}
+        self._sent: dict[str, Sent] = {}
+        self._not_followed: list[str] = []
+        self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reason="starting")
+        self._reported: tuple[int, Mode, Fallback, dict[str, float | None]] | None = None
+        self._status: tuple[float, tuple[object, ...]] = (-1e9, ())
+        self._committed_ms = self._now_ms = 0
+        self._connects = 0
+        local_topics = [*self._feeds, *([config.switch.topic] if config.switch else [])]
+        if simulated:
+            local_topics.append(topics.SIMULATION_CLOCK)
+        self._local = Connection(
+            "local",
+            config.mqtt.local,
+            client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
+            subscriptions=local_topics,
+            resolve=loaded.path,
+        )
+        self._upstream = Connection(
+            "upstream",
+            config.mqtt.upstream,
+            client_id=config.mqtt.upstream.client_id or f"ringmain-agent-{config.site}",
+            subscriptions=[
+                topics.topic(config.site, topics.RECEIPT),
+                topics.topic(config.site, topics.ENVELOPE),
+                topics.topic(config.site, topics.MODEL),
+                topics.all_series(config.site),
+            ],
+            resolve=loaded.path,
+            will=(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
+        )
+        self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
+        if simulated:
+            last_tick = int(self._state.fact("tick") or 0)
+            feed_topics = frozenset(self._feeds)
+            self._clock = SimulationClock(self._local, config.site, feed_topics=feed_topics, last_tick=last_tick)
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        self._planner.start()
+        self._local.start()
+        self._upstream.start()
+        logger.info("agent start site=%s mode=%s stream=%s", self._config.site, self._config.mode, self._outbox.stream)
+        notify("READY=1")
+        for cycle in self._clock.cycles():
+            if cycle is None:
+                self._exchange()
+                continue
+            setpoints = self._cycle(cycle)
+            self._clock.done(cycle, setpoints=setpoints)
+            notify("WATCHDOG=1")
+        self._finish()
+
+    def stop(self) -> None:
+        """End after the present cycle; may be called from a signal handler."""
+        self._clock.stop()
+
+    # One cycle
+
+    def _cycle(self, cycle: Cycle) -> int:
+        now_ms = self._now_ms = cycle.now_ms
+        self._take_feeds(cycle.arrived, now_ms)
+        self._take_upstream(now_ms)
+        closed = self._close_steps(now_ms)
+        if closed or self._plan is None:
+            self._planner.request(self._snapshot(now_ms))
+        waits = closed and cycle.tick is not None
+        self._take_plan(self._planner.wait(self._config.planner_timeout_s) if waits else self._planner.poll(), now_ms)
+        measurements = self._measurements(now_ms)
+        self._regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site, now_ms)
+        limited = limit_setpoints(
+            self._regulation.setpoints,
+            site=self._site,
+            measurements=measurements,
+            previous=self._regulator.sent,
+            now_ms=now_ms,
+        )
+        sent = 0
+        if self._mode is Mode.CONTROL:
+            sent = self._send(limited.power_kw, now_ms)
+            self._regulator = remember(self._regulator, limited.power_kw, now_ms)
+        else:
+            self._sent.clear()
+        self._report_setpoints(limited.power_kw, "; ".join((self._regulation.reason, *limited.reasons)), now_ms)
+        self._commit(cycle)
+        self._exchange()
+        return sent
+
+    def _exchange(self) -> None:
+        """Everything with upstream that needs no decision: receipts, outbox, models, status."""
+        self._take_upstream(self._now_ms)
+        self._publish()
+        self._models.poll(now_s=time.monotonic())
+        self._report_status(self._now_ms)
+
+    # Inputs
+
+    def _take_feeds(self, arrived: Iterable[Arrived], now_ms: int) -> None:
+        readings = []
+        for message in arrived:
+            if self._config.switch is not None and message.topic == self._config.switch.topic:
+                self._turn_switch(message.payload)
+                continue
+            for signal, feed in self._feeds.get(message.topic, ()):
+                try:
+                    readings.append(read_feed(signal, feed, message.payload, received_ms=now_ms))
+                except MessageError as error:
+                    self._reject(error.reason, f"{error}")
+        taken, repeated = self._history.accept(readings, now_ms=now_ms)
+        if repeated:
+            self._rejected["repeated"] = self._rejected.get("repeated", 0) + repeated
+        self._taken += taken
+        self._state.add_readings(reading for reading in taken if is_plausible(reading.at_ms, now_ms))
+
+    def _turn_switch(self, payload: bytes) -> None:
+        switch = self._config.switch
+        on = switch is not None and payload.strip() == switch.control_payload.encode()
+        if on != self._switched_on:
+            self._switched_on = on
+            self._state.set_fact("switch", int(on))
+            logger.warning("mode %s by the local switch", self._mode)
+
+    def _take_upstream(self, now_ms: int) -> None:
+        now_s = time.monotonic()
+        if self._upstream.connects != self._connects:
+            self._connects = self._upstream.connects
+            self._outbox.reconnected(now_s=now_s, jitter=random.random())  # noqa: S311  jitter is no secret
+            self._upstream.publish(
+                topics.topic(self._config.site, topics.ONLINE), encode(Online(online=True, since_ms=now_ms)), retain=True
+            )
+            self._status = (-1e9, ())
+        for message in self._upstream.received():
+            try:
+                kind = topics.parse(message.topic).kind
+                if kind == topics.RECEIPT and message.payload:
+                    self._outbox.receive(decode(message.payload, Receipt), now_s=now_s)
+                elif kind == topics.MODEL:
+                    delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
+                    self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
+                elif message.payload and self._upstream_inputs.take(message.topic, message.payload):
+                    self._state.set_retained(message.topic, message.payload)
+            except MessageError as error:
+                self._reject(error.reason, f"{error}")
+
+    def _reject(self, reason: str, text: str) -> None:
+        if reason not in self._rejected:
+            logger.warning("message rejected reason=%s %s (further ones are counted only)", reason, text)
+        self._rejected[reason] = self._rejected.get(reason, 0) + 1
+
+    def _close_steps(self, now_ms: int) -> list[StepValue]:
+        closed = self._history.close_steps(now_ms=now_ms)
+        if not closed:
+            return closed
+        step_ms = 1000 * self._config.step_s
+        open_start_ms = self._history.open_start_ms or 0
+        for first in range(0, len(closed), _BATCH):
+            batch = step_columns(closed[first : first + _BATCH])
+            self._outbox.add(topics.STEPS, Steps, step_s=self._config.step_s, **batch)
+        self._state.add_steps(closed, forget_before_ms=open_start_ms - step_ms * self._site.history_steps)
+        oldest = {signal: found[0].at_ms for signal, found in self._history.open_readings.items() if found}
+        gone = {signal: open_start_ms for signal in self._config.feeds if signal not in oldest}
+        self._state.keep_open_readings(oldest | gone)
+        self._state.set_fact("open_start_ms", open_start_ms)
+        for step in closed:
+            if step.signal in self._accuracy:
+                self._accuracy[step.signal].closed(step, self._history)
+        return closed
+
+    # Plan
+
+    def _snapshot(self, now_ms: int) -> Snapshot:
+        config, steps = self._config, self._config.horizon_steps
+        start_ms = step_start_ms(now_ms, config.step_s)
+        starts = list(step_starts_ms(start_ms, config.step_s, steps))
+        imports, exports = self._upstream_inputs.limits_kw(config.grid_connection, starts, now_ms=now_ms)
+        measurements = self._measurements(now_ms)
+        stale_after_s = self._site.regulator.stale_after_s
+        return Snapshot(
+            issued_at_ms=start_ms,
+            step_s=config.step_s,
+            history={signal: self._history.window(signal, self._site.history_steps) for signal in config.feeds},
+            known_future=self._upstream_inputs.known_future(start_ms=start_ms, step_s=config.step_s, steps=steps),
+            import_limit_kw=imports,
+            export_limit_kw=exports,
+            soc_kwh={b.name: measurements.fresh(b.soc_signal, now_ms, stale_after_s) for b in self._site.batteries},
+            billing_peak_kw=self._regulator.billing_peak_kw,
+            models=self._models.paths,
+        )
+
+    def _take_plan(self, plan: Plan | None, now_ms: int) -> None:
+        if plan is None:
+            return
+        self._plan = plan
+        for forecast in plan.forecasts:
+            self._outbox.add(
+                topics.FORECAST,
+                Forecast,
+                signal=forecast.signal,
+                issued_at_ms=plan.issued_at_ms,
+                step_s=plan.step_s,
+                quantiles=forecast.quantiles,
+                values=forecast.values,
+                release=forecast.release,
+                reason=forecast.reason[:2000],
+            )
+            if forecast.signal in self._accuracy and 0.5 in forecast.quantiles:
+                column = forecast.quantiles.index(0.5)
+                median = [row[column] for row in forecast.values]
+                self._accuracy[forecast.signal].issued(plan.issued_at_ms, median, release=forecast.release)
+        self._outbox.add(
+            topics.SCHEDULE,
+            Schedule,
+            issued_at_ms=plan.issued_at_ms,
+            step_s=plan.step_s,
+            fallback=plan.fallback,
+            pcc_kw=plan.pcc_kw,
+            power_kw=plan.power_kw,
+            soc_kwh=plan.soc_kwh,
+            reason=plan.reason[:2000],
+        )
+        logger.info(
+            "agent plan site=%s now_ms=%d dispatch=%s plan_ms=%.1f releases=%s mode=%s rung=%s",
+            self._config.site,
+            now_ms,
+            plan.fallback,
+            plan.plan_ms,
+            ",".join(f"{f.signal}:{f.release}" for f in plan.forecasts),
+            self._mode,
+            self._regulation.fallback,
+        )
+
+    def _measurements(self, now_ms: int) -> Measurements:
+        imports, exports = self._upstream_inputs.limits_kw(self._config.grid_connection, [now_ms], now_ms=now_ms)
+        newest = {signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()}
+        return Measurements(newest=newest, import_limit_kw=imports[0], export_limit_kw=exports[0])
+
+    # Outputs
+
+    @property
+    def _mode(self) -> Mode:
+        return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
+
+    def _send(self, power_kw: Mapping[str, float | None], now_ms: int) -> int:
+        count = 0
+        self._setpoint_sequence = max(self._setpoint_sequence + 1, now_ms)
+        self._state.set_fact("setpoint_sequence", self._setpoint_sequence)
+        self._not_followed = []
+        rated_kw = {b.name: max(b.charge_max_kw, b.discharge_max_kw) for b in self._site.batteries}
+        rated_kw |= {pv.name: pv.rated_power_kw for pv in self._site.photovoltaics}
+        for name, output in self._config.outputs.items():
+            value = power_kw.get(name)
+            before = self._sent.get(name)
+            same = before is not None and before.power_kw == value
+            if before is not None and same and now_ms - before.sent_ms < 1000 * output.repeat_s:
+                continue
+            payload = setpoint_payload(output, value, sequence=self._setpoint_sequence, now_ms=now_ms)
+            if not self._local.publish(output.topic, payload):
+                continue
+            count += 1
+            measured = self._history.newest.get(output.confirmed_by or f"{name}_kw")
+            if before is not None and not follows(before, measured, output, rated_kw=rated_kw[name], now_ms=now_ms):
+                self._not_followed.append(name)
+            since_ms = before.since_ms if before is not None and same else now_ms
+            self._sent[name] = Sent(power_kw=value, since_ms=since_ms, sent_ms=now_ms)
+        return count
+
+    def _report_setpoints(self, power_kw: dict[str, float | None], reason: str, now_ms: int) -> None:
+        if self._reported is not None:
+            reported_ms, mode, fallback, values = self._reported
+            changed = mode is not self._mode or fallback is not self._regulation.fallback or _differ(values, power_kw)
+            if not changed and now_ms - reported_ms < 1000 * _SETPOINT_REPORT_S:
+                return
+        self._reported = (now_ms, self._mode, self._regulation.fallback, power_kw)
+        self._outbox.add(
+            topics.SETPOINT,
+            Setpoint,
+            issued_at_ms=now_ms,
+            valid_for_s=self._site.regulator.valid_for_s,
+            mode=self._mode,
+            fallback=self._regulation.fallback,
+            power_kw=power_kw,
+            reason=reason.strip("; ")[:2000],
+        )
+
+    # Afterwards
+
+    def _commit(self, cycle: Cycle) -> None:
+        due = abs(cycle.now_ms - self._committed_ms) >= 1000 * self._config.commit_interval_s
+        if not due and cycle.tick is None:
+            return
+        self._committed_ms = cycle.now_ms
+        for first in range(0, len(self._taken), _BATCH):
+            self._outbox.add(topics.READINGS, Readings, **columns(self._taken[first : first + _BATCH]))
+        self._taken = []
+        self._state.set_fact("regulator", msgspec.msgpack.encode(self._regulator))
+        if cycle.tick is not None:
+            self._state.set_fact("tick", cycle.tick)
+        self._state.commit()
+
+    def _publish(self) -> None:
+        for sequence, kind, payload in self._outbox.due(now_s=time.monotonic(), room=self._upstream.room):
+            if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
+                logger.debug("message %d waits: upstream has no room", sequence)
+
+    def _report_status(self, now_ms: int) -> None:
+        now_s = time.monotonic()
+        state = (self._mode, self._regulation.fallback, tuple(self._models.releases.items()), tuple(self._not_followed))
+        before_s, before = self._status
+        if now_s - before_s < (self._config.status_interval_s if state == before else 0.5):
+            return
+        if self._upstream.publish(
+            topics.topic(self._config.site, topics.STATUS), encode(self._current_status(now_ms)), retain=True
+        ):
+            self._status = (now_s, state)
+
+    def _current_status(self, now_ms: int) -> Status:
+        errors = {signal: accuracy.error_kw for signal, accuracy in self._accuracy.items()}
+        persistence = {signal: accuracy.persistence_error_kw for signal, accuracy in self._accuracy.items()}
+        measurements = self._measurements(now_ms)
+        soc = {b.name: measurements.fresh(b.soc_signal, now_ms, 86_400) for b in self._site.batteries}
+        capacity = {b.name: b.capacity_kwh for b in self._site.batteries}
+        reasons = [self._regulation.reason, self._plan.reason if self._plan else "", self._planner.failure]
+        reasons += [self._models.trouble, *self._models.reasons.values(), self._state.trouble]
+        dropped = dict(self._state.dropped)
+        if self._local.dropped + self._upstream.dropped:
+            dropped["queue_full"] = self._local.dropped + self._upstream.dropped
+        return Status(
+            at_ms=now_ms,
+            time_zone=self._config.time_zone,
+            agent_version=__version__,
+            config_sha256=self._loaded.sha256,
+            stream=self._outbox.stream,
+            mode=self._mode,
+            mode_source="switch" if self._config.mode is Mode.CONTROL and self._config.switch else "configuration",
+            fallback=self._regulation.fallback,
+            releases=self._models.releases,
+            forecast_error_kw={signal: error for signal, error in errors.items() if error is not None},
+            persistence_error_kw={signal: error for signal, error in persistence.items() if error is not None},
+            soc_pu={name: value / capacity[name] for name, value in soc.items() if value is not None},
+            billing_peak_kw=self._regulator.billing_peak_kw,
+            outbox_messages=self._state.outbox_messages,
+            dropped=dropped,
+            rejected=dict(self._rejected),
+            connections={"local": self._local.trouble, "upstream": self._upstream.trouble},
+            not_followed=self._not_followed,
+            reason="; ".join(dict.fromkeys(reason for reason in reasons if reason))[:2000],
+        )
+
+    # Restart
+
+    def _restore(self) -> None:
+        self._history.restore(
+            open_start_ms=self._state.fact("open_start_ms"),
+            newest=self._state.newest(),
+            readings=self._state.open_readings(),
+        )
+        self._history.restore_steps(self._state.steps())
+        if self._state.fact("switch") is not None and self._config.switch is not None:
+            self._switched_on = bool(self._state.fact("switch"))
+        self._setpoint_sequence = int(self._state.fact("setpoint_sequence") or 0)
+        kept = self._state.fact("regulator")
+        if kept is not None:
+            try:
+                self._regulator = msgspec.msgpack.decode(kept, type=RegulatorState)
+            except msgspec.DecodeError as error:
+                logger.warning("regulator state of another version is not used: %s", error)
+        for topic, payload in self._state.retained():
+            try:
+                self._upstream_inputs.take(topic, payload)
+            except MessageError as error:
+                logger.warning("remembered message is not used: %s", error)
+
+    def _finish(self) -> None:
+        self._state.commit()
+        self._models.close()
+        self._planner.close()
+        online = encode(Online(online=False, since_ms=0))
+        self._upstream.publish(topics.topic(self._config.site, topics.ONLINE), online, retain=True)
+        self._upstream.stop()
+        self._local.stop()
+        self._state.close()
+        logger.info("agent stop site=%s", self._config.site)
+
+
+def _by_topic(feeds: Mapping[str, Feed]) -> dict[str, list[tuple[str, Feed]]]:
+    by_topic: dict[str, list[tuple[str, Feed]]] = {}
+    for signal, feed in feeds.items():
+        by_topic.setdefault(feed.topic, []).append((signal, feed))
+    return by_topic
+
+
+def _differ(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> bool:
+    if before.keys() != after.keys():
+        return True
+    for name, value in after.items():
+        other = before[name]
+        if (value is None) != (other is None):
+            return True
+        if value is not None and other is not None and abs(value - other) > _SETPOINT_CHANGE_KW:
+            return True
+    return False

@@ -1,0 +1,207 @@
+"""The one SQLite file that holds everything which must survive `kill -9` and power loss.
+
+Writes are collected and committed together, once a cycle batch (flash wear): a reading is accepted when it is committed.
+When the disk is full, state is tried again with the next commit, outbox messages of that commit are dropped and counted.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ringmain_protocol.steps import Reading, StepValue
+
+logger = logging.getLogger("ringmain_agent")
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS outbox (sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS steps (start_ms INTEGER, signal TEXT, value REAL, PRIMARY KEY (start_ms, signal)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS open_readings (signal TEXT, at_ms INTEGER, value REAL, quality INTEGER,
+    PRIMARY KEY (signal, at_ms)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS newest (signal TEXT PRIMARY KEY, at_ms INTEGER, value REAL, quality INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+_NEWEST: Final = """
+INSERT INTO newest VALUES (?, ?, ?, ?) ON CONFLICT (signal) DO UPDATE
+SET at_ms = excluded.at_ms, value = excluded.value, quality = excluded.quality WHERE excluded.at_ms > newest.at_ms
+"""
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+class StateFile:
+    """Collects writes and commits them as one transaction; owned by one thread.
+
+    * What `commit` reported as done is there after a crash at any later instant.
+    * Sequences of the outbox are never used twice, also not after a failed commit.
+    """
+
+    def __init__(self, path: Path, *, outbox_messages_max: int) -> None:
+        """Open or create the file.
+
+        Raises:
+            sqlite3.DatabaseError: If the file is damaged or of another program; move it away, the agent begins anew.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+        self._state: list[Statement] = []
+        self._messages: list[tuple[int, str, bytes]] = []
+        self._max = outbox_messages_max
+        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        self._next = (row[0] if row else 0) + 1
+        self._count = int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        self.dropped: dict[str, int] = {}
+        self.trouble = ""
+
+    def close(self) -> None:
+        """Close the file; what was not committed is lost."""
+        self._db.close()
+
+    # Outbox rows
+
+    @property
+    def outbox_messages(self) -> int:
+        """Messages that wait for a receipt."""
+        return self._count
+
+    @property
+    def last_sequence(self) -> int:
+        """The newest sequence that has been used; 0 before the first."""
+        return self._next - 1
+
+    def next_sequence(self) -> int:
+        """A sequence that has never been used."""
+        self._next += 1
+        return self._next - 1
+
+    def put(self, sequence: int, kind: str, payload: bytes) -> None:
+        """Add a message to the next commit."""
+        self._messages.append((sequence, kind, payload))
+
+    def messages_after(self, sequence: int, limit: int) -> list[tuple[int, str, bytes]]:
+        """Committed messages with a higher sequence, in order."""
+        rows = self._db.execute(
+            "SELECT sequence, kind, payload FROM outbox WHERE sequence > ? ORDER BY sequence LIMIT ?", (sequence, limit)
+        )
+        return rows.fetchall()
+
+    def message(self, sequence: int) -> tuple[int, str, bytes] | None:
+        """One committed message, if it is still there."""
+        rows = self._db.execute("SELECT sequence, kind, payload FROM outbox WHERE sequence = ?", (sequence,))
+        return rows.fetchone()  # type: ignore[no-any-return]
+
+    def sequences_below(self, sequence: int, limit: int) -> list[int]:
+        """Committed messages with a lower sequence, in order."""
+        rows = self._db.execute(
+            "SELECT sequence FROM outbox WHERE sequence < ? ORDER BY sequence LIMIT ?", (sequence, limit)
+        )
+        return [row[0] for row in rows]
+
+    def delete_messages(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Forget messages that have arrived, at once: they cost nothing if they come back."""
+        try:
+            self._db.execute("BEGIN")
+            for first, last in ranges:
+                gone = self._db.execute("DELETE FROM outbox WHERE sequence BETWEEN ? AND ?", (first, last)).rowcount
+                self._count -= gone
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._roll_back(error)
+            self._count = int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    # State
+
+    def set_fact(self, name: str, value: float | str | bytes | None) -> None:
+        """Remember one value under a name."""
+        self._state.append(("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value)))
+
+    def fact(self, name: str) -> Any:  # noqa: ANN401  what SQLite holds
+        """A remembered value, or None."""
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def set_retained(self, topic: str, payload: bytes) -> None:
+        """Remember a retained message, for a start without network."""
+        self._state.append(("INSERT OR REPLACE INTO retained VALUES (?, ?)", (topic, payload)))
+
+    def retained(self) -> list[tuple[str, bytes]]:
+        """The remembered retained messages."""
+        return self._db.execute("SELECT topic, payload FROM retained").fetchall()
+
+    def add_readings(self, readings: Iterable[Reading]) -> None:
+        """Remember readings of the open step, and the newest of each signal."""
+        for reading in readings:
+            self._state.append(("INSERT OR REPLACE INTO open_readings VALUES (?, ?, ?, ?)", tuple(reading)))
+            self._state.append((_NEWEST, tuple(reading)))
+
+    def add_steps(self, steps: Sequence[StepValue], *, forget_before_ms: int) -> None:
+        """Remember closed steps, and forget what has left the window."""
+        for step in steps:
+            self._state.append(("INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", (step.start_ms, step.signal, step.value)))
+        self._state.append(("DELETE FROM steps WHERE start_ms < ?", (forget_before_ms,)))
+
+    def keep_open_readings(self, oldest_ms: dict[str, int]) -> None:
+        """Forget readings that can no longer count: those of each signal before its oldest that still does."""
+        for signal, at_ms in oldest_ms.items():
+            self._state.append(("DELETE FROM open_readings WHERE signal = ? AND at_ms < ?", (signal, at_ms)))
+
+    def open_readings(self) -> Iterator[Reading]:
+        """The remembered readings of the open step."""
+        rows = self._db.execute("SELECT signal, at_ms, value, quality FROM open_readings ORDER BY at_ms")
+        return (Reading(*row) for row in rows.fetchall())
+
+    def newest(self) -> Iterator[Reading]:
+        """The remembered newest reading of each signal."""
+        rows = self._db.execute("SELECT signal, at_ms, value, quality FROM newest")
+        return (Reading(*row) for row in rows.fetchall())
+
+    def steps(self) -> Iterator[tuple[str, int, float | None]]:
+        """The remembered closed steps: signal, start, value."""
+        return iter(self._db.execute("SELECT signal, start_ms, value FROM steps").fetchall())
+
+    # Commit
+
+    def commit(self) -> bool:
+        """Write everything collected as one transaction; False if the disk refused, then see `trouble`."""
+        if not self._state and not self._messages:
+            return True
+        try:
+            self._db.execute("BEGIN")
+            for statement, values in self._state:
+                self._db.execute(statement, values)
+            self._db.executemany("INSERT INTO outbox VALUES (?, ?, ?)", self._messages)
+            over = self._count + len(self._messages) - self._max
+            if over > 0:
+                self._db.execute(
+                    "DELETE FROM outbox WHERE sequence IN (SELECT sequence FROM outbox ORDER BY sequence LIMIT ?)", (over,)
+                )
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._roll_back(error)
+            self._drop("disk_full", len(self._messages))
+            self._messages.clear()
+            return False
+        self._count += len(self._messages) - max(over, 0)
+        self._drop("outbox_full", max(over, 0))
+        self._state.clear()
+        self._messages.clear()
+        self.trouble = ""
+        return True
+
+    def _roll_back(self, error: sqlite3.OperationalError) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if self.trouble != str(error):
+            logger.warning("state file cannot be written: %s; free some space, control goes on", error)
+        self.trouble = str(error)
+        del self._state[:-10_000]  # bounded while the disk is full: the newest writes matter
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count

@@ -1,0 +1,124 @@
+"""What has arrived in Kafka, site by site and stream by stream, and when to say so. Pure, for one thread.
+
+Nothing is kept on disk: after a restart the ranges start where a stream is first seen again, and the agent sends what
+is missing below. A number that arrives twice is said again: its agent evidently does not know.
+"""
+
+from bisect import bisect_right
+from typing import Final
+
+from ringmain_protocol.messages import Receipt
+
+MAX_RANGES: Final = 200
+"""Ranges of one receipt; beyond, the lowest are forgotten, and the agent sends what it still has of them again."""
+
+MAX_STREAMS: Final = 4
+"""Streams of one site; a new one begins with a new outbox, so more than one is an exchanged or copied gateway."""
+
+
+class _Site:
+    """Ranges of a site's streams; the stream that was last heard comes last."""
+
+    __slots__ = ("heard_s", "published_s", "streams", "unsaid")
+
+    def __init__(self) -> None:
+        self.streams: dict[str, list[tuple[int, int]]] = {}
+        self.unsaid: set[str] = set()
+        self.published_s = float("-inf")
+        self.heard_s = 0.0
+
+
+class Receipts:
+    """Collects sequences and yields receipts, at most one round per site and interval.
+
+    Invariants:
+        - A receipt covers nothing that was not noted as arrived.
+        - Ranges are disjoint, ascending, and not adjacent.
+    """
+
+    def __init__(self, *, interval_s: float, expiry_s: float, sites_max: int) -> None:
+        self._interval_s = interval_s
+        self._expiry_s = expiry_s
+        self._sites_max = sites_max
+        self._sites: dict[str, _Site] = {}
+        self._unsaid: set[str] = set()
+
+    def arrived(self, site: str, stream: str, sequence: int, *, now_s: float) -> None:
+        """Note that Kafka has this message, in its topic or in the dead letters."""
+        state = self._sites.get(site)
+        if state is None:
+            if len(self._sites) >= self._sites_max:
+                self._forget(min(self._sites, key=lambda name: self._sites[name].heard_s))
+            state = self._sites[site] = _Site()
+        ranges = state.streams.pop(stream, [])
+        state.streams[stream] = ranges
+        if len(state.streams) > MAX_STREAMS:
+            oldest = next(iter(state.streams))
+            del state.streams[oldest]
+            state.unsaid.discard(oldest)
+        _include(ranges, sequence)
+        del ranges[:-MAX_RANGES]
+        state.heard_s = now_s
+        state.unsaid.add(stream)
+        self._unsaid.add(site)
+
+    def due(self, *, now_s: float) -> list[tuple[str, Receipt]]:
+        """Receipts to publish now, in the order to publish them; they count as said."""
+        found = []
+        for site in [s for s in self._unsaid if now_s - self._sites[s].published_s >= self._interval_s]:
+            state = self._sites[site]
+            found += [(site, Receipt(stream=s, ranges=list(r))) for s, r in state.streams.items() if s in state.unsaid]
+            state.unsaid.clear()
+            state.published_s = now_s
+            self._unsaid.discard(site)
+        return found
+
+    @property
+    def unsaid(self) -> int:
+        """How many sites have something that no receipt has said yet."""
+        return len(self._unsaid)
+
+    def unsent(self, site: str, stream: str) -> None:
+        """This receipt could not be published: it is due again, without delay."""
+        state = self._sites.get(site)
+        if state is not None and stream in state.streams:
+            state.unsaid.add(stream)
+            state.published_s = float("-inf")
+            self._unsaid.add(site)
+
+    def say_all_again(self) -> None:
+        """The broker may have lost what was published, retained or not: the last stream of each site is due again."""
+        for site, state in self._sites.items():
+            state.unsaid.update(list(state.streams)[-1:])
+            self._unsaid.add(site)
+
+    def say_all_now(self) -> None:
+        """The bridge is about to stop: what is unsaid does not wait for its interval."""
+        for site in self._unsaid:
+            self._sites[site].published_s = float("-inf")
+
+    def expire(self, *, now_s: float) -> None:
+        """Forget sites of which nothing came for the expiry time."""
+        for site in [s for s, state in self._sites.items() if now_s - state.heard_s > self._expiry_s]:
+            self._forget(site)
+
+    def _forget(self, site: str) -> None:
+        del self._sites[site]
+        self._unsaid.discard(site)
+
+
+def _include(ranges: list[tuple[int, int]], sequence: int) -> None:
+    """Add one number to ascending, disjoint ranges."""
+    if ranges and ranges[-1][1] + 1 == sequence:  # the common case
+        ranges[-1] = (ranges[-1][0], sequence)
+        return
+    at = bisect_right(ranges, sequence, key=lambda r: r[0])
+    if at and sequence <= ranges[at - 1][1]:
+        return
+    first = last = sequence
+    begin, end = at, at
+    if at and ranges[at - 1][1] + 1 == sequence:
+        begin, first = at - 1, ranges[at - 1][0]
+    if at < len(ranges) and ranges[at][0] == sequence + 1:
+        end, last = at + 1, ranges[at][1]
+    ranges[begin:end] = [(first, last)]

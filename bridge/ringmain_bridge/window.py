@@ -1,0 +1,176 @@
+"""Ordered acknowledgement window: what may be acknowledged to the MQTT broker, and when.
+
+Between the network thread (`arrived`) and the poll thread (`settle`). Knows no MQTT, no Kafka and no clock: it is told
+what came and what Kafka has confirmed, and hands packet ids to `acknowledge`. One lock serves all connections: with
+one each, a report that races with a redelivery can leave a finished entry at the head for ever.
+"""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+OVERFLOW: Final = "overflow"
+"""Why a QoS 0 message was dropped: Kafka is behind and nobody holds the message for later."""
+
+
+class Entry:
+    """One received message on its way to Kafka. Only the window changes it."""
+
+    __slots__ = ("digest", "done", "epoch", "mid", "received_s", "size_bytes")
+
+    def __init__(self, mid: int, epoch: int, digest: int | None, size_bytes: int, received_s: float) -> None:
+        self.mid = mid
+        self.epoch = epoch
+        self.digest = digest
+        self.size_bytes = size_bytes
+        self.received_s = received_s
+        self.done = False
+
+
+class Counts(NamedTuple):
+    """Totals since the start, and what is under way, all of one instant."""
+
+    received: int
+    delivered: int
+    dead_lettered: dict[str, int]
+    dropped: dict[str, int]
+    in_flight: int
+    consumed: int
+    reattached: int
+    unacknowledged: int
+    oldest_unacknowledged_s: float | None
+    sessions_lost: int
+
+
+class AckWindow:
+    """Messages in the order of their arrival, until Kafka has each and all before it.
+
+    Invariants:
+        - Acknowledgments follow arrival order, on the connection on which the message came.
+        - Nothing is acknowledged before it is settled.
+        - received == delivered + dead_lettered + dropped + in_flight, in every `counts`.
+
+    A message that comes again while its record is still under way joins that record and is not counted again.
+    """
+
+    def __init__(self, acknowledge: Callable[[list[int]], None], *, limit: int, limit_bytes: int) -> None:
+        self._acknowledge = acknowledge
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self._queue: deque[Entry] = deque()
+        self._orphans: dict[int, Entry] = {}  # unacknowledged entries of all dead connections, by packet id
+        self._epoch = 0
+        self._had_session = False
+        self._received = self._delivered = self._consumed = self._reattached = self._sessions_lost = 0
+        self._in_flight = self._in_flight_bytes = 0
+        self._dead_lettered: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+
+    def opened(self, *, session_present: bool) -> None:
+        """The broker has accepted a connection."""
+        with self._lock:
+            if not session_present:
+                self._sessions_lost += self._had_session
+                self._orphans.clear()  # packet ids of another session mean other messages
+            self._had_session = True
+
+    def closed(self) -> None:
+        """The connection is dead: what was received on it may not be acknowledged any more."""
+        with self._lock:
+            self._epoch += 1
+            # Merged, not replaced: a record may outlive several connections.
+            self._orphans.update((entry.mid, entry) for entry in self._queue if entry.digest is not None)
+            self._queue.clear()
+
+    def arrived(self, mid: int, *, dup: bool, digest: int, size_bytes: int, now_s: float) -> Entry | None:
+        """Note a message, before its record is produced; `mid` is 0 for QoS 0.
+
+        Returns:
+            The entry to settle later. None if there is nothing to produce: the record is under way already, or the
+            message had no QoS and was dropped because the window is full.
+        """
+        with self._lock:
+            if mid:
+                old = self._orphans.pop(mid, None)  # without DUP the id is used anew, and the old entry is of no use
+                if old is not None and dup and old.digest == digest:
+                    self._reattached += 1
+                    old.epoch = self._epoch
+                    self._queue.append(old)
+                    return None
+            self._received += 1
+            if not mid and (self._in_flight >= self._limit or self._in_flight_bytes >= self._limit_bytes):
+                self._dropped[OVERFLOW] += 1
+                return None
+            entry = Entry(mid, self._epoch, digest, size_bytes, now_s)
+            self._in_flight += 1
+            self._in_flight_bytes += size_bytes
+            if mid:
+                self._queue.append(entry)
+            return entry
+
+    def consumed(self, mid: int, *, now_s: float) -> None:
+        """Note a message that Kafka does not get: acknowledged in its turn, counted apart."""
+        with self._lock:
+            self._consumed += 1
+            if mid:
+                self._orphans.pop(mid, None)
+                entry = Entry(mid, self._epoch, None, 0, now_s)
+                entry.done = True
+                self._queue.append(entry)
+
+    def dropped(self, reason: str) -> None:
+        """Count a message that was received and will never be forwarded."""
+        with self._lock:
+            self._received += 1
+            self._dropped[reason] += 1
+
+    def settle(self, settled: Iterable[tuple[Entry, str | None]]) -> None:
+        """Kafka has these entries, for good: None in its topic, or a reason in the dead letters.
+
+        Called once a poll round, also with nothing: all acknowledgments that have become due leave as one list. They
+        leave inside the lock; that alone keeps their order.
+        """
+        with self._lock:
+            for entry, reason in settled:
+                entry.done = True
+                self._in_flight -= 1
+                self._in_flight_bytes -= entry.size_bytes
+                if reason is None:
+                    self._delivered += 1
+                else:
+                    self._dead_lettered[reason] += 1
+            mids = []
+            while self._queue and self._queue[0].done:
+                mids.append(self._queue.popleft().mid)
+            if mids:
+                self._acknowledge(mids)
+
+    def overfull(self) -> bool:
+        """Whether twice the limit is under way, whatever window the broker promised: disconnect and drain."""
+        with self._lock:
+            count = max(self._in_flight, len(self._queue))
+            return count >= 2 * self._limit or self._in_flight_bytes >= 2 * self._limit_bytes
+
+    def drained(self) -> bool:
+        """Whether at most half the limit is under way: time to connect again."""
+        with self._lock:
+            return 2 * self._in_flight <= self._limit and 2 * self._in_flight_bytes <= self._limit_bytes
+
+    def counts(self) -> Counts:
+        """Everything counted so far, as of one instant."""
+        with self._lock:
+            waiting = self._queue or [entry for entry in self._orphans.values() if not entry.done]
+            return Counts(
+                received=self._received,
+                delivered=self._delivered,
+                dead_lettered=dict(self._dead_lettered),
+                dropped=dict(self._dropped),
+                in_flight=self._in_flight,
+                consumed=self._consumed,
+                reattached=self._reattached,
+                unacknowledged=len(self._queue),
+                oldest_unacknowledged_s=min((entry.received_s for entry in waiting), default=None),
+                sessions_lost=self._sessions_lost,
+            )

@@ -1,0 +1,45 @@
+"""How the equipment of a simulated site speaks MQTT: topics and payloads of sensors, switch and setpoints.
+
+This is what a field engineer would find at a real site and write into the site's TOML; it is no part of the protocol.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from ringmain_simulation.site import BATTERY, PV
+
+EQUIPMENT: Final = (BATTERY, PV)
+
+_FEEDS: Final = {
+    "load_kw": "load",
+    "pv_kw": "pv",
+    "battery_kw": "battery",
+    "battery_soc_kwh": "battery/soc",
+    "pcc_kw": "pcc",
+    "temperature_degc": "temperature",
+}
+
+
+class SetpointPayload(Struct, frozen=True, kw_only=True):
+    """What an equipment takes: a power for some time, or nothing, which releases it."""
+
+    sequence: int
+    issued_at_ms: int
+    power_kw: float | None = None
+    valid_for_s: float = 0.0
+
+
+def feed(site: str, signal: str) -> str:
+    """Topic on which a sensor publishes."""
+    return f"plant/{site}/{_FEEDS[signal]}"
+
+
+def setpoint(site: str, equipment: str) -> str:
+    """Topic on which an equipment listens."""
+    return f"plant/{site}/{equipment}/setpoint"
+
+
+def switch(site: str) -> str:
+    """Topic of the switch between observe and control."""
+    return f"plant/{site}/switch"

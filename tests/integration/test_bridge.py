@@ -1,0 +1,365 @@
+"""The bridge as a process between a broker and a Kafka: real ones, and the embedded ones of the demo where they can."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from prometheus_client.parser import text_string_to_metric_families
+
+from ringmain_protocol import messages, topics
+from ringmain_protocol.messages import encode
+from ringmain_simulation import embedded
+from servers.base import free_port, wait_until
+from servers.kafka import Kafka
+from servers.mosquitto import Mosquitto
+
+STREAM = "0123456789abcdef"
+PARTS = ("delivered_total", "dead_lettered_total", "dropped_total", "in_flight")
+
+
+class Neighbors(NamedTuple):
+    """Where broker and Kafka are."""
+
+    mqtt_port: int
+    bootstrap_servers: str
+    real: bool
+
+
+class BridgeProcess:
+    """`ringmain-bridge run`, which can be killed and started again with the same configuration."""
+
+    def __init__(self, folder: Path, mqtt_port: int, bootstrap_servers: str, limits: str = "") -> None:
+        self.config, self.log = folder / "bridge.toml", folder / "bridge.log"
+        self.port = free_port()
+        self.config.write_text(
+            f"[mqtt]\nport = {mqtt_port}\n[kafka]\nbootstrap_servers = {bootstrap_servers!r}\nretention_days = 40\n"
+            f"[http]\nport = {self.port}\n[limits]\nreceipt_interval_s = 0.2\n{limits}\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start; returns when /metrics is served."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ringmain_bridge", "run", "--config", str(self.config)], stderr=log
+            )
+        wait_until(lambda: self.get("/healthz") is not None, what="bridge serves")
+
+    def end(self, how: signal.Signals = signal.SIGKILL) -> int:
+        """End it, and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        return self.process.wait(timeout=30)
+
+    def get(self, path: str) -> str | None:
+        """A page, or None while nothing is served."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as page:
+                text: str = page.read().decode()
+                return text
+        except OSError:
+            return None
+
+    def metrics(self) -> dict[str, float]:
+        """Sums over the labels, by name; the books balance at every scrape."""
+        text = self.get("/metrics")
+        assert text is not None, self.log.read_text()
+        totals: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                name = sample.name.removeprefix("ringmain_bridge_")
+                totals[name] = totals.get(name, 0) + sample.value
+        assert totals["messages_received_total"] == sum(totals[part] for part in PARTS)
+        return totals
+
+    def wait_for(self, name: str, least: float, *, timeout_s: float = 60) -> None:
+        """Wait until a metric has reached a value."""
+        wait_until(lambda: self.metrics().get(name, 0) >= least, timeout_s=timeout_s, what=f"{name} >= {least}")
+
+
+class Site:
+    """What an agent sends, with its own connection."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self.name = name
+        self.sequences = count(1)
+        self.receipts: SimpleQueue[messages.Receipt] = SimpleQueue()
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name)
+        self.client.reconnect_delay_set(min_delay=1, max_delay=1)
+        self.client.on_message = self._on_message
+        self.client.on_connect = lambda client, *_: client.subscribe(topics.topic(name, topics.RECEIPT), 1)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        self.receipts.put(messages.decode(message.payload, messages.Receipt))
+
+    def publish(self, kind: str, payload: bytes, *, name: str | None = None, retain: bool = False, qos: int = 1) -> None:
+        """Publish, and wait for the broker."""
+        self.client.publish(topics.topic(self.name, kind, name), payload, qos, retain).wait_for_publish(30)
+
+    def send(self, number: int) -> list[int]:
+        """Publish that many batches without waiting for each; returns their sequences."""
+        sequences = [next(self.sequences) for _ in range(number)]
+        last = [self.client.publish(topics.topic(self.name, topics.READINGS), readings(n), 1) for n in sequences][-1]
+        last.wait_for_publish(60)
+        return sequences
+
+    def wait_for_receipt(self, covered: int) -> list[tuple[int, int]]:
+        """The first receipt that covers a sequence."""
+        while True:
+            receipt = self.receipts.get(timeout=30)
+            assert receipt.stream == STREAM
+            if any(first <= covered <= last for first, last in receipt.ranges):
+                return receipt.ranges
+
+    def end(self) -> None:
+        """Disconnect."""
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def readings(sequence: int, at_ms: int | None = None) -> bytes:
+    now_ms = int(time.time() * 1000) if at_ms is None else at_ms
+    return encode(
+        messages.Readings(
+            stream=STREAM, sequence=sequence, signals=["load_kw"], at_ms=[now_ms], values=[float(sequence)], quality=[0]
+        )
+    )
+
+
+def in_kafka(bootstrap_servers: str, *names: str) -> list[Message]:
+    """Every record of these topics, in order within each partition."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": "check", "enable.partition.eof": True, "log_level": 0}
+    )
+    there = consumer.list_topics(timeout=10).topics
+    partitions = [TopicPartition(name, p, OFFSET_BEGINNING) for name in names for p in there[name].partitions]
+    consumer.assign(partitions)
+    records: list[Message] = []
+    ended: set[tuple[str, int]] = set()
+    end_s = time.monotonic() + 60
+    while len(ended) < len(partitions) and time.monotonic() < end_s:
+        for record in consumer.consume(1000, 0.2):
+            error = record.error()
+            if error is None:
+                records.append(record)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                ended.add((str(record.topic()), int(record.partition() or 0)))
+    consumer.close()
+    assert len(ended) == len(partitions)
+    return records
+
+
+def sequences_of(records: list[Message], site: str) -> list[int]:
+    payloads = [record.value() for record in records if record.key() == site.encode()]
+    return [messages.decode(payload, messages.Readings).sequence for payload in payloads if isinstance(payload, bytes)]
+
+
+def assert_complete_and_in_order(records: list[Message], site: Site, sent: list[int]) -> int:
+    """Every sequence at least once, first occurrences in order; returns how many came twice."""
+    found = sequences_of(records, site.name)
+    assert list(dict.fromkeys(found)) == sent
+    return len(found) - len(sent)
+
+
+@pytest.fixture(params=["real", "embedded"])
+def neighbors(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Neighbors]:
+    if request.param == "real":
+        broker: Mosquitto = request.getfixturevalue("mosquitto")
+        kafka: Kafka = request.getfixturevalue("fresh_kafka")
+        yield Neighbors(broker.port, kafka.bootstrap_servers, real=True)
+        return
+    embedded_broker = embedded.start_mqtt(log=tmp_path / "mqtt.log")
+    embedded_kafka = embedded.start_kafka(log=tmp_path / "kafka.log")
+    yield Neighbors(embedded_broker.port, embedded_kafka.address, real=False)
+    embedded_broker.stop()
+    embedded_kafka.stop()
+
+
+@pytest.fixture
+def bridge(neighbors: Neighbors, tmp_path: Path) -> Iterator[BridgeProcess]:
+    process = BridgeProcess(tmp_path, neighbors.mqtt_port, neighbors.bootstrap_servers)
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def site(neighbors: Neighbors) -> Iterator[Site]:
+    agent = Site(neighbors.mqtt_port, "uw-114")
+    yield agent
+    agent.end()
+
+
+def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
+    neighbors: Neighbors, bridge: BridgeProcess, site: Site
+) -> None:
+    bridge.wait_for("mqtt_connected", 1)
+    now_ms = int(time.time() * 1000)
+    status = messages.Status(
+        at_ms=now_ms, time_zone="Europe/Amsterdam", agent_version="0.1.0", config_sha256="ab", stream=STREAM,
+        mode=messages.Mode.OBSERVE, mode_source="config", fallback=messages.Fallback.RELEASE, releases={"load_kw": 3},
+    )  # fmt: skip
+    series = messages.Series(issued_at_ms=now_ms, start_ms=now_ms, step_s=3600, unit="degC", values=[12.5])
+    site.publish(topics.ONLINE, encode(messages.Online(online=True, since_ms=now_ms)), retain=True)
+    site.publish(topics.STATUS, encode(status), retain=True)
+    site.publish(topics.SERIES, encode(series), name="temperature_degc", retain=True)
+    site.publish(topics.READINGS, readings(1))
+    site.publish(topics.READINGS, readings(2, at_ms=86_400_000))  # a gateway that booted in 1970
+    site.publish(topics.READINGS, readings(3).replace(b'"quality":[0]', b'"quality":[9]'))  # refused, but its number is read
+    site.publish(topics.READINGS, b"not JSON")
+    site.publish(topics.READINGS, readings(4), qos=0)
+    ranges = site.wait_for_receipt(4)
+    assert ranges == [(1, 4)]
+    bridge.wait_for("dead_lettered_total", 2)
+    totals = bridge.metrics()
+    assert (totals["delivered_total"], totals["dead_lettered_total"], totals["dropped_total"]) == (5, 2, 0)
+    assert (totals["ringmain_site_online"], totals["ringmain_site_model_release"]) == (1, 3)
+    assert abs(totals["ringmain_site_last_seen_timestamp_seconds"] - now_ms / 1000) < 600
+
+    records = in_kafka(neighbors.bootstrap_servers, *topics.KAFKA_TOPICS.values(), topics.DEADLETTER)
+    values = {(str(record.topic()), record.value()) for record in records}
+    assert {
+        ("ringmain.status", encode(status)),
+        ("ringmain.series", encode(series)),
+        ("ringmain.deadletter", b"not JSON"),
+    } < values
+    assert {record.key() for record in records} == {b"uw-114"}
+    good = [record for record in records if record.topic() == "ringmain.readings"]
+    assert sorted(sequences_of(good, site.name)) == [1, 2, 4]
+    marked = [record for record in good if "implausible_time" in dict(record.headers() or [])]
+    assert sequences_of(marked, site.name) == [2]
+    headers = dict(good[0].headers() or [])
+    assert headers["mqtt_topic"] == topics.topic(site.name, topics.READINGS).encode()
+    assert headers["bridge"] == b"0"
+    assert headers["received_ms"] == str(good[0].timestamp()[1]).encode()
+    reasons = [dict(record.headers() or [])["reason"] for record in records if record.topic() == topics.DEADLETTER]
+    assert sorted(str(reason) for reason in reasons) == ["b'invalid'", "b'undecodable'"]
+
+    site.publish(topics.ONLINE, b"", retain=True)  # deleted
+    site.publish(topics.STATUS, b"", retain=True)
+    wait_until(lambda: "ringmain_site_model_release" not in bridge.metrics(), what="status is gone")
+    assert bridge.get("/other") is None
+    assert bridge.end(signal.SIGTERM) == 0
+    assert "stopped in_flight=0" in bridge.log.read_text()
+
+
+def test_nothing_is_lost_or_reordered_when_the_bridge_is_killed_and_what_comes_meanwhile_waits(
+    neighbors: Neighbors, bridge: BridgeProcess, site: Site
+) -> None:
+    bridge.wait_for("mqtt_connected", 1)
+    sent = site.send(500)
+    for _ in range(2):
+        bridge.wait_for("messages_received_total", 100)
+        sent += [next(site.sequences) for _ in range(1000)]
+        infos = [site.client.publish(topics.topic(site.name, topics.READINGS), readings(n), 1) for n in sent[-1000:]]
+        bridge.wait_for("messages_received_total", 600)
+        bridge.end()
+        infos[-1].wait_for_publish(30)
+        sent += site.send(500)
+        bridge.start()
+    sent += site.send(100)
+    site.wait_for_receipt(sent[-1])
+    wait_until(lambda: bridge.metrics()["in_flight"] == 0, what="drained")
+    assert_complete_and_in_order(in_kafka(neighbors.bootstrap_servers, "ringmain.readings"), site, sent)
+
+
+def test_topics_are_created_with_their_partitions_and_retention(
+    mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
+) -> None:
+    fresh_kafka.create_topic("ringmain.readings", 3)
+    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    try:
+        bridge.wait_for("kafka_ready", 1)
+    finally:
+        bridge.end()
+    assert fresh_kafka.topics() == sorted([*topics.KAFKA_TOPICS.values(), topics.DEADLETTER])
+    admin: AdminClient = fresh_kafka.admin()
+    partitions = {name: len(t.partitions) for name, t in admin.list_topics(timeout=10).topics.items() if name[:2] != "__"}
+    assert partitions == {name: 3 if name == "ringmain.readings" else 12 for name in partitions}
+    resource = ConfigResource(ResourceType.TOPIC, "ringmain.steps")
+    settings = admin.describe_configs([resource])[resource].result(timeout=30)
+    assert settings["retention.ms"].value == str(40 * 86_400_000)
+
+
+def test_a_kafka_that_dies_stops_acknowledgments_and_loses_nothing(
+    mosquitto: Mosquitto, own_kafka: Kafka, tmp_path: Path
+) -> None:
+    bridge = BridgeProcess(tmp_path, mosquitto.port, own_kafka.bootstrap_servers, "window = 200")
+    site = Site(mosquitto.port, "uw-114")
+    try:
+        bridge.wait_for("mqtt_connected", 1)
+        sent = site.send(300)
+        bridge.wait_for("delivered_total", 300)
+        own_kafka.kill()
+        sent += site.send(2000)
+        bridge.wait_for("in_flight", 200)
+        assert bridge.metrics()["oldest_unacknowledged_timestamp_seconds"] > 0
+        assert bridge.get("/healthz") is not None
+        own_kafka.start()
+        site.wait_for_receipt(sent[-1])
+        wait_until(lambda: bridge.metrics()["in_flight"] == 0, what="drained")
+        assert "oldest_unacknowledged_timestamp_seconds" not in bridge.metrics()
+        assert_complete_and_in_order(in_kafka(own_kafka.bootstrap_servers, "ringmain.readings"), site, sent)
+    finally:
+        site.end()
+        bridge.end()
+
+
+def test_a_broker_that_is_killed_costs_the_session_and_is_found_again(
+    mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
+) -> None:
+    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    site = Site(mosquitto.port, "uw-114")
+    try:
+        bridge.wait_for("mqtt_connected", 1)
+        first = site.send(100)
+        site.wait_for_receipt(first[-1])
+        mosquitto.kill()
+        wait_until(lambda: bridge.metrics()["mqtt_connected"] == 0, what="connection is lost")
+        mosquitto.start()
+        bridge.wait_for("session_lost_total", 1)
+        bridge.wait_for("mqtt_connected", 1)
+        wait_until(site.client.is_connected, what="site is back")
+        second = site.send(100)
+        assert site.wait_for_receipt(second[-1]) == [(1, 200)]
+        assert bridge.metrics()["reconnects_total"] >= 1
+        assert_complete_and_in_order(in_kafka(fresh_kafka.bootstrap_servers, "ringmain.readings"), site, first + second)
+    finally:
+        site.end()
+        bridge.end()
+
+
+def test_a_bridge_without_neighbors_waits_for_them(new_mosquitto: object, own_kafka: Kafka, tmp_path: Path) -> None:
+    assert callable(new_mosquitto)
+    mosquitto: Mosquitto = new_mosquitto()
+    mosquitto.stop()
+    own_kafka.stop()
+    bridge = BridgeProcess(tmp_path, mosquitto.port, own_kafka.bootstrap_servers)
+    try:
+        assert bridge.metrics()["kafka_ready"] == 0
+        wait_until(lambda: "kafka not ready, waiting" in bridge.log.read_text(), what="says so")
+        own_kafka.start()
+        bridge.wait_for("kafka_ready", 1)
+        bridge.wait_for("reconnects_total", 1)
+        mosquitto.start()
+        bridge.wait_for("mqtt_connected", 1)
+        assert re.search(r"reason='unreachable: .*refused", bridge.log.read_text())
+        assert bridge.end(signal.SIGINT) == 0
+    finally:
+        if bridge.process is not None and bridge.process.poll() is None:
+            bridge.end()

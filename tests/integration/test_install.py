@@ -1,0 +1,88 @@
+"""The gateway installs little: the `[agent]` extra alone, in a fresh environment, is small, complete and runs."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "deploy" / "config"
+CONSTRAINTS = str(ROOT / "constraints.txt")
+SIZE_MAX_MB = 180
+NOT_ON_A_GATEWAY = ["sklearn", "pandas", "scipy", "confluent_kafka", "polars", "onnx", "deltalake", "pytest"]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder `bin` of a fresh environment with `ringmain[agent]` in it, from the wheel."""
+    folder = tmp_path_factory.mktemp("gateway")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    wheel = folder / f"ringmain-{version('ringmain')}-py3-none-any.whl"
+    run(sys.executable, "-m", "venv", str(folder / "venv"))
+    python = folder / "venv" / "bin" / "python"
+    run(str(python), "-m", "pip", "install", "--quiet", f"{wheel}[agent]")
+    return python.parent
+
+
+def run(*command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run with the constraints, without this environment's packages; another exit status fails and shows the output."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    environment["PIP_CONSTRAINT"] = environment["PIP_BUILD_CONSTRAINT"] = CONSTRAINTS
+    environment["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
+    assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_the_agent_checks_its_sample_configuration(gateway: Path) -> None:
+    run(str(gateway / "ringmain-agent"), "check", "--config", str(CONFIG / "agent.toml"))
+
+
+def test_the_agent_refuses_a_configuration_and_says_why(gateway: Path, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('sight = "abc"\n')
+    done = run(str(gateway / "ringmain-agent"), "check", "--config", str(tmp_path / "site.toml"), status=78)
+    assert "sight: unknown key; did you mean `site`?" in done.stderr
+
+
+def test_the_installed_agent_is_small(gateway: Path) -> None:
+    packages = next((gateway.parent / "lib").glob("python3.*/site-packages"))
+    sizes: dict[str, int] = {}
+    for path in packages.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            top = path.relative_to(packages).parts[0]
+            sizes[top] = sizes.get(top, 0) + path.stat().st_size
+    counted = {name: size for name, size in sizes.items() if not name.startswith(("pip", "setuptools", "pkg_resources"))}
+    largest = sorted(counted.items(), key=lambda item: -item[1])[:6]
+    total_mb = sum(counted.values()) / 1e6
+    print(f"[agent] without pip and setuptools: {total_mb:.0f} MB; largest {largest}")  # noqa: T201
+    assert total_mb < SIZE_MAX_MB
+
+
+def test_nothing_of_the_central_side_is_installed(gateway: Path) -> None:
+    code = f"import importlib.util as u; print(*[m for m in {NOT_ON_A_GATEWAY} if u.find_spec(m)])"
+    assert run(str(gateway / "python"), "-c", code).stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "extra"),
+    [
+        ("ringmain-bridge", ["run", "--config", str(CONFIG / "bridge.toml")], "bridge"),
+        ("ringmain-trainer", ["ingest", "--once", "--config", str(CONFIG / "trainer.toml")], "trainer"),
+        ("ringmain-simulate", ["demo"], "demo"),
+    ],
+)
+def test_a_program_whose_packages_are_missing_names_the_extra(
+    gateway: Path, program: str, arguments: list[str], extra: str
+) -> None:
+    command = [str(gateway / program), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert f"ringmain[{extra}]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_installed_fits_together(gateway: Path) -> None:
+    run(str(gateway / "python"), "-m", "pip", "check")

@@ -1,0 +1,228 @@
+"""The linear program against schedules that can be worked out by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ringmain_agent.dispatch import Dispatcher, DispatchProblem
+from ringmain_agent.errors import DispatchError
+from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site, Tariff
+
+Problem = Callable[..., DispatchProblem]
+
+
+def small_site(*, demand_charge_per_kw: float = 0.0, **battery: float) -> Site:
+    """Four steps of an hour; a lossless battery of 10 kWh and 4 kW that costs nothing to use."""
+    nameplate: dict[str, float] = {
+        "capacity_kwh": 10.0,
+        "charge_max_kw": 4.0,
+        "discharge_max_kw": 4.0,
+        "charge_efficiency": 1.0,
+        "discharge_efficiency": 1.0,
+        "soc_min_pu": 0.0,
+        "soc_max_pu": 1.0,
+        "soc_target_pu": 0.0,
+        "wear_per_kwh": 0.0,
+    } | battery
+    return Site(
+        site="site-1",
+        step_s=3600,
+        horizon_steps=4,
+        grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
+        batteries=(Battery(name="battery", **nameplate),),
+        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=50.0),),
+        tariff=Tariff(demand_charge_per_kw=demand_charge_per_kw),
+    )
+
+
+@pytest.fixture
+def problem() -> Problem:
+    def make(**change: Any) -> DispatchProblem:
+        values: dict[str, Any] = {
+            "load_kw": [5.0] * 4,
+            "import_ceiling_kw": [100.0] * 4,
+            "export_ceiling_kw": [100.0] * 4,
+            "import_price_per_kwh": [0.2] * 4,
+            "export_price_per_kwh": [0.0] * 4,
+        } | {key: value for key, value in change.items() if key not in {"pv_kw", "soc_kwh", "billing_peak_kw"}}
+        arrays = {key: np.array(value, np.float64) for key, value in values.items()}
+        pv_kw = np.array(change.get("pv_kw", [0.0] * 4), np.float64)
+        arrays.setdefault("net_high_kw", arrays["load_kw"] + pv_kw)
+        return DispatchProblem(
+            **arrays,
+            available_kw={"pv": pv_kw},
+            soc_kwh={"battery": change.get("soc_kwh", 0.0)},
+            billing_peak_kw=change.get("billing_peak_kw", 0.0),
+        )
+
+    return make
+
+
+def test_energy_is_bought_cheap_and_used_dear(problem: Problem) -> None:
+    result = Dispatcher(small_site()).dispatch(problem(import_price_per_kwh=[0.1, 0.3, 0.1, 0.3]))
+    assert result.optimal
+    np.testing.assert_allclose(result.battery_kw["battery"], [4, -4, 4, -4], atol=1e-6)
+    np.testing.assert_allclose(result.pcc_kw, [9, 1, 9, 1], atol=1e-6)
+    # 9 kWh at 0.1 and 1 kWh at 0.3, twice.
+    assert result.objective == pytest.approx(2.4)
+
+
+def test_losses_decide_whether_a_price_difference_pays(problem: Problem) -> None:
+    """At 0.9 both ways 1.235 kWh are bought for each kWh used: 0.1 against 0.12 does not pay, 0.1 against 0.13 does."""
+    dispatcher = Dispatcher(small_site(charge_efficiency=0.9, discharge_efficiency=0.9))
+    poor = dispatcher.dispatch(problem(import_price_per_kwh=[0.1, 0.12, 0.1, 0.12]))
+    good = dispatcher.dispatch(problem(import_price_per_kwh=[0.1, 0.13, 0.1, 0.13]))
+    assert np.abs(poor.battery_kw["battery"]).max() == pytest.approx(0.0, abs=1e-6)
+    assert good.battery_kw["battery"][1] == pytest.approx(-4 * 0.81)
+
+
+def test_wear_decides_whether_a_price_difference_pays(problem: Problem) -> None:
+    dispatcher = Dispatcher(small_site(wear_per_kwh=0.06))
+    result = dispatcher.dispatch(problem(import_price_per_kwh=[0.1, 0.2, 0.1, 0.2]))
+    assert np.abs(result.battery_kw["battery"]).max() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_import_limit_is_held_with_energy_charged_before(problem: Problem) -> None:
+    result = Dispatcher(small_site()).dispatch(problem(load_kw=[5, 5, 11, 11], import_ceiling_kw=[8] * 4))
+    assert result.pcc_kw.max() <= 8 + 1e-6
+    assert result.soc_kwh["battery"][1] == pytest.approx(6.0)
+
+
+def test_excess_that_cannot_be_avoided_is_spread_and_not_stacked_up(problem: Problem) -> None:
+    """4 kWh are there for 12 kWh above the limit: the highest excess is as low as it can be."""
+    result = Dispatcher(small_site()).dispatch(problem(load_kw=[12] * 4, import_ceiling_kw=[9] * 4, soc_kwh=4.0))
+    np.testing.assert_allclose(result.import_excess_kw, [2] * 4, atol=1e-6)
+    np.testing.assert_allclose(result.pcc_kw, [11] * 4, atol=1e-6)
+
+
+def test_pv_is_stored_before_it_is_curtailed_and_curtailed_before_the_export_limit_breaks(problem: Problem) -> None:
+    result = Dispatcher(small_site()).dispatch(problem(pv_kw=[-20, 0, 0, 0], export_ceiling_kw=[5] * 4))
+    assert result.battery_kw["battery"][0] == pytest.approx(4.0)
+    assert result.curtailed_kw["pv"][0] == pytest.approx(20 - 5 - 4 - 5)
+    assert result.export_excess_kw.max() == pytest.approx(0.0)
+
+
+def test_pv_is_given_away_when_export_costs(problem: Problem) -> None:
+    result = Dispatcher(small_site()).dispatch(
+        problem(pv_kw=[-20, 0, 0, 0], export_price_per_kwh=[-0.1] * 4, import_price_per_kwh=[0.0] * 4, soc_kwh=10.0)
+    )
+    assert result.pcc_kw[0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_demand_charge_shaves_the_peak_but_not_below_what_the_month_has_seen(problem: Problem) -> None:
+    dispatcher = Dispatcher(small_site(demand_charge_per_kw=10.0))
+    load_kw = [2.0, 2.0, 8.0, 2.0]
+    assert dispatcher.dispatch(problem(load_kw=load_kw)).pcc_kw.max() == pytest.approx(4.0)
+    flat = dispatcher.dispatch(problem(load_kw=load_kw, billing_peak_kw=7.0))
+    assert flat.pcc_kw.max() == pytest.approx(7.0)
+    assert flat.objective == pytest.approx(7.0 * 10 + 14 * 0.2)
+
+
+def test_target_is_reached_where_nothing_speaks_against_it(problem: Problem) -> None:
+    dispatcher = Dispatcher(small_site(soc_target_pu=0.5))
+    assert dispatcher.dispatch(problem(soc_kwh=0.0)).soc_kwh["battery"][-1] == pytest.approx(5.0)
+    held = dispatcher.dispatch(problem(soc_kwh=0.0, load_kw=[8] * 4, import_ceiling_kw=[8] * 4))
+    assert held.soc_kwh["battery"][-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_reserve_is_kept_for_a_load_at_its_upper_quantile(problem: Problem) -> None:
+    """By the median nothing is needed; at the upper quantile 3 kW are missing in the last two hours."""
+    prices = [0.3, 0.1, 0.1, 0.1]
+    site = small_site(soc_target_pu=0.0)
+    greedy = Dispatcher(site).dispatch(problem(import_price_per_kwh=prices, import_ceiling_kw=[5] * 4, soc_kwh=8.0))
+    assert greedy.soc_kwh["battery"][0] == pytest.approx(4.0)
+    careful = Dispatcher(site).dispatch(
+        problem(import_price_per_kwh=prices, import_ceiling_kw=[5] * 4, soc_kwh=8.0, net_high_kw=[5, 5, 8, 8])
+    )
+    assert careful.import_excess_kw.max() == pytest.approx(0.0)
+    assert careful.soc_kwh["battery"][3] - careful.reserve_kwh["battery"][3] >= -1e-6
+    assert careful.reserve_kwh["battery"][3] + (8.0 - careful.soc_kwh["battery"][3]) <= 8.0 + 1e-6
+    assert careful.soc_kwh["battery"][0] >= greedy.soc_kwh["battery"][0] - 1e-6
+
+
+def test_reserve_comes_back_where_the_upper_quantile_leaves_room(problem: Problem) -> None:
+    result = Dispatcher(small_site()).dispatch(
+        problem(load_kw=[5, 0, 5, 5], net_high_kw=[9, 0, 9, 5], import_ceiling_kw=[5] * 4, soc_kwh=4.0)
+    )
+    assert result.reserve_kwh["battery"].max() <= 4.0 + 1e-6
+
+
+@pytest.mark.parametrize("soc_kwh", [-5.0, 0.0, 0.4, 9.9, 10.0, 25.0])
+def test_measured_energy_outside_its_band_is_no_obstacle(problem: Problem, soc_kwh: float) -> None:
+    site = small_site(soc_min_pu=0.1, soc_max_pu=0.9, soc_target_pu=0.5)
+    result = Dispatcher(site).dispatch(problem(soc_kwh=soc_kwh))
+    assert result.soc_kwh["battery"][-1] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("soc_kwh", [None, float("nan"), float("inf")])
+def test_battery_with_unknown_energy_is_left_out(problem: Problem, soc_kwh: float | None) -> None:
+    result = Dispatcher(small_site()).dispatch(problem(soc_kwh=soc_kwh, import_price_per_kwh=[0.1, 0.3, 0.1, 0.3]))
+    assert result.battery_kw == {}
+    np.testing.assert_allclose(result.pcc_kw, [5] * 4)
+
+
+@pytest.mark.parametrize("price", [-0.05, -0.2, -0.9])
+def test_negative_prices_never_make_it_charge_and_discharge_at_once(problem: Problem, price: float) -> None:
+    """The predicted energy is what the exact equations give from the net power."""
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    result = Dispatcher(site).dispatch(
+        problem(import_price_per_kwh=[price] * 4, export_price_per_kwh=[price] * 4, soc_kwh=10.0)
+    )
+    held = 10.0
+    for power_kw, soc_kwh in zip(result.battery_kw["battery"], result.soc_kwh["battery"], strict=True):
+        held = site.batteries[0].soc_after_kwh(held, power_kw, 1.0)
+        assert held == pytest.approx(soc_kwh, abs=1e-6)
+
+
+def test_export_dearer_than_import_is_no_money_machine(problem: Problem) -> None:
+    result = Dispatcher(small_site()).dispatch(problem(export_price_per_kwh=[0.9] * 4))
+    np.testing.assert_allclose(result.pcc_kw, [5] * 4, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize(
+    "name", ["load_kw", "net_high_kw", "pv_kw", "import_price_per_kwh", "export_price_per_kwh", "import_ceiling_kw"]
+)
+def test_bad_numbers_never_reach_the_solver(problem: Problem, name: str, bad: float) -> None:
+    with pytest.raises(DispatchError) as caught:
+        Dispatcher(small_site()).dispatch(problem(**{name: [0.1, bad, 0.1, 0.1]}))
+    assert caught.value.condition == "input"
+
+
+def test_no_time_at_all_gives_an_error_with_its_condition_and_the_next_call_works(problem: Problem) -> None:
+    dispatcher = Dispatcher(small_site())
+    hard = problem(import_price_per_kwh=[0.1, 0.3, 0.1, 0.3], load_kw=[5, 5, 11, 11], import_ceiling_kw=[8] * 4)
+    with pytest.raises(DispatchError) as caught:
+        dispatcher.dispatch(hard, time_limit_s=0.0)
+    assert caught.value.condition == "Time limit reached"
+    assert dispatcher.dispatch(hard).optimal
+
+
+def test_warm_solves_give_the_same_as_cold_ones(problem: Problem) -> None:
+    rng = np.random.default_rng(0)
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.95, soc_min_pu=0.1, soc_target_pu=0.5)
+    warm = Dispatcher(site)
+    for _ in range(30):
+        case = problem(
+            load_kw=rng.uniform(0, 12, 4),
+            pv_kw=-rng.uniform(0, 12, 4),
+            import_price_per_kwh=rng.uniform(-0.1, 0.3, 4),
+            export_price_per_kwh=rng.uniform(-0.2, 0.2, 4),
+            import_ceiling_kw=rng.uniform(0, 10, 4),
+            export_ceiling_kw=rng.uniform(0, 10, 4),
+            soc_kwh=rng.uniform(0, 10),
+        )
+        assert warm.dispatch(case).objective == pytest.approx(Dispatcher(site).dispatch(case).objective, abs=1e-6)
+
+
+def test_site_without_equipment_is_only_its_load(problem: Problem) -> None:
+    site = Site(
+        site="site-1",
+        step_s=3600,
+        horizon_steps=4,
+        grid_connection=GridConnection(import_limit_kw=1.0, export_limit_kw=1.0),
+        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=50.0),),
+    )
+    np.testing.assert_allclose(Dispatcher(site).dispatch(problem()).pcc_kw, [5] * 4)

@@ -1,0 +1,88 @@
+"""The ladder: which plan still counts at an instant, and what the rule does without one."""
+
+import pytest
+from msgspec.structs import replace
+
+from ringmain_agent.fallback import present_step, rule_schedule
+from ringmain_agent.site import Site
+from ringmain_agent.snapshot import Plan, Snapshot
+from ringmain_protocol.messages import Fallback
+
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def plan(now_ms: int) -> Plan:
+    return Plan(
+        issued_at_ms=now_ms,
+        step_s=900,
+        fallback=Fallback.OPTIMAL,
+        power_kw={"battery": [float(i) for i in range(96)], "pv": [-10.0] * 96},
+        curtailed_kw={"pv": [5.0] * 96},
+        soc_kwh={"battery": [4000.0] * 96},
+        pcc_kw=[float(200 - i) for i in range(96)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("age_min", "fallback", "power_kw"),
+    [
+        (0, Fallback.OPTIMAL, 0.0),
+        (14.9, Fallback.OPTIMAL, 0.0),
+        (15.9, Fallback.OPTIMAL, 1.0),
+        (16.1, Fallback.SHIFTED, 1.0),
+        (239, Fallback.SHIFTED, 15.0),
+    ],
+)
+def test_plan_is_followed_by_the_clock_and_named_shifted_when_it_is_old(
+    plan: Plan, site: Site, now_ms: int, age_min: float, fallback: Fallback, power_kw: float
+) -> None:
+    step = present_step(plan, now_ms=now_ms + round(age_min * MINUTE_MS), site=site)
+    assert step is not None
+    assert (step.fallback, step.battery_kw) == (fallback, {"battery": power_kw})
+    assert step.available_kw == {"pv": -15.0}
+    assert step.pcc_max_kw == 200 - power_kw
+
+
+@pytest.mark.parametrize("age_min", [-1, 241, 24 * 60])
+def test_plan_that_is_too_old_or_from_the_future_is_not_used(plan: Plan, site: Site, now_ms: int, age_min: int) -> None:
+    assert present_step(plan, now_ms=now_ms + age_min * MINUTE_MS, site=site) is None
+
+
+def test_plan_past_its_horizon_is_not_used_whatever_its_age_may_be(plan: Plan, site: Site, now_ms: int) -> None:
+    patient = replace(site, regulator=replace(site.regulator, plan_age_max_s=1e6))
+    assert present_step(plan, now_ms=now_ms + 24 * 60 * MINUTE_MS - 1, site=patient) is not None
+    assert present_step(plan, now_ms=now_ms + 24 * 60 * MINUTE_MS, site=patient) is None
+
+
+def test_incumbent_keeps_its_name(plan: Plan, site: Site, now_ms: int) -> None:
+    step = present_step(replace(plan, fallback=Fallback.INCUMBENT), now_ms=now_ms, site=site)
+    assert step is not None
+    assert step.fallback == Fallback.INCUMBENT
+
+
+def test_plan_that_is_only_a_rule_is_not_followed(plan: Plan, site: Site, now_ms: int) -> None:
+    assert present_step(replace(plan, fallback=Fallback.RULE), now_ms=now_ms, site=site) is None
+    assert present_step(None, now_ms=now_ms, site=site) is None
+
+
+def test_rule_rests_inside_the_limits_and_takes_what_is_outside(site: Site, snapshot: Snapshot) -> None:
+    load_kw = [4000.0, 5500.0, 4000.0, -4500.0]
+    rule = rule_schedule(site=site, snapshot=snapshot, load_kw=load_kw, pv_kw={"pv": [0.0] * 4})
+    assert rule.power_kw["battery"] == [0.0, -550.0, 0.0, 550.0]
+    assert rule.pcc_kw == [4000.0, 4950.0, 4000.0, -3950.0]
+    assert rule.soc_kwh["battery"][1] == pytest.approx(4000.0 - 550 / 0.95 / 4)
+
+
+def test_rule_stops_at_the_least_energy(site: Site, snapshot: Snapshot) -> None:
+    rule = rule_schedule(
+        site=site, snapshot=replace(snapshot, soc_kwh={"battery": 450.0}), load_kw=[6000.0] * 4, pv_kw={"pv": [0.0] * 4}
+    )
+    assert rule.power_kw["battery"] == pytest.approx([-190.0, 0.0, 0.0, 0.0])
+    assert rule.soc_kwh["battery"] == pytest.approx([400.0] * 4)
+
+
+def test_rule_lets_a_battery_of_unknown_energy_rest(site: Site, snapshot: Snapshot) -> None:
+    rule = rule_schedule(site=site, snapshot=replace(snapshot, soc_kwh={}), load_kw=[6000.0], pv_kw={"pv": [-100.0]})
+    assert rule.power_kw == {"battery": [0.0], "pv": [-100.0]}
+    assert (rule.soc_kwh, rule.pcc_kw) == ({}, [5900.0])

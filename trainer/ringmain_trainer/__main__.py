@@ -1,0 +1,171 @@
+"""Command line of the trainer: `ringmain-trainer ingest | train | publish | repository | history`."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ringmain_toml import EXIT_CONFIG, ConfigError
+
+EXIT_FAILED: Final = 1
+log: Final = logging.getLogger("ringmain_trainer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0 done, 1 failed, 2 wrong usage, 78 a configuration that a person must mend."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s trainer %(message)s")
+    try:
+        return _run(options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except ImportError as error:
+        if str(error.name).startswith("ringmain"):
+            raise
+        print(f"{error.name} is not installed: pip install 'ringmain[trainer]'", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ringmain_trainer.config import load_config  # noqa: PLC0415  a missing extra is said in main()
+    from ringmain_trainer.errors import TrainerError  # noqa: PLC0415
+
+    config = load_config(options.config, kafka=options.kafka, history=options.history)
+    commands = {"ingest": _ingest, "train": _train, "publish": _publish, "repository": _repository, "history": _history}
+    try:
+        result, status = commands[options.command](config, options)
+    except TrainerError as error:
+        log.error("%s failed: %s", options.command, error)  # noqa: TRY400  the text says all
+        return EXIT_FAILED
+    _print_result(result, options.json)
+    return status
+
+
+def _ingest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.ingest import ingest  # noqa: PLC0415
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return ingest(config, once=options.once, stop=stop), 0
+
+
+def _train(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.train import persistence_beaten, train  # noqa: PLC0415
+
+    if not config.model:
+        raise ConfigError(f"{options.config}: no [[model]]: there is nothing to train")
+    results = train(config, now=_now(), until=options.until)
+    for result in results:
+        if result.trained:
+            text = "trained site=%s signal=%s mae=%.4g forecasts=%d train_s=%.1f"
+            mae = result.metrics["mae"]
+            log.info(text, result.site, result.signal, mae, result.trained_forecasts, result.train_s)
+        else:
+            log.warning("no model site=%s signal=%s reason=%s", result.site, result.signal, result.reason)
+    for result in persistence_beaten(results):
+        log.warning("worse than persistence on held-out days site=%s signal=%s", result.site, result.signal)
+    if not results:
+        log.error("no steps of any site in %s", config.history)
+    return results, 0 if any(result.trained for result in results) else EXIT_FAILED
+
+
+def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.publish import announce, publish  # noqa: PLC0415
+
+    release = publish(config, now=_now())
+    log.info("published release=%d models=%d sites=%d", release.release, len(release.paths), len(release.sites))
+    if options.announce:
+        host, port = options.announce
+        count = announce(config, release.sites, host=host, port=port)
+        log.info("announced release=%d sites=%d broker=%s:%d", release.release, count, host, port)
+    return release, 0
+
+
+def _repository(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.publish import refresh  # noqa: PLC0415
+    from ringmain_trainer.repository import create_repository, renew_root  # noqa: PLC0415
+
+    now, folder, keys = _now(), Path(config.repository), Path(config.keys)
+    result: dict[str, Any] = {"repository": config.repository, "root": str(folder / "metadata" / "1.root.json")}
+    if options.action == "init":
+        create_repository(folder, keys, now)
+        log.info("repository=%s keys=%s: keep root-*.pem and targets.pem offline", folder, keys)
+    elif options.action == "renew-root":
+        result["root_version"] = renew_root(folder, keys, now)
+    else:
+        refresh(config, now=now)
+    return result, 0
+
+
+def _history(config: Any, _: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.history import summary  # noqa: PLC0415
+
+    return summary(config.history), 0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251  the one look at the clock
+
+
+def _print_result(result: Any, target: str | None) -> None:  # noqa: ANN401  Structs, lists and dicts
+    text = msgspec.json.format(msgspec.json.encode(result), indent=1).decode()
+    if target not in {None, "-"}:
+        Path(str(target)).write_text(text + "\n", encoding="utf-8")
+        return
+    plain = msgspec.to_builtins(result)
+    rows = plain if isinstance(plain, list) else [plain]
+    print(text if target == "-" else "\n".join(_line(row) for row in rows))
+
+
+def _line(row: dict[str, Any]) -> str:
+    shown = ((name, value) for name, value in row.items() if value not in (None, "", {}, []))
+    return " ".join(f"{name}={value}" for name, value in shown)
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--config", type=Path, required=True, metavar="trainer.toml")
+    shared.add_argument("--kafka", metavar="HOST:PORT", help="instead of kafka.bootstrap_servers")
+    shared.add_argument("--history", metavar="FOLDER", help="instead of history")
+    shared.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, to standard output or FILE"
+    )
+    parser = argparse.ArgumentParser(prog="ringmain-trainer", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    add = commands.add_parser("ingest", parents=[shared], help="Kafka to the history")
+    add.add_argument("--once", action="store_true", help="read to the end as it is now, then stop")
+    add = commands.add_parser("train", parents=[shared], help="history to candidates")
+    add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
+    add = commands.add_parser("publish", parents=[shared], help="candidates to a release in the repository")
+    add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
+    add = commands.add_parser("repository", parents=[shared], help="make the repository, or keep it fresh")
+    add.add_argument("action", choices=("init", "refresh", "renew-root"))
+    commands.add_parser("history", parents=[shared], help="what the history holds")
+    return parser
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text}: the offset from UTC is missing, for example +00:00")
+    return at
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

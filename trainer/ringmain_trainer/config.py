@@ -1,0 +1,159 @@
+"""Configuration of the trainer: one TOML file, every default here and commented in `deploy/config/trainer.toml`."""
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ringmain_protocol.messages import Name
+from ringmain_toml import ConfigError, load
+
+_DAY_S: Final = 86400
+
+Text = Annotated[str, Meta(min_length=1, max_length=4000)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the bridge's messages are. Files are paths, relative to the configuration file; secrets are in files only."""
+
+    bootstrap_servers: Text = "127.0.0.1:9092"
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: Text | None = None
+    sasl_password_file: Text | None = None
+    ca_file: Text | None = None
+    certificate_file: Text | None = None
+    key_file: Text | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        sasl = (self.sasl_mechanism, self.sasl_username, self.sasl_password_file)
+        if self.security_protocol.startswith("sasl") and None in sasl:
+            raise ValueError("sasl needs sasl_mechanism, sasl_username and sasl_password_file")
+
+
+class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often what was read is committed to the history: after so many seconds or rows, whichever comes first."""
+
+    commit_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    commit_rows: Annotated[int, Meta(ge=1, le=20_000_000)] = 1_000_000
+
+
+class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all models of one run have in common.
+
+    A model needs `forecasts_min` forecasts to be trained on, each with `history_share_min` of its target. The last
+    `held_out_share` of them, at most `held_out_days`, chooses the penalty out of `alphas` and gives the quantiles; the
+    model is then fitted on all.
+    """
+
+    days_max: Annotated[int, Meta(ge=1, le=3660)] = 400
+    step_s: Annotated[int, Meta(ge=60, le=3600)] = 900
+    history_steps: Annotated[int, Meta(ge=1, le=20_000)] = 768
+    horizon_steps: Annotated[int, Meta(ge=1, le=2_000)] = 96
+    issue_every_steps: Annotated[int, Meta(ge=1, le=1_000)] = 13
+    quantiles: tuple[Share, ...] = (0.1, 0.5, 0.9)
+    alphas: tuple[Annotated[float, Meta(gt=0)], ...] = (30.0, 300.0, 1000.0, 3000.0, 10000.0)
+    forecasts_min: Annotated[int, Meta(ge=10)] = 60
+    history_share_min: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    held_out_days: Annotated[float, Meta(gt=0, le=366)] = 21.0
+    held_out_share: Share = 0.25
+    jobs: Annotated[int, Meta(ge=-1, le=256)] = -1
+
+    def __post_init__(self) -> None:
+        if _DAY_S % self.step_s or 3600 % self.step_s:
+            raise ValueError("step_s must divide an hour")
+        if self.history_steps * self.step_s < 7 * _DAY_S:
+            raise ValueError("history_steps must cover a week: lags of seven days come out of it")
+        if sorted(set(self.quantiles)) != list(self.quantiles) or 0.5 not in self.quantiles:
+            raise ValueError("quantiles must rise and hold 0.5")
+        if not self.alphas:
+            raise ValueError("alphas must hold at least one penalty")
+        if self.jobs == 0:
+            raise ValueError("jobs must be a number of processes, or -1 for one per CPU")
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model per site: the target, the signals of its history (target first), the series known ahead."""
+
+    signal: Name
+    history: list[Name]
+    series: list[Name] = []
+
+    def __post_init__(self) -> None:
+        if self.history[:1] != [self.signal]:
+            raise ValueError(f"history must begin with the target {self.signal!r}")
+        for names in (self.history, self.series):
+            if len(set(names)) != len(names):
+                raise ValueError("a signal or series is named twice")
+
+
+class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. Paths are relative to it; `history` may also be the URL of an object store."""
+
+    history: Text = "history"
+    repository: Text = "repository"
+    keys: Text = "keys"
+    candidates: Text = "candidates"
+    time_zone: str = "Europe/Amsterdam"
+    holidays: list[str] = []
+    channel: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")] = "stable"
+    kafka: KafkaConfig = KafkaConfig()
+    ingest: IngestConfig = IngestConfig()
+    training: TrainingConfig = TrainingConfig()
+    model: list[ModelConfig] = []
+
+    def __post_init__(self) -> None:
+        if not is_time_zone(self.time_zone):
+            raise ValueError(f"time_zone {self.time_zone!r} is not in the IANA database")
+        for day in self.holidays:
+            date.fromisoformat(day)
+        signals = [model.signal for model in self.model]
+        if len(set(signals)) != len(signals):
+            raise ValueError("two models have the same signal")
+
+
+def is_time_zone(name: str) -> bool:
+    """Whether the IANA database knows the zone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a folder is an OSError
+        return False
+    return True
+
+
+def load_config(path: Path, *, kafka: str | None = None, history: str | None = None) -> TrainerConfig:
+    """The configuration with absolute paths; `kafka` and `history` replace what the file says.
+
+    Raises:
+        ConfigError: With every problem in the file, or every file that it names and that is not there.
+    """
+    config = load(path, TrainerConfig)
+    folder = path.resolve().parent
+    kafka_config = config.kafka
+    files = ("ca_file", "certificate_file", "key_file", "sasl_password_file")
+    given = {name: _absolute(folder, value) for name in files if (value := getattr(kafka_config, name))}
+    missing = [f"{path}: kafka.{name}: there is no file {file}" for name, file in given.items() if not Path(file).is_file()]
+    if missing:
+        raise ConfigError("\n".join(missing))
+    if kafka:
+        given["bootstrap_servers"] = kafka
+    kafka_config = msgspec.structs.replace(kafka_config, **given)
+    return msgspec.structs.replace(
+        config,
+        kafka=kafka_config,
+        history=_absolute(Path.cwd(), history) if history else _absolute(folder, config.history),
+        repository=_absolute(folder, config.repository),
+        keys=_absolute(folder, config.keys),
+        candidates=_absolute(folder, config.candidates),
+    )
+
+
+def _absolute(folder: Path, text: str) -> str:
+    return text if "://" in text else os.path.normpath(folder / text)

@@ -1,0 +1,25 @@
+"""The errors of the trainer.
+
+    TrainerError
+      HistoryError: the history and Kafka contradict each other; the command stops, nothing was written
+      ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
+      PublishError: the repository or a candidate is not fit to be signed; nothing was published
+
+A configuration that cannot be used is `ringmain_toml.ConfigError`. Too little data for a model is no error but a result.
+"""
+
+
+class TrainerError(Exception):
+    """Root of the trainer's errors: `__main__` prints the text and stops with exit status 1."""
+
+
+class HistoryError(TrainerError):
+    """The history does not fit to what was read from Kafka; a person must decide."""
+
+
+class ExportError(TrainerError):
+    """No file, or a wrong file, came out of an estimator; nothing is kept of it."""
+
+
+class PublishError(TrainerError):
+    """Nothing was published; the text says what is missing or wrong."""

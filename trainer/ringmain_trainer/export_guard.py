@@ -1,0 +1,91 @@
+"""Which scikit-learn estimators may be exported: those that were seen to convert rightly. All others are refused by name.
+
+skl2onnx turns several estimators into wrong models without an error; what is known of skl2onnx 1.20 and scikit-learn 1.9
+stands here. The parity proof in `export` is the second line.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from ringmain_trainer.errors import ExportError
+
+CONVERTS: Final = frozenset(
+    (
+        *("Pipeline", "ColumnTransformer", "FeatureUnion"),
+        *("StandardScaler", "RobustScaler", "MinMaxScaler", "MaxAbsScaler", "Normalizer", "PolynomialFeatures", "PCA"),
+        *("OneHotEncoder", "OrdinalEncoder", "KBinsDiscretizer", "SimpleImputer"),
+        *("LinearRegression", "Ridge", "RidgeCV", "Lasso", "ElasticNet", "HuberRegressor", "BayesianRidge"),
+        *("SGDRegressor", "TweedieRegressor", "PoissonRegressor", "QuantileRegressor", "MLPRegressor"),
+        *("DecisionTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor", "ExtraTreeRegressor"),
+        *("GradientBoostingRegressor", "HistGradientBoostingRegressor"),
+    )
+)
+"""Names of classes that convert rightly, but for the settings below."""
+
+REFUSED: Final = {
+    "KNNImputer": "some cells come out wrong; gaps are filled by the feature graph",
+    "TransformedTargetRegressor": "it has no converter; scale the target before the fit",
+    "FunctionTransformer": "only the identity converts; put the function into the feature graph",
+    "KernelRidge": "it has no converter; use Ridge",
+    "IsotonicRegression": "it has no converter; use offsets by quantile",
+    "DummyRegressor": "it has no converter; persistence is in the agent",
+    "RegressorChain": "it has no converter; use one model per quantile",
+    "EllipticEnvelope": "it has no converter; use IsolationForest",
+    "Nystroem": "it has no converter; use PolynomialFeatures",
+    "RBFSampler": "it has no converter; use PolynomialFeatures",
+    "SplineTransformer": "it has no converter; put tables into the feature graph",
+    "IterativeImputer": "it has no converter; gaps are filled by the feature graph",
+    "MissingIndicator": "it has no converter; use IsNaN in the feature graph",
+}
+"""What does not convert, or wrongly, and what to take instead."""
+
+_NO_NAN: Final = frozenset(("DecisionTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor", "ExtraTreeRegressor"))
+_LOSSES: Final = frozenset(("squared_error", "absolute_error", "quantile"))
+
+
+def refuse_wrong_conversion(estimator: BaseEstimator, rows: NDArray[Any]) -> None:
+    """Let pass only what is known to convert rightly.
+
+    Args:
+        estimator: A fitted estimator; those inside it are looked at as well.
+        rows: What it was fitted on.
+
+    Raises:
+        ExportError: With the name of what is refused, and the alternative.
+    """
+    has_nan = bool(np.isnan(rows).any())
+    for part in _parts(estimator):
+        name = type(part).__name__
+        why = _reason(part, name, has_nan=has_nan)
+        if why:
+            raise ExportError(f"{name} cannot be exported: {why}")
+
+
+def _reason(part: Any, name: str, *, has_nan: bool) -> str:  # noqa: ANN401  any scikit-learn estimator
+    if name not in CONVERTS:
+        return REFUSED.get(name, "it is not among the estimators that were seen to convert rightly")
+    if name in _NO_NAN and has_nan:
+        return "trained with NaN its trees come out wrong; fill gaps in the feature graph"
+    if name == "SimpleImputer" and part.add_indicator:
+        return "add_indicator is dropped without an error; use IsNaN in the feature graph"
+    if name == "HistGradientBoostingRegressor":
+        if part.loss not in _LOSSES:
+            return f"with loss {part.loss!r} the exponential is lost; use squared_error or quantile"
+        is_categorical = getattr(part, "is_categorical_", None)
+        if is_categorical is not None and np.any(is_categorical):
+            return "categorical_features come out wrong; use OneHotEncoder"
+    return ""
+
+
+def _parts(estimator: Any) -> Iterator[Any]:  # noqa: ANN401  any scikit-learn estimator
+    """The estimator and all that are set or fitted inside it."""
+    yield estimator
+    inner = estimator.get_params(deep=True).values()
+    fitted = getattr(estimator, "transformers_", [])
+    for part in (*inner, *(one[1] for one in fitted)):
+        if isinstance(part, BaseEstimator):
+            yield part

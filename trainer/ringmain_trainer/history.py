@@ -1,0 +1,143 @@
+"""The history: Delta tables below one folder or object store, `<history>/<name>`. This module opens, appends and reads.
+
+Appending carries the Kafka offsets in the same commit, as application transactions: after any crash the table itself says
+where to read on. What a message is made of is in `records`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from deltalake.schema import ArrayType, PrimitiveType
+
+from ringmain_protocol import topics
+from ringmain_trainer.errors import HistoryError
+from ringmain_trainer.ranges import Ranges
+from ringmain_trainer.records import Known
+from ringmain_trainer.tables import INSTANT, PARTITIONED_BY, TABLES, Kind, Table, bucket
+
+_DELTA: Final = {
+    pl.String: "string",
+    pl.Int64: "long",
+    pl.Int32: "integer",
+    pl.Int8: "byte",
+    pl.Float64: "double",
+    pl.Float32: "float",
+    pl.Boolean: "boolean",
+}
+_OUTBOX: Final = (topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT)
+
+
+def table_path(location: str, table: Table) -> str:
+    """Folder or URL of a table."""
+    return f"{location.rstrip('/')}/{table.name}"
+
+
+def open_table(location: str, table: Table) -> DeltaTable:
+    """The table at its newest version, made if it is not there."""
+    fields = [Field(name, _delta_type(kind)) for name, kind in table.columns.items()]
+    path = table_path(location, table)
+    DeltaTable.create(path, schema=Schema(fields), partition_by=list(PARTITIONED_BY), mode="ignore")
+    return DeltaTable(path)
+
+
+def offset_id(cluster: str, topic: str, partition: int) -> str:
+    """Name under which a table keeps the offset to read next from a partition of a Kafka cluster."""
+    return f"kafka:{cluster}/{topic}/{partition}"
+
+
+def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -> bool:
+    """Commit rows together with the offsets to read next.
+
+    Args:
+        table: The handle whose offsets were read before; it is not reloaded here, so that a foreign commit is noticed.
+        frame: The rows; may be none.
+        offsets: Offset to read next by `offset_id`.
+
+    Returns:
+        Whether it was committed. If not, somebody else has moved these offsets: reload, seek, read again.
+
+    Raises:
+        HistoryError: If an offset does not rise; delta-rs itself would take it.
+    """
+    for name, offset in offsets.items():
+        stored = table.transaction_version(name)
+        if stored is not None and offset <= stored:
+            raise HistoryError(f"offset {offset} of {name} does not rise: the history has {stored}")
+    transactions = [Transaction(name, offset) for name, offset in offsets.items()]
+    try:
+        write_deltalake(table, frame, mode="append", commit_properties=CommitProperties(app_transactions=transactions))
+    except CommitFailedError:
+        return False
+    return True
+
+
+def scan(location: str, kind: str, *, site: str | None = None) -> pl.LazyFrame:
+    """The rows of a table, of one site or of all; no rows if there is no table yet."""
+    table = TABLES[kind]
+    path = table_path(location, table)
+    if not DeltaTable.is_deltatable(path):
+        return pl.LazyFrame(schema=table.columns)
+    rows = pl.scan_delta(path)
+    if site is not None:
+        rows = rows.filter((pl.col("bucket") == bucket(site)) & (pl.col("site") == site))
+    return rows
+
+
+def read_known(location: str) -> Known:
+    """What the history holds, to recognize what comes twice."""
+    known = Known()
+    for kind in _OUTBOX:
+        rows = scan(location, kind).select("site", "stream", "sequence")
+        for (site, stream), ranges in _ranges(rows, ["site", "stream"], "sequence").items():
+            before = known.sequences.get((site, stream), Ranges())
+            known.sequences[site, stream] = Ranges([*before, *ranges])
+    issues = scan(location, topics.SERIES).select("site", "name", pl.col("issued_at").dt.epoch("ms"))
+    known.issues = {key: Ranges(ranges) for key, ranges in _ranges(issues, ["site", "name"], "issued_at").items()}
+    status = scan(location, topics.STATUS).group_by("site").agg(pl.col("at").sort_by("received_at").last().dt.epoch("ms"))
+    known.status = dict(status.collect().iter_rows())
+    return known
+
+
+def known_sequences(location: str) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Sequences in the history as inclusive ranges, by (site, stream)."""
+    return {key: list(ranges) for key, ranges in read_known(location).sequences.items()}
+
+
+def summary(location: str) -> list[dict[str, Any]]:
+    """What the history holds: rows, and first and last instant, by table, site and signal or series."""
+    found: list[dict[str, Any]] = []
+    for kind, table in TABLES.items():
+        by = [name for name in ("site", "signal", "name", "equipment") if name in table.columns]
+        at = pl.col("valid_at" if kind == topics.SERIES else table.time)
+        columns = [pl.len().alias("rows"), at.min().alias("first_at"), at.max().alias("last_at")]
+        if "value" in table.columns:
+            columns.append(pl.col("value").null_count().alias("missing"))
+        rows = scan(location, kind).group_by(by).agg(columns).sort(by).collect()
+        found += [{"table": table.name, **row} for row in rows.iter_rows(named=True)]
+    return found
+
+
+def _ranges(rows: pl.LazyFrame, by: list[str], number: str) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Distinct numbers as inclusive ranges, by two columns."""
+    column = pl.col(number)
+    runs = (
+        rows.unique()
+        .sort(*by, number)
+        .with_columns((column.diff() != 1).fill_null(value=True).cum_sum().over(by).alias("run"))
+    )
+    merged = runs.group_by(*by, "run").agg(column.min().alias("first"), column.max().alias("last")).sort(*by, "first")
+    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for one, two, _, first, last in merged.collect().iter_rows():
+        found.setdefault((one, two), []).append((first, last))
+    return found
+
+
+def _delta_type(kind: Kind) -> PrimitiveType | ArrayType:
+    if kind == INSTANT:
+        return PrimitiveType("timestamp")
+    if kind == pl.List(pl.Float64):
+        return ArrayType(PrimitiveType("double"), contains_null=True)
+    return PrimitiveType(next(name for polars, name in _DELTA.items() if kind == polars))

@@ -1,0 +1,119 @@
+"""The history tables: names, columns, partitions. `bucket` divides the sites, `month` the time; nothing is read here."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from ringmain_protocol import topics
+
+BUCKETS: Final = 16
+"""Sites are spread over so many partitions of each table."""
+
+INSTANT: Final = pl.Datetime("us", "UTC")
+PARTITIONED_BY: Final = ("bucket", "month")
+
+Kind = pl.DataType | type[pl.DataType]
+
+
+class Table(NamedTuple):
+    """A history table: columns of a message, columns of its rows, the column that decides about the month."""
+
+    name: str
+    head: Mapping[str, Kind]
+    rows: Mapping[str, Kind]
+    time: str
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        """All columns with their types, partition columns last."""
+        whole: dict[str, Kind] = {**self.head, **self.rows, "bucket": pl.Int32, "month": pl.String}
+        return {name: whole[name] for name in _ORDER if name in whole}
+
+
+_ORDER: Final = (
+    *("site", "stream", "sequence", "name", "signal", "issued_at", "start_at", "at", "valid_at", "step_s", "lead", "unit"),
+    *("valid_for_s", "mode", "fallback", "equipment", "power_kw", "soc_kwh", "pcc_kw", "value", "quality", "quantiles"),
+    *("values", "release", "payload", "time_zone", "reason", "received_at", "time_plausible", "bucket", "month"),
+)
+
+_FROM: Final[dict[str, Kind]] = {"site": pl.String, "stream": pl.String, "sequence": pl.Int64, "received_at": INSTANT}
+_FLOATS: Final = pl.List(pl.Float64)
+
+TABLES: Final = {
+    topics.READINGS: Table(
+        "readings",
+        {**_FROM, "time_plausible": pl.Boolean},
+        {"signal": pl.String, "at": INSTANT, "value": pl.Float64, "quality": pl.Int8},
+        "at",
+    ),
+    topics.STEPS: Table(
+        "steps",
+        {**_FROM, "step_s": pl.Int32},
+        {"signal": pl.String, "start_at": INSTANT, "value": pl.Float32, "quality": pl.Int8},
+        "start_at",
+    ),
+    topics.SERIES: Table(
+        "series",
+        {
+            "site": pl.String,
+            "name": pl.String,
+            "issued_at": INSTANT,
+            "step_s": pl.Int32,
+            "unit": pl.String,
+            "received_at": INSTANT,
+        },
+        {"valid_at": INSTANT, "value": pl.Float64},
+        "issued_at",
+    ),
+    topics.FORECAST: Table(
+        "forecasts",
+        {
+            **_FROM,
+            "signal": pl.String,
+            "issued_at": INSTANT,
+            "quantiles": _FLOATS,
+            "release": pl.Int32,
+            "reason": pl.String,
+        },
+        {"valid_at": INSTANT, "lead": pl.Int32, "values": _FLOATS},
+        "issued_at",
+    ),
+    topics.SCHEDULE: Table(
+        "schedules",
+        {**_FROM, "issued_at": INSTANT, "fallback": pl.String},
+        {
+            "valid_at": INSTANT,
+            "equipment": pl.String,
+            "power_kw": pl.Float64,
+            "soc_kwh": pl.Float64,
+            "pcc_kw": pl.Float64,
+        },
+        "issued_at",
+    ),
+    topics.SETPOINT: Table(
+        "setpoints",
+        {
+            **_FROM,
+            "issued_at": INSTANT,
+            "valid_for_s": pl.Float64,
+            "mode": pl.String,
+            "fallback": pl.String,
+            "reason": pl.String,
+        },
+        {"equipment": pl.String, "power_kw": pl.Float64},
+        "issued_at",
+    ),
+    topics.STATUS: Table(
+        "status",
+        {"site": pl.String, "payload": pl.String, "time_zone": pl.String, "mode": pl.String, "received_at": INSTANT},
+        {"at": INSTANT},
+        "at",
+    ),
+}
+"""The history table of each kind of message."""
+
+
+def bucket(site: str) -> int:
+    """Partition of the site."""
+    return int(topics.shard(site), 16) % BUCKETS

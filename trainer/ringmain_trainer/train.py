@@ -1,0 +1,232 @@
+"""History to candidates: one process per site and signal, each reads, fits, exports, proves and writes."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import joblib
+import numpy as np
+from msgspec import Struct
+
+from ringmain_protocol.manifest import FORMAT, ModelManifest
+from ringmain_trainer.candidates import CandidateRecord, drop_candidate, write_candidate
+from ringmain_trainer.config import ModelConfig, TrainerConfig, is_time_zone
+from ringmain_trainer.dataset import (
+    Examples,
+    SeriesHistory,
+    StepTable,
+    Window,
+    examples,
+    read_series,
+    read_sites,
+    read_steps,
+    read_time_zone,
+    training_rows,
+)
+from ringmain_trainer.errors import ExportError
+from ringmain_trainer.export import TOLERANCE, check_file, damaged, forecast_model, prove, seal
+from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model
+from ringmain_trainer.fit import fit_model, held_out
+from ringmain_trainer.runtime import open_session, run
+
+YEARS_AHEAD: Final = 6
+"""Clock tables reach so many years beyond the year of the training or of its newest data."""
+
+_UNRELEASED: Final = 1  # a manifest needs a release; the real one is given when it is published
+_PROBES: Final = 14
+_TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
+_UNITS: Final = (
+    *(("_per_kwh", "1/kWh"), ("_per_mwh", "1/MWh"), ("_w_per_m2", "W/m2"), ("_m_per_s", "m/s"), ("_kvar", "kvar")),
+    *(("_kva", "kVA"), ("_kwh", "kWh"), ("_kw", "kW"), ("_degc", "degC"), ("_pct", "%"), ("_pu", "pu")),
+)
+
+
+class TrainingResult(Struct, frozen=True, kw_only=True):
+    """What became of one site and signal; without a candidate `reason` says why."""
+
+    site: str
+    signal: str
+    trained: bool
+    reason: str = ""
+    metrics: dict[str, float] = {}
+    trained_forecasts: int = 0
+    model_bytes: int = 0
+    train_s: float = 0.0
+
+
+def train(config: TrainerConfig, *, now: datetime, until: datetime | None = None) -> list[TrainingResult]:
+    """Train all models of all sites that have steps in the history.
+
+    Args:
+        config: What to train, from where to where.
+        now: Goes into the manifests, and decides how far their clock tables reach.
+        until: Leave out what is later; for a look back.
+    """
+    tasks = [(site, model) for site in read_sites(config.history) for model in config.model]
+    jobs = (joblib.delayed(train_model)(config, site, model, now=now, until=until) for site, model in tasks)
+    results: list[TrainingResult] = joblib.Parallel(n_jobs=config.training.jobs)(jobs)
+    return results
+
+
+def train_model(
+    config: TrainerConfig, site: str, model: ModelConfig, *, now: datetime, until: datetime | None
+) -> TrainingResult:
+    """Train, export and prove one model, and write it as a candidate; what waited before is removed first."""
+    begin = time.monotonic()
+    drop_candidate(Path(config.candidates), model.signal, site)
+    window = window_of(config)
+    steps = read_steps(config.history, site, model.history, window.step_s, until)
+    if steps is None:
+        return _skipped(site, model, f"no steps of {model.signal} in the history")
+    steps = newest(steps, timedelta(days=config.training.days_max), window)
+    rows = training_rows(steps, window, every=config.training.issue_every_steps, share_min=config.training.history_share_min)
+    if len(rows) < config.training.forecasts_min:
+        days = len(steps.values) * window.step_s / 86400
+        text = f"{len(rows)} forecasts to train on in {days:.1f} days, {config.training.forecasts_min} are needed"
+        return _skipped(site, model, f"too little data: {text}")
+    series = read_series(config.history, site, model.series, until)
+    data = examples(steps, series.values(), window, rows)
+    if not held_out(data, window, config.training)[0].any():
+        return _skipped(site, model, "too little data: nothing is left before the held-out days")
+    spread = _spread(data)
+    if spread <= 0:
+        return _skipped(site, model, f"{model.signal} never changes")
+    time_zone = read_time_zone(config.history, site) or config.time_zone
+    spec = feature_spec(config, model, data, time_zone=time_zone if is_time_zone(time_zone) else config.time_zone, now=now)
+    try:
+        return _candidate(config, site, model, spec=spec, data=data, series=series, spread=spread, now=now, begin=begin)
+    except ExportError as error:
+        return _skipped(site, model, str(error))
+
+
+def window_of(config: TrainerConfig) -> Window:
+    """Shape of the models of a configuration."""
+    training = config.training
+    return Window(training.step_s, training.history_steps, training.horizon_steps)
+
+
+def newest(steps: StepTable, span: timedelta, window: Window) -> StepTable:
+    """The end of the steps, as long as said, a whole number of steps."""
+    keep = round(span.total_seconds() / window.step_s)
+    first = max(0, len(steps.values) - keep)
+    return StepTable(steps.start_s + first * window.step_s, steps.values[first:])
+
+
+def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, time_zone: str, now: datetime) -> FeatureSpec:
+    """What the feature graph of a model is made from; typical values are the medians of what it is trained on."""
+    window = window_of(config)
+    first_s = int(data.issued_at_s[0]) - window.history_steps * window.step_s
+    last_s = int(data.issued_at_s[-1]) + window.horizon_steps * window.step_s
+    first, last = (datetime.fromtimestamp(at, UTC).year for at in (first_s, last_s))
+    return FeatureSpec(
+        signals=tuple(model.history),
+        series=tuple(model.series),
+        typical_signals=_medians(data.inputs["history"]),
+        typical_series=_medians(data.inputs["known_future"]),
+        time_zone=time_zone,
+        holidays=tuple(sorted(config.holidays)),
+        years=(first, max(last, now.year) + YEARS_AHEAD),
+        window=window,
+    )
+
+
+def unit_of(name: str) -> str:
+    """The unit that the name of a signal ends in."""
+    return next((unit for suffix, unit in _UNITS if name.endswith(suffix)), "")
+
+
+def _candidate(  # noqa: PLR0913  all that one candidate is made of
+    config: TrainerConfig,
+    site: str,
+    model: ModelConfig,
+    *,
+    spec: FeatureSpec,
+    data: Examples,
+    series: dict[str, SeriesHistory],
+    spread: float,
+    now: datetime,
+    begin: float,
+) -> TrainingResult:
+    session = open_session(feature_model(spec))
+    features = run(session, data.inputs, FEATURES)  # the graph is the only feature code there is
+    fitted = fit_model(features, data, spec.window, config.training)
+    made = forecast_model(spec, fitted, features)
+    _, late = held_out(data, spec.window, config.training)
+    probes = damaged(data.take(np.flatnonzero(late)[-_PROBES:]).inputs, spec)
+    prove(made, fitted, probes, run(session, probes, FEATURES), TOLERANCE * spread)
+    hashed = sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in (*data.inputs.values(), data.targets)))
+    now_ms, at = round(1000 * now.timestamp()), data.issued_at_s
+    manifest = ModelManifest(
+        format=FORMAT,
+        site=site,
+        signal=model.signal,
+        release=_UNRELEASED,
+        created_at_ms=now_ms,
+        signals={name: unit_of(name) for name in spec.signals},
+        series={name: series[name].unit or unit_of(name) for name in spec.series},
+        step_s=spec.window.step_s,
+        history_steps=spec.window.history_steps,
+        horizon_steps=spec.window.horizon_steps,
+        quantiles=list(config.training.quantiles),
+        time_zone=spec.time_zone,
+        holidays=list(spec.holidays),
+        years=spec.years,
+        history_share_min=config.training.history_share_min,
+        tolerance=TOLERANCE * spread,
+        trained_from_ms=1000 * (int(at[0]) - spec.window.history_steps * spec.window.step_s),
+        trained_to_ms=1000 * (int(at[-1]) + spec.window.horizon_steps * spec.window.step_s),
+        trained_forecasts=len(at),
+        trained_sha256=hashed.hexdigest(),
+        metrics=fitted.metrics,
+        made_with={name: version(name) for name in _TOOLS},
+    )
+    whole = min(_PROBES, int(late.sum()))
+    golden = {name: value[[0, whole, -1]] for name, value in probes.items()}  # as it is; without history; a special day
+    seal(made, manifest, golden)
+    content = bytes(made.SerializeToString())
+    check_file(content)
+    record = CandidateRecord(
+        site=site,
+        signal=model.signal,
+        created_at_ms=now_ms,
+        model_sha256="",
+        dump_sha256="",
+        trained_sha256=manifest.trained_sha256,
+        trained_forecasts=len(at),
+        metrics=fitted.metrics,
+    )
+    write_candidate(Path(config.candidates), fitted, content, record)
+    return TrainingResult(
+        site=site,
+        signal=model.signal,
+        trained=True,
+        metrics=fitted.metrics,
+        trained_forecasts=len(at),
+        model_bytes=len(content),
+        train_s=time.monotonic() - begin,
+    )
+
+
+def _skipped(site: str, model: ModelConfig, reason: str) -> TrainingResult:
+    return TrainingResult(site=site, signal=model.signal, trained=False, reason=reason)
+
+
+def _spread(data: Examples) -> float:
+    low, high = np.nanquantile(data.targets, [0.01, 0.99])
+    return float(high - low)
+
+
+def _medians(values: Any) -> tuple[float, ...]:  # noqa: ANN401  an array of floats
+    """Medians of the last axis; 0 for a column that holds nothing."""
+    columns = (column[np.isfinite(column)] for column in np.moveaxis(values, 2, 0))
+    return tuple(float(np.median(column)) if len(column) else 0.0 for column in columns)
+
+
+def persistence_beaten(results: Sequence[TrainingResult]) -> list[TrainingResult]:
+    """Models that were worse on the held-out days than yesterday's or last week's values."""
+    naive = ("mae_yesterday", "mae_last_week")
+    return [r for r in results if r.trained and any(r.metrics["mae"] > r.metrics[n] for n in naive if n in r.metrics)]
