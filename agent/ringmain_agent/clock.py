@@ -53,6 +53,7 @@ class MachineClock:
 
     def cycles(self) -> Iterator[Cycle | None]:
         """Cycles in order; ends after `stop`."""
+        first = self._local.wait(self._cycle_s)  # the first cycle comes with the first feed, if there is one soon
         due_s = time.monotonic()
         while not self._stopped:
             wait_s = due_s - time.monotonic()
@@ -60,7 +61,8 @@ class MachineClock:
                 time.sleep(min(wait_s, _POLL_S))
                 continue
             due_s = max(due_s + self._cycle_s, time.monotonic() + 0.5 * self._cycle_s)
-            yield Cycle(now_ms=time.time_ns() // 1_000_000, arrived=self._local.received())
+            yield Cycle(now_ms=time.time_ns() // 1_000_000, arrived=first + self._local.received())
+            first = []
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Nothing to tell."""

@@ -26,6 +26,7 @@ EXCESS_MIN_PER_KWH: Final = 10.0
 RESERVE_SHARE: Final = 0.1
 CURTAILMENT_PER_KWH: Final = 0.001
 OVERLAP_FACTOR: Final = 1.1
+OVERLAP_KW: Final = 1e-3
 TARGET_FACTOR: Final = 1.1
 """The energy wished at the end is worth more than the dearest that could be bought for it."""
 TIE_PER_KWH_H: Final = 1e-6
@@ -130,9 +131,18 @@ class Dispatcher:
             DispatchError: With the termination condition; the fallback rule decides.
         """
         self._require_usable(problem)
-        self._write_costs(problem)
         self._write_bounds(problem)
-        return self._read(self._program.solve(time_limit_s=time_limit_s), problem)
+        self._write_costs(problem, excess_is_certain=False)
+        solution = self._program.solve(time_limit_s=time_limit_s)
+        if self._overlaps(solution):
+            # Export beyond the limit that nothing can avoid: then even burning energy would pay.
+            self._write_costs(problem, excess_is_certain=True)
+            solution = self._program.solve(time_limit_s=time_limit_s)
+        return self._read(solution, problem)
+
+    def _overlaps(self, solution: Solution) -> bool:
+        both = [np.minimum(solution.values[b.charge], solution.values[b.discharge]) for b in self._batteries]
+        return any(float(overlap_kw.max()) > OVERLAP_KW for overlap_kw in both)
 
     def _battery(self, battery: Battery) -> _BatteryColumns:
         program, step_h, count = self._program, self._site.step_h, self._site.horizon_steps
@@ -175,7 +185,7 @@ class Dispatcher:
             if values.shape != (count,) or not (np.abs(values) < LARGEST).all():
                 raise DispatchError("input", f"{name} is not {count} finite numbers below {LARGEST:.0e}")
 
-    def _write_costs(self, problem: DispatchProblem) -> None:
+    def _write_costs(self, problem: DispatchProblem, *, excess_is_certain: bool) -> None:
         cost, step_h = self._program.cost, self._site.step_h
         price_in = problem.import_price_per_kwh
         price_out = np.minimum(problem.export_price_per_kwh, price_in)  # else import paid for by export has no end
@@ -188,6 +198,8 @@ class Dispatcher:
         for columns in self._curtailed.values():
             cost[columns] = CURTAILMENT_PER_KWH * step_h
         destroyed = max(0.0, -float(price_in.min()), -float(price_out.min()), CURTAILMENT_PER_KWH)
+        if excess_is_certain:
+            destroyed += excess * (1 + 1 / step_h) + RESERVE_SHARE * excess * step_h * self._site.horizon_steps
         for b in self._batteries:
             round_trip = b.battery.charge_efficiency * b.battery.discharge_efficiency
             threshold = OVERLAP_FACTOR * destroyed * (1 - round_trip) / (1 + round_trip)

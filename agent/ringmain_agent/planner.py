@@ -64,6 +64,7 @@ class Planner:
         self._start_at_s = 0.0
         self._pause_s = 0.0
         self._newest: Plan | None = None
+        self._unseen: Plan | None = None
         self.restarts = 0
         self.failure = ""
 
@@ -96,23 +97,25 @@ class Planner:
 
     def poll(self) -> Plan | None:
         """Move what can be moved, and return the plan that has arrived since the last call, if one has."""
-        before = self._newest
         self._move()
-        return self._newest if self._newest is not before else None
+        unseen, self._unseen = self._unseen, None
+        return unseen
 
     def newest(self) -> Plan | None:
         """The newest plan that ever arrived."""
         return self._newest
 
     def wait(self, timeout_s: float) -> Plan | None:
-        """The answer to what was requested, or `None` when the planner has failed or the time is over. Blocks."""
+        """The answer to the newest request, or `None` when the planner has failed or the time is over. Blocks."""
         end_s, failures = self._clock() + timeout_s, self.restarts
-        while (plan := self.poll()) is None:
+        plan = self.poll()
+        while not self._idle() and self._child is not None and self.restarts == failures:
             left_s = end_s - self._clock()
-            if self._idle() or self.restarts > failures or left_s <= 0 or self._child is None:
-                return None
-            reader, writer = self._pipes()[1], self._pipes()[0]
+            if left_s <= 0:
+                break
+            writer, reader = self._pipes()
             select.select([reader], [writer] if self._outgoing else [], [], min(left_s, 0.1))
+            plan = self.poll() or plan
         return plan
 
     def close(self) -> None:
@@ -172,7 +175,8 @@ class Planner:
             if answer is None:
                 self._ready = True
             else:
-                self._newest, self._pause_s, self.failure = answer, 0.0, ""
+                self._newest = self._unseen = answer
+                self._pause_s, self.failure = 0.0, ""
 
     def _fail(self, failure: str) -> None:
         self._kill()

@@ -88,6 +88,7 @@ class Agent:
         self._accuracy = {s: ForecastAccuracy(s, step_s=config.step_s) for s in site.forecast_signals}
         self._models = ModelStore(loaded, folder)
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
+        self._models_changed = False
         self._plan: Plan | None = None
         self._feeds = _by_topic(config.feeds)
         self._taken: list[Reading] = []
@@ -155,9 +156,11 @@ class Agent:
         self._take_feeds(cycle.arrived, now_ms)
         self._take_upstream(now_ms)
         closed = self._close_steps(now_ms)
-        if closed or self._plan is None:
+        wanted = bool(closed) or self._plan is None or self._models_changed
+        if wanted:
             self._planner.request(self._snapshot(now_ms))
-        waits = closed and cycle.tick is not None
+            self._models_changed = False
+        waits = wanted and cycle.tick is not None
         self._take_plan(self._planner.wait(self._config.planner_timeout_s) if waits else self._planner.poll(), now_ms)
         measurements = self._measurements(now_ms)
         self._regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site, now_ms)
@@ -183,7 +186,7 @@ class Agent:
         """Everything with upstream that needs no decision: receipts, outbox, models, status."""
         self._take_upstream(self._now_ms)
         self._publish()
-        self._models.poll(now_s=time.monotonic())
+        self._models_changed |= self._models.poll(now_s=time.monotonic())
         self._report_status(self._now_ms)
 
     # Inputs

@@ -7,6 +7,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, Message
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.fleet import Fleet
@@ -23,6 +24,7 @@ POLL_S: Final = 0.05
 RECEIPTS_EVERY_S: Final = 0.1
 EXPIRY_EVERY_S: Final = 5.0
 LATER_MAX_S: Final = 30.0
+TOO_LARGE_ATTEMPTS: Final = 3
 
 LOG = logging.getLogger("ringmain_bridge")
 
@@ -61,6 +63,8 @@ class Bridge:
             time_behind_max_ms=int(limits.time_behind_max_s * 1000),
         )
         self._settled: list[tuple[Entry, Forwarded]] = []
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
         self._delivery_errors: Counter[str] = Counter()
         self._receipts_published = 0
         self._connections = self._connections_said = 0
@@ -153,7 +157,7 @@ class Bridge:
             fleet_refused=self._fleet.refused,
             version=self._version,
         )
-        return render(self._fleet.states(), state)
+        return render(self._fleet.states(), state) + generate_latest(self._process)
 
     def _produce(self, sending: _Sending) -> None:
         self._writer.produce(sending.record, partial(self._reported, sending))
@@ -170,7 +174,9 @@ class Bridge:
         if self._failing != error.name():
             self._failing = error.name()
             LOG.error("kafka does not take a record topic=%s site=%s error=%r", record.topic, forwarded.site, error.str())
-        if forwarded.reason is None and error.code() in PERMANENT:
+        # A batch that is too large fails as a whole, with records in it that are not: those go through on their own.
+        in_batch = error.code() == KafkaError.MSG_SIZE_TOO_LARGE and attempt < TOO_LARGE_ATTEMPTS
+        if forwarded.reason is None and error.code() in PERMANENT and not in_batch:
             letter = self._forwarder.dead_letter(message, forwarded.site, KAFKA_REJECTED)
             self._produce(_Sending(entry, message, forwarded._replace(reason=KAFKA_REJECTED), letter))
             return

@@ -56,6 +56,7 @@ def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
         "security.protocol": config.security_protocol,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 10_000,
+        "log_level": 2,  # librdkafka tells every attempt; `_on_error` is told as well, and says it once
     }
     optional = {
         "sasl.mechanism": config.sasl_mechanism,
@@ -96,7 +97,7 @@ class KafkaWriter:
         self._later: list[tuple[float, int, Record, OnReport]] = []
         self._numbers = itertools.count()
         self._fatal: KafkaError | None = None
-        self._reachable = True
+        self._said: set[int] = set()  # troubles that the log has named since Kafka last came back
 
     def produce(self, record: Record, on_report: OnReport) -> None:
         """Hand a record over; `on_report` is called by `poll` once Kafka has it or will not have it."""
@@ -155,6 +156,12 @@ class KafkaWriter:
                 problems.append(f"{name}: no answer")
         return "; ".join(problems) or None
 
+    def answered(self) -> None:
+        """Kafka has answered: say so if all of it was away."""
+        if KafkaError._ALL_BROKERS_DOWN in self._said:  # noqa: SLF001
+            self._said.clear()
+            LOG.info("kafka answers again")
+
     def _produced(self, record: Record, on_report: OnReport) -> bool:
         try:
             self._producer.produce(
@@ -172,14 +179,9 @@ class KafkaWriter:
         return True
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
+        code = error.code()
+        if error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001
             self._fatal = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN and self._reachable:  # noqa: SLF001
-            self._reachable = False
-            LOG.warning("kafka not reachable bootstrap_servers=%s", self._config.bootstrap_servers)
-
-    def answered(self) -> None:
-        """Kafka has answered: say so if it was away."""
-        if not self._reachable:
-            self._reachable = True
-            LOG.info("kafka reachable again")
+        elif code not in self._said:
+            self._said.add(code)
+            LOG.warning("kafka in trouble bootstrap_servers=%s error=%r", self._config.bootstrap_servers, error.str())

@@ -13,6 +13,8 @@ from random import Random
 from types import FrameType
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from ringmain_bridge.backoff import BackOff
 from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import BridgeConfig
@@ -20,6 +22,7 @@ from ringmain_bridge.kafka import KafkaFatalError, KafkaWriter
 from ringmain_bridge.mqtt import PahoReader
 from ringmain_bridge.web import WebServer
 from ringmain_protocol import topics
+from ringmain_toml import EXIT_CONFIG
 
 EXIT_FAILURE: Final = 1
 HEARTBEAT_MAX_S: Final = 60.0
@@ -30,12 +33,13 @@ LOG = logging.getLogger("ringmain_bridge")
 
 
 def run(config: BridgeConfig) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status.
-
-    Raises:
-        OSError: If a password file cannot be read.
-    """
-    return _Running(config).run()
+    """Run until SIGTERM or SIGINT; returns the exit status."""
+    try:
+        running = _Running(config)
+    except KafkaException as error:  # librdkafka reads certificates and keys at once
+        LOG.error("configuration: kafka: %s", error.args[0].str())  # noqa: TRY400
+        return EXIT_CONFIG
+    return running.run()
 
 
 class _Running:

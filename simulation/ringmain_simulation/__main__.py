@@ -12,6 +12,8 @@ import msgspec
 from ringmain_toml import EXIT_CONFIG, ConfigError
 
 EXTRA = "demo"
+LOG_COLUMNS = 110
+"""Width of what is printed when it does not go to a terminal."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,6 +45,8 @@ def _demo(options: argparse.Namespace) -> int:
     from ringmain_simulation.table import live_table, summary_table  # noqa: PLC0415
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=LOG_COLUMNS)
     phases: list[str] = []
     with Live(console=console, auto_refresh=False, transient=True) as live:
 

@@ -65,17 +65,17 @@ class Demo:
             ProgramError: If a program ended that should not.
         """
         clear_folder(self.folder)
-        excerpt = load_excerpt()
-        sites = simulated_sites(self._scenario, excerpt)
         with ExitStack() as stack:
-            mqtt = embedded.start_mqtt(log=self.folder / "logs" / "mqtt.log")
-            stack.callback(mqtt.stop)
             kafka = embedded.start_kafka(log=self.folder / "logs" / "kafka.log")
             stack.callback(kafka.stop)
-            address = (mqtt.host, mqtt.port)
+            mqtt = embedded.start_mqtt(log=self.folder / "logs" / "mqtt.log")
+            stack.callback(mqtt.stop)
             programs = stack.enter_context(Programs(self.folder))
             trainer = write_trainer_config(self.folder, kafka=kafka.address, scenario=self._scenario)
             programs.start("repository", "ringmain_trainer", "repository", "init", "--config", trainer)
+            address = (mqtt.host, mqtt.port)
+            excerpt = load_excerpt()
+            sites = simulated_sites(self._scenario, excerpt)
             bridge = write_bridge_config(self.folder, mqtt=address, kafka=kafka.address, http_port=self._http_port)
             programs.start("bridge", "ringmain_bridge", "run", "--config", bridge)
             programs["repository"].wait(PROGRAM_TIMEOUT_S)
@@ -155,7 +155,7 @@ class _Phases:
         """Whether the day that begins now would not end within the budget; asked when a scored forecast has ended."""
         scenario, left_s = self._lockstep.scenario, self._demo.left_s
         ends_day = (shown_ms - 900_000) % DAY_MS == 0
-        if left_s is None or not ends_day or shown_ms < scenario.shown_days * DAY_MS:
+        if left_s is None or not ends_day or shown_ms < round(scenario.shown_days * DAY_MS):
             return False
         return left_s < FINISH_S + control_s * DAY_MS / shown_ms
 

@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -210,9 +211,14 @@ def _send_without_delay(port: int) -> None:
     Connections inherit the option from the socket that listens, which is one of this process.
     """
     for path in Path("/proc/self/fd").iterdir():
-        if not path.is_socket():
+        try:
+            duplicate = os.dup(int(path.name))
+        except OSError:
+            continue  # closed meanwhile
+        if not stat.S_ISSOCK(os.fstat(duplicate).st_mode):
+            os.close(duplicate)
             continue
-        with socket.socket(fileno=os.dup(int(path.name))) as found:
+        with socket.socket(fileno=duplicate) as found:
             listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             if listens and found.family == socket.AF_INET and found.getsockname()[1] == port:
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

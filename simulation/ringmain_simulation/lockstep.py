@@ -131,8 +131,14 @@ class Lockstep:
         self._publish_switch()
 
     def history(self, until_ms: int | None = None) -> Iterator[TickResult]:
-        """Ticks of `history_tick_s` with one reading of each signal a quarter-hour, to the end of the history."""
-        yield from self._ticks(until_ms or self.scenario.control_ms, self.scenario.history_tick_s, _STEP_S)
+        """Ticks of `history_tick_s` with one reading of each signal a quarter-hour, to the end of the history.
+
+        The last quarter-hour of the history goes in cycles, so that control begins with fresh measurements.
+        """
+        until_ms = until_ms or self.scenario.control_ms
+        coarse_ms = min(until_ms, self.scenario.control_ms - STEP_MS)
+        yield from self._ticks(coarse_ms, self.scenario.history_tick_s, _STEP_S)
+        yield from self._ticks(until_ms, self.scenario.cycle_s, self.scenario.cycle_s)
 
     def control(self, until_ms: int | None = None) -> Iterator[TickResult]:
         """Ticks of `cycle_s`, several a step, to the end of the scenario; call again to go on."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ringmain_protocol.messages import Status
@@ -17,14 +18,14 @@ def live_table(lockstep: Lockstep, *, phase: str, elapsed_s: float, metrics_url:
     at = datetime.fromtimestamp(lockstep.now_ms / 1000, UTC)
     table = Table(
         title=f"{phase}   simulated {at:%a %Y-%m-%d %H:%M} UTC   {elapsed_s:.0f} s",
-        caption=f"metrics: {metrics_url}   Ctrl-C stops everything",
+        caption=f"kW, positive is drawn from the grid   metrics: {metrics_url}   Ctrl-C stops everything",
+        box=SIMPLE_HEAD,
     )
-    table.add_column("site")
-    for name in ("load kW", "PV kW", "battery kW", "SoC %", "pcc kW", "limit kW"):
-        table.add_column(name, justify=_RIGHT)
-    table.add_column("mode")
-    table.add_column("forecast")
-    table.add_column("fallback")
+    table.add_column("site", no_wrap=True)
+    for name in ("load", "PV", "battery", "SoC %", "grid", "limit"):
+        table.add_column(name, justify=_RIGHT, no_wrap=True)
+    for name in ("mode", "forecast", "fallback"):
+        table.add_column(name)
     table.add_column("over limit\n(without)", justify=_RIGHT)
     for name, site in lockstep.sites.items():
         newest, limit_kw = site.newest, site.design.import_limit_kw
@@ -46,16 +47,17 @@ def live_table(lockstep: Lockstep, *, phase: str, elapsed_s: float, metrics_url:
 
 def summary_table(summary: Summary) -> Table:
     """What the run has shown, site by site and in all."""
-    table = Table(title=f"Summary: {len(summary.sites)} sites, {summary.shown_days:g} days in control")
-    table.add_column("site")
-    names = ("readings\nsent", "lost /\nduplicated", "release", "load forecast\nMAE kW", "persistence\nMAE kW")
-    for name in (*names, "setpoints", "over limit\nwith control", "over limit\nwithout"):
+    title = f"Summary: {len(summary.sites)} sites, {summary.shown_days:g} days in control"
+    table = Table(title=title, box=SIMPLE_HEAD, caption_justify="left")
+    table.add_column("site", no_wrap=True)
+    names = ("readings\nsent", "lost,\ntwice", "model", "forecast\nMAE kW", "persistence\nMAE kW")
+    for name in (*names, "setpoints", "over limit\ncontrolled", "over limit\nwithout"):
         table.add_column(name, justify=_RIGHT)
     for name, site in summary.per_site.items():
         table.add_row(
             name,
             f"{site.readings.expected:,}",
-            f"{site.readings.lost} / {site.readings.duplicated}",
+            f"{site.readings.lost}, {site.readings.duplicated}",
             str(min(site.releases.values(), default=0)),
             *_errors(site.load),
             f"{site.setpoints_received:,}",
@@ -66,7 +68,7 @@ def summary_table(summary: Summary) -> Table:
     table.add_row(
         "all",
         f"{summary.readings_published:,}",
-        f"{summary.readings_lost} / {summary.readings_duplicated_in_history}",
+        f"{summary.readings_lost}, {summary.readings_duplicated_in_history}",
         str(summary.model_version_active),
         "-" if summary.forecast_mae_kw is None else f"{summary.forecast_mae_kw:,.0f}",
         "-" if summary.persistence_mae_kw is None else f"{summary.persistence_mae_kw:,.0f}",
@@ -76,7 +78,7 @@ def summary_table(summary: Summary) -> Table:
     )
     fallbacks = ", ".join(f"{count} x {name}" for name, count in summary.fallbacks.items()) or "none"
     table.caption = (
-        "Forecasts: day-ahead, all 96 quarter-hours, issued at 06:00 UTC, days that no model has seen. Persistence: "
+        "Forecast: load, day-ahead, all 96 quarter-hours, issued at 06:00 UTC, days that no model has seen. Persistence: "
         f"{summary.persistence}. Over limit: quarter-hours of import above the limit. Fallbacks: {fallbacks}. "
         f"{summary.duration_s:.0f} s in all."
     )
@@ -91,4 +93,4 @@ def _forecast(status: Status | None) -> str:
 def _errors(score: Score | None) -> tuple[str, str]:
     if score is None:
         return "-", "-"
-    return f"{score.forecast_mae_kw:,.0f}", f"{score.persistence_mae_kw:,.0f} ({score.persistence})"
+    return f"{score.forecast_mae_kw:,.0f}", f"{score.persistence_mae_kw:,.0f} {score.persistence}"

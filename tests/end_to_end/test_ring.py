@@ -150,8 +150,8 @@ def _run(stack: ExitStack, folder: Path) -> Outcome:  # noqa: C901, PLR0915  the
     queries = {
         "online": "ringmain_site_online",
         "last_seen": "time() - ringmain_site_last_seen_timestamp_seconds",
-        "release": 'ringmain_model_release{signal="load_kw"}',
-        "error": 'ringmain_forecast_error_watts{signal="load_kw"}',
+        "release": 'ringmain_site_model_release{signal="load_kw"}',
+        "error": 'ringmain_site_forecast_error_watts{signal="load_kw"}',
     }
     wait_until(lambda: len(prometheus.values(queries["error"], "site")) == len(SITES), what="prometheus has every site")
     answers = {name: prometheus.values(query, "site") for name, query in queries.items()}

@@ -1,5 +1,6 @@
 """The bridge as a process between a broker and a Kafka: real ones, and the embedded ones of the demo where they can."""
 
+import random
 import re
 import signal
 import subprocess
@@ -14,7 +15,14 @@ from typing import NamedTuple
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewTopic
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
@@ -253,6 +261,7 @@ def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
     site.publish(topics.ONLINE, b"", retain=True)  # deleted
     site.publish(topics.STATUS, b"", retain=True)
     wait_until(lambda: "ringmain_site_model_release" not in bridge.metrics(), what="status is gone")
+    assert bridge.metrics()["process_resident_memory_bytes"] > 0
     assert bridge.get("/other") is None
     assert bridge.end(signal.SIGTERM) == 0
     assert "stopped in_flight=0" in bridge.log.read_text()
@@ -294,6 +303,41 @@ def test_topics_are_created_with_their_partitions_and_retention(
     resource = ConfigResource(ResourceType.TOPIC, "ringmain.steps")
     settings = admin.describe_configs([resource])[resource].result(timeout=30)
     assert settings["retention.ms"].value == str(40 * 86_400_000)
+
+
+def test_what_kafka_refuses_goes_to_the_dead_letters_and_waits_unacknowledged_until_they_take_it(
+    mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
+) -> None:
+    admin: AdminClient = fresh_kafka.admin()
+    small = {"max.message.bytes": "1000"}
+    names = ["ringmain.readings", topics.DEADLETTER]
+    for created in admin.create_topics([NewTopic(name, 12, 1, config=small) for name in names]).values():
+        created.result(timeout=30)
+    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    site = Site(mosquitto.port, "uw-114")
+    try:
+        bridge.wait_for("mqtt_connected", 1)
+        refused = readings(1)[:-1] + b',"more":"' + random.Random(1).randbytes(3000).hex().encode() + b'"}'
+        site.publish(topics.READINGS, refused)
+        bridge.wait_for("kafka_delivery_errors_total", 2)
+        site.publish(topics.READINGS, readings(2))
+        bridge.wait_for("delivered_total", 1)
+        totals = bridge.metrics()
+        assert (totals["in_flight"], totals["unacknowledged"], totals["dead_lettered_total"]) == (1, 2, 0)
+        assert totals["oldest_unacknowledged_timestamp_seconds"] > 0
+        assert site.wait_for_receipt(2) == [(2, 2)]
+
+        mended = [ConfigEntry("max.message.bytes", "1048588", incremental_operation=AlterConfigOpType.SET)]
+        resource = ConfigResource(ResourceType.TOPIC, topics.DEADLETTER, incremental_configs=mended)
+        admin.incremental_alter_configs([resource])[resource].result(timeout=30)
+        assert site.wait_for_receipt(1) == [(1, 2)]
+        assert bridge.metrics()["unacknowledged"] == 0
+        (letter,) = in_kafka(fresh_kafka.bootstrap_servers, topics.DEADLETTER)
+        assert letter.value() == refused
+        assert dict(letter.headers() or [])["reason"] == b"kafka_rejected"
+    finally:
+        site.end()
+        bridge.end()
 
 
 def test_a_kafka_that_dies_stops_acknowledgments_and_loses_nothing(
@@ -363,3 +407,13 @@ def test_a_bridge_without_neighbors_waits_for_them(new_mosquitto: object, own_ka
     finally:
         if bridge.process is not None and bridge.process.poll() is None:
             bridge.end()
+
+
+def test_an_unusable_certificate_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    config = tmp_path / "bridge.toml"
+    config.write_text('[kafka]\nsecurity_protocol = "ssl"\nca_file = "ca.pem"\n')
+    command = [sys.executable, "-m", "ringmain_bridge", "run", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    assert "configuration: kafka: " in done.stderr

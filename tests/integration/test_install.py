@@ -57,7 +57,7 @@ def test_the_installed_agent_is_small(gateway: Path) -> None:
     counted = {name: size for name, size in sizes.items() if not name.startswith(("pip", "setuptools", "pkg_resources"))}
     largest = sorted(counted.items(), key=lambda item: -item[1])[:6]
     total_mb = sum(counted.values()) / 1e6
-    print(f"[agent] without pip and setuptools: {total_mb:.0f} MB; largest {largest}")  # noqa: T201
+    print(f"[agent] without pip and setuptools: {total_mb:.0f} MB; largest {largest}")
     assert total_mb < SIZE_MAX_MB
 
 

@@ -26,6 +26,8 @@ class WindowMachine(RuleBasedStateMachine):
         self.number = 0
         self.inflight: dict[int, int] = {}  # packet id -> message, as the broker knows it
         self.order: deque[int] = deque()  # packet ids sent on this connection, unacknowledged
+        self.unsent: deque[int] = deque()  # packet ids that the broker has yet to send again
+        self.orphans: dict[int, int] = {}  # packet id -> message, as the window should know those of dead connections
         self.producing: list[tuple[Entry, int]] = []
         self.in_kafka: set[int] = set()
         self.fleet_only: set[int] = set()
@@ -35,12 +37,13 @@ class WindowMachine(RuleBasedStateMachine):
         """The broker sends a message."""
         message = self.inflight[mid]
         self.order.append(mid)
+        joins = self.orphans.pop(mid, None) == message and dup
         if message in self.fleet_only:
             self.window.consumed(mid, now_s=0)
             return
         entry = self.window.arrived(mid, dup=dup, digest=message, size_bytes=1, now_s=self.number)
+        assert joins == (entry is None), "a record under way is joined, and no other"
         if entry is None:
-            assert dup, "only a redelivered message may join another"
             assert message in self.in_kafka or any(m == message for _, m in self.producing)
         else:
             self.received += 1
@@ -54,12 +57,18 @@ class WindowMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.connected)
     @rule()
     def connect(self) -> None:
-        """The broker sends again what is unacknowledged, with DUP and the old ids."""
+        """The broker will send again what is unacknowledged, with DUP and the old ids."""
         self.connected = True
         self.window.opened(session_present=self.present)
         self.present = True
-        for mid in list(self.inflight):
-            self.send(mid, dup=True)
+        self.unsent.extend(self.inflight)
+
+    @precondition(lambda self: self.connected and self.unsent)
+    @rule(number=st.integers(1, 10))
+    def redeliver(self, number: int) -> None:
+        """As many as come before the next cut."""
+        for _ in range(min(number, len(self.unsent))):
+            self.send(self.unsent.popleft(), dup=True)
 
     @precondition(lambda self: not self.connected)
     @rule()
@@ -73,7 +82,7 @@ class WindowMachine(RuleBasedStateMachine):
             self.inflight[mid] = message
             self.send(mid, dup=False)
 
-    @precondition(lambda self: self.connected and len(self.inflight) < 10)
+    @precondition(lambda self: self.connected and not self.unsent and len(self.inflight) < 10)
     @rule(fleet_only=st.booleans())
     def publish(self, *, fleet_only: bool) -> None:
         """A new message with QoS 1."""
@@ -135,6 +144,9 @@ class WindowMachine(RuleBasedStateMachine):
         """The connection is lost, with the acknowledgments in transit."""
         self.window.closed()
         self.connected = False
+        waiting = {mid: self.inflight[mid] for mid in self.order if mid not in self.acknowledged}
+        self.orphans |= {mid: message for mid, message in waiting.items() if message not in self.fleet_only}
+        self.unsent.clear()
         self.acknowledged.clear()  # lost in transit
         self.order.clear()
 
@@ -145,6 +157,14 @@ class WindowMachine(RuleBasedStateMachine):
         self.present = False
         self.lost_sessions += 1
         self.inflight.clear()
+        self.orphans.clear()
+
+    @precondition(lambda self: not self.connected and self.present)
+    @rule()
+    def restore_session(self) -> None:
+        """The broker comes back with what it had saved on disk: another message under an old id."""
+        self.number += 1
+        self.inflight = {1: self.number}
 
     @invariant()
     def nothing_is_acknowledged_on_a_dead_connection(self) -> None:
@@ -169,6 +189,7 @@ class WindowMachine(RuleBasedStateMachine):
         """Once Kafka has everything, nothing is left: no finished entry stays at the head."""
         if not self.connected:
             self.connect()
+        self.redeliver(99)
         self.in_kafka.update(message for _, message in self.producing)
         self.window.settle([(entry, None) for entry, _ in self.producing])
         self.producing.clear()

@@ -88,6 +88,7 @@ def mark_released(candidates: Path, candidate: Candidate, release: int) -> None:
     """Move a candidate out of the way of the next release."""
     target = candidates / _RELEASED / str(release) / candidate.record.signal / candidate.record.site
     target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # of a publication that was interrupted under this number
     candidate.folder.replace(target)
 
 

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,9 @@ log: Final = logging.getLogger("ringmain_trainer")
 
 _KINDS: Final = {topic: kind for kind, topic in topics.KAFKA_TOPICS.items()}
 _NEVER: Final = 2**63
+_ANSWER_S: Final = 5.0
+"""How long Kafka has for an answer."""
+
 _RELOOK_S: Final = 30.0
 """How often new topics and partitions are looked for."""
 
@@ -158,7 +161,7 @@ def _follow(  # noqa: PLR0913  the parts of one pass
                 return False
             committed = now
         if ends is None and now - looked >= _RELOOK_S:
-            looked, goes_on = now, goes_on and _partitions(consumer) <= starts.keys()
+            looked, goes_on = now, goes_on and not _has_new_partitions(consumer, starts)
     return (intake.commit(total) if intake.messages else True) and goes_on
 
 
@@ -207,11 +210,9 @@ def _wait_for_places(consumer: Consumer, stop: threading.Event) -> tuple[str, di
     """Cluster id and watermarks of every partition, as soon as Kafka answers; None when told to stop before."""
     for delay_s in _back_off():
         try:
-            places = {
-                place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=10.0, cached=False)
-                for place in sorted(_partitions(consumer))
-            }
-            return str(consumer.list_topics(timeout=10.0).cluster_id), places
+            cluster, found = _partitions(consumer)
+            marks = {place: consumer.get_watermark_offsets(TopicPartition(*place), _ANSWER_S) for place in sorted(found)}
+            return cluster, marks
         except KafkaException as error:
             log.warning("kafka does not answer, next try in %.1f s: %s", delay_s, error.args[0])
         if stop.wait(delay_s):
@@ -219,13 +220,18 @@ def _wait_for_places(consumer: Consumer, stop: threading.Event) -> tuple[str, di
     return None
 
 
-def _partitions(consumer: Consumer) -> set[Place]:
-    """Topics of ours that are there, with their partitions."""
+def _has_new_partitions(consumer: Consumer, known: Iterable[Place]) -> bool:
     try:
-        found = consumer.list_topics(timeout=10.0).topics
+        return bool(_partitions(consumer)[1] - set(known))
     except KafkaException:
-        return set()
-    return {(topic, partition) for topic in _KINDS if topic in found for partition in found[topic].partitions}
+        return False  # it will be back
+
+
+def _partitions(consumer: Consumer) -> tuple[str, set[Place]]:
+    """Cluster id, and topics of ours that are there with their partitions."""
+    metadata = consumer.list_topics(timeout=_ANSWER_S)
+    found = {(t, partition) for t in _KINDS if t in metadata.topics for partition in metadata.topics[t].partitions}
+    return str(metadata.cluster_id), found
 
 
 def _back_off() -> Iterator[float]:

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site, Tariff
-from ringmain_agent.snapshot import Measured, Measurements, Snapshot
+from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
 from ringmain_protocol.manifest import ModelManifest
+from ringmain_protocol.messages import Fallback
 
 NOW_MS = 1_604_188_800_000  # 2020-11-01T00:00:00Z
 DAY = 96
@@ -32,7 +33,13 @@ def site() -> Site:
         time_zone="Europe/Amsterdam",
         grid_connection=GridConnection(import_limit_kw=5000.0, export_limit_kw=4000.0, margin_kw=50.0),
         batteries=(
-            Battery(name="battery", capacity_kwh=8000.0, charge_max_kw=2000.0, discharge_max_kw=2000.0, soc_target_pu=0.5),
+            Battery(
+                name="battery",
+                capacity_kwh=8000.0,
+                charge_max_kw=2000.0,
+                discharge_max_kw=2000.0,
+                ramp_kw_per_min=1e6,
+            ),
         ),
         photovoltaics=(Photovoltaics(name="pv", rated_power_kw=3000.0),),
         tariff=Tariff(import_price_per_kwh=0.05, export_price_per_kwh=0.03, price_series="price_eur_per_mwh"),
@@ -71,6 +78,24 @@ def measured() -> Callable[..., Measurements]:
     ) -> Measurements:
         newest = {signal: Measured(value, at_ms) for signal, value in values.items()}
         return Measurements(newest=newest, import_limit_kw=import_limit_kw, export_limit_kw=export_limit_kw)
+
+    return make
+
+
+@pytest.fixture
+def make_plan(now_ms: int) -> Callable[..., Plan]:
+    """A plan of the same step 96 times."""
+
+    def make(battery_kw: float = 0.0, pv_kw: float = 0.0, curtailed_kw: float = 0.0, pcc_kw: float = 4000.0) -> Plan:
+        return Plan(
+            issued_at_ms=now_ms,
+            step_s=900,
+            fallback=Fallback.OPTIMAL,
+            power_kw={"battery": [battery_kw] * DAY, "pv": [pv_kw] * DAY},
+            curtailed_kw={"pv": [curtailed_kw] * DAY},
+            soc_kwh={"battery": [4000.0] * DAY},
+            pcc_kw=[pcc_kw] * DAY,
+        )
 
     return make
 

@@ -176,6 +176,15 @@ def test_negative_prices_never_make_it_charge_and_discharge_at_once(problem: Pro
         assert held == pytest.approx(soc_kwh, abs=1e-6)
 
 
+def test_export_excess_that_nothing_can_avoid_is_not_burned_by_charging_and_discharging_at_once(problem: Problem) -> None:
+    """8 kW come back through the feeder, 5 may leave, and the battery has room for 2 kWh of the 12 that are too much."""
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    result = Dispatcher(site).dispatch(problem(load_kw=[-8] * 4, export_ceiling_kw=[5] * 4, soc_kwh=8.2))
+    assert result.soc_kwh["battery"][-1] == pytest.approx(10.0)
+    assert result.battery_kw["battery"].sum() == pytest.approx(2.0)
+    np.testing.assert_allclose(result.export_excess_kw, [2.5] * 4, atol=1e-6)
+
+
 def test_export_dearer_than_import_is_no_money_machine(problem: Problem) -> None:
     result = Dispatcher(small_site()).dispatch(problem(export_price_per_kwh=[0.9] * 4))
     np.testing.assert_allclose(result.pcc_kw, [5] * 4, atol=1e-6)

@@ -25,23 +25,23 @@ def plan(now_ms: int) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("age_min", "fallback", "power_kw"),
+    ("age_min", "rung", "step_index"),
     [
-        (0, Fallback.OPTIMAL, 0.0),
-        (14.9, Fallback.OPTIMAL, 0.0),
-        (15.9, Fallback.OPTIMAL, 1.0),
-        (16.1, Fallback.SHIFTED, 1.0),
-        (239, Fallback.SHIFTED, 15.0),
+        (0, Fallback.OPTIMAL, 0),
+        (14.9, Fallback.OPTIMAL, 0),
+        (15.9, Fallback.OPTIMAL, 1),
+        (16.1, Fallback.SHIFTED, 1),
+        (239, Fallback.SHIFTED, 15),
     ],
 )
 def test_plan_is_followed_by_the_clock_and_named_shifted_when_it_is_old(
-    plan: Plan, site: Site, now_ms: int, age_min: float, fallback: Fallback, power_kw: float
+    plan: Plan, site: Site, age_min: float, rung: Fallback, step_index: int
 ) -> None:
-    step = present_step(plan, now_ms=now_ms + round(age_min * MINUTE_MS), site=site)
+    step = present_step(plan, now_ms=plan.issued_at_ms + round(age_min * MINUTE_MS), site=site)
     assert step is not None
-    assert (step.fallback, step.battery_kw) == (fallback, {"battery": power_kw})
+    assert (step.fallback, step.battery_kw) == (rung, {"battery": float(step_index)})
     assert step.available_kw == {"pv": -15.0}
-    assert step.pcc_max_kw == 200 - power_kw
+    assert step.pcc_max_kw == 200 - step_index
 
 
 @pytest.mark.parametrize("age_min", [-1, 241, 24 * 60])

@@ -77,9 +77,7 @@ def test_ramp_starts_from_the_last_setpoint(site: Site, measured: Measure, now_m
     assert limited(slow, measurements, now_ms, last, battery=-2000.0) == {"battery": 490.0}
 
 
-def test_ramp_starts_from_the_measured_power_when_no_setpoint_is_in_force(
-    site: Site, measured: Measure, now_ms: int
-) -> None:
+def test_ramp_starts_from_the_measured_power_without_a_setpoint_in_force(site: Site, measured: Measure, now_ms: int) -> None:
     slow = replace(site, batteries=(replace(site.batteries[0], ramp_kw_per_min=60.0),))
     measurements = measured(now_ms - 2000, battery_soc_kwh=4000.0, battery_kw=100.0)
     for last in (None, Sent(500.0, now_ms - 601_000), Sent(None, now_ms - 1000)):

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one JSON object. Run them from the root: `python -m benchmarks.agent`."""

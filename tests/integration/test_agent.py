@@ -1,0 +1,300 @@
+"""The agent as a process beside a real Mosquitto: what leaves it, and what it survives."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import psutil
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Fallback, Mode, Online, Readings, Receipt, Setpoint, Status, decode, encode
+from ringmain_simulation.programs import Program
+from servers.base import wait_until
+from servers.mosquitto import Mosquitto
+
+CONFIG = """
+site = "site-1"
+time_zone = "Europe/Amsterdam"
+mode = "{mode}"
+cycle_s = 0.2
+commit_interval_s = 0.2
+status_interval_s = 1
+state_folder = "state"
+
+[mqtt.local]
+host = "127.0.0.1"
+port = {port}
+[mqtt.upstream]
+host = "127.0.0.1"
+port = {port}
+
+[switch]
+topic = "plant/switch"
+
+[feeds.load_kw]
+topic = "plant/load"
+unit = "kW"
+[feeds.pcc_kw]
+topic = "plant/pcc"
+unit = "kW"
+[feeds.battery_kw]
+topic = "plant/battery"
+unit = "kW"
+positive_direction = "export"
+[feeds.battery_soc_kwh]
+topic = "plant/soc"
+unit = "kWh"
+
+[grid_connection]
+import_limit_kw = 100
+export_limit_kw = 100
+margin_kw = 5
+
+[battery.battery]
+capacity_kwh = 200
+charge_max_kw = 50
+discharge_max_kw = 50
+[battery.battery.output]
+topic = "plant/setpoint"
+valid_for_s = 5
+repeat_s = 1
+confirm_after_s = 1
+
+[regulator]
+stale_after_s = 3
+
+[outbox]
+backlog_per_s = 1000
+backlog_delay_max_s = 0
+gap_grace_s = 1
+"""
+
+
+class Station:
+    """The equipment and the upstream of one site on a real broker: publishes feeds, notes what the agent sends."""
+
+    def __init__(self, broker: Mosquitto) -> None:
+        """Connect."""
+        self.setpoints: list[dict[str, float]] = []
+        self.messages: list[tuple[str, bytes]] = []
+        self.statuses: list[Status] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="station")
+        self._client.on_connect = lambda client, *_: client.subscribe([("plant/setpoint", 1), ("ringmain/#", 1)])
+        self._client.on_message = self._on_message
+        self._client.reconnect_delay_set(1, 1)
+        self._client.connect(broker.host, broker.port)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes | str | float, *, retain: bool = False) -> None:
+        """One message at QoS 1."""
+        self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def speak(self, *, load_kw: float, soc_kwh: float = 100.0) -> None:
+        """One round of all sensors; the battery follows its newest setpoint."""
+        battery_kw = self.setpoints[-1].get("power_kw", 0.0) if self.setpoints else 0.0
+        self.publish("plant/load", load_kw)
+        self.publish("plant/battery", -battery_kw)
+        self.publish("plant/soc", soc_kwh)
+        self.publish("plant/pcc", load_kw + battery_kw)
+
+    def speak_until(self, condition: Callable[[], object], *, load_kw: float = 80.0, timeout_s: float = 20.0) -> None:
+        """Sensors every 0.1 s until the condition holds."""
+
+        def holds() -> bool:
+            self.speak(load_kw=load_kw)
+            time.sleep(0.1)
+            return bool(condition())
+
+        wait_until(holds, timeout_s=timeout_s, what="agent")
+
+    def of_kind(self, kind: str) -> list[bytes]:
+        """Payloads of one kind, in order of arrival."""
+        return [payload for topic, payload in self.messages if topic.endswith(f"/{kind}")]
+
+    @property
+    def status(self) -> Status | None:
+        """The newest status."""
+        return self.statuses[-1] if self.statuses else None
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        if message.topic == "plant/setpoint":
+            self.setpoints.append(json.loads(message.payload))
+        else:
+            self.messages.append((message.topic, bytes(message.payload)))
+            if message.topic.endswith("/status"):
+                self.statuses.append(decode(message.payload, Status))
+
+
+@contextmanager
+def running_agent(folder: Path, broker: Mosquitto, mode: str = "control") -> Iterator[Program]:
+    """An agent process; stopped in the end, and its end must be a clean one unless it was killed."""
+    config = folder / "agent.toml"
+    config.write_text(CONFIG.format(mode=mode, port=broker.port), encoding="utf-8")
+    agent = Program("agent", "ringmain_agent", "run", "--config", config, log=folder / "agent.log").start()
+    try:
+        yield agent
+        agent.require_running()
+        agent.interrupt()
+        agent.wait(20)
+    finally:
+        agent.kill()
+
+
+@pytest.fixture
+def station(mosquitto: Mosquitto) -> Iterator[Station]:
+    """A station on a running broker."""
+    made = Station(mosquitto)
+    yield made
+    made.close()
+
+
+def test_in_control_the_battery_takes_what_exceeds_the_limit(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: any(-50 <= s.get("power_kw", 0) <= -34.9 for s in station.setpoints), load_kw=130)
+        setpoint = station.setpoints[-1]
+        assert setpoint["valid_for_s"] == 5
+        assert setpoint["sequence"] > 0
+        station.speak_until(lambda: station.of_kind(topics.SETPOINT))
+    reported = decode(station.of_kind(topics.SETPOINT)[-1], Setpoint)
+    assert reported.mode is Mode.CONTROL
+
+
+def test_in_observe_nothing_leaves_at_all(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, mode="observe"):
+        station.speak_until(lambda: len(station.of_kind(topics.SETPOINT)) > 0 and len(station.statuses) > 2, load_kw=130)
+    assert station.setpoints == []
+    assert station.statuses[-1].mode is Mode.OBSERVE
+    assert decode(station.of_kind(topics.SETPOINT)[-1], Setpoint).mode is Mode.OBSERVE
+
+
+def test_the_local_switch_forces_observe_at_any_time_and_silence_means_observe(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: len(station.statuses) > 2, load_kw=130)
+        assert station.setpoints == []
+        station.publish("plant/switch", "control")
+        station.speak_until(lambda: station.setpoints, load_kw=130)
+        station.publish("plant/switch", "observe")
+        station.speak_until(lambda: station.statuses[-1].mode is Mode.OBSERVE, load_kw=130)
+        count = len(station.setpoints)
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 2, load_kw=130)
+        assert len(station.setpoints) == count
+
+
+def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: station.status is not None)
+        for payload in ("abc", "nan", b"\xff\xfe", b"", b"9" * 70_000):
+            station.publish("plant/load", payload)
+        for topic in (topics.RECEIPT, topics.ENVELOPE, topics.SERIES):
+            name = "price_eur_per_mwh" if topic == topics.SERIES else None
+            station.publish(topics.topic("site-1", topic, name), b"{broken")
+        station.publish("plant/switch", b"\x00\xff")
+        station.publish("plant/switch", "control")
+        station.speak_until(lambda: station.status is not None and sum(station.status.rejected.values()) >= 8, load_kw=130)
+        assert station.status is not None
+        assert station.status.rejected.keys() >= {"undecodable", "not_finite", "too_large"}
+        station.speak_until(lambda: station.setpoints and station.setpoints[-1].get("power_kw", 0) < -30, load_kw=130)
+
+
+def test_without_fresh_measurements_the_equipment_is_released(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
+        wait_until(lambda: "release" in station.setpoints[-1], what="release")
+        wait_until(
+            lambda: station.status is not None and station.status.fallback is Fallback.RELEASE, what="status says release"
+        )
+
+
+def test_a_planner_that_is_killed_does_not_stop_the_regulator(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
+        planner = next(
+            child for child in psutil.Process(agent.pid).children(recursive=True) if "planner" in " ".join(child.cmdline())
+        )
+        os.kill(planner.pid, signal.SIGKILL)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+
+def test_an_agent_waits_for_brokers_that_are_not_there_and_connects_when_they_come(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    mosquitto.stop()
+    with running_agent(tmp_path, mosquitto) as agent:
+        wait_until(lambda: "is not reachable" in agent.end_of_log(), what="the log says that the broker is missing")
+        agent.require_running()
+        mosquitto.start()
+        station = Station(mosquitto)
+        station.speak_until(lambda: station.status is not None, timeout_s=40)
+        assert station.status is not None
+        assert station.status.connections == {"local": "", "upstream": ""}
+        station.close()
+
+
+def test_birth_and_will_tell_whether_the_agent_is_there(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: station.of_kind(topics.ONLINE))
+        assert decode(station.of_kind(topics.ONLINE)[-1], Online).online
+        agent.kill()
+        wait_until(lambda: not decode(station.of_kind(topics.ONLINE)[-1], Online).online, what="the will")
+        agent.start()
+        station.speak_until(lambda: decode(station.of_kind(topics.ONLINE)[-1], Online).online)
+    wait_until(lambda: not decode(station.of_kind(topics.ONLINE)[-1], Online).online, what="goodbye")
+
+
+def test_only_a_receipt_empties_the_outbox_and_a_gap_is_sent_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: len(station.of_kind(topics.READINGS)) >= 5)
+        readings = [decode(payload, Readings) for payload in station.of_kind(topics.READINGS)]
+        stream, missing = readings[0].stream, readings[2].sequence
+        topic = topics.topic("site-1", topics.RECEIPT)
+        last = readings[-1].sequence
+
+        def again() -> bool:
+            ranges = [(1, missing - 1), (missing + 1, last)]
+            station.publish(topic, encode(Receipt(stream=stream, ranges=ranges)), retain=True)
+            return [decode(p, Readings).sequence for p in station.of_kind(topics.READINGS)].count(missing) == 2
+
+        station.speak_until(again)
+        first = [p for p in station.of_kind(topics.READINGS) if decode(p, Readings).sequence == missing]
+        assert first[0] == first[1]  # the same bytes under the same identity
+
+
+def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    text = CONFIG.format(mode="observe", port=1883).replace('host = "127.0.0.1"', 'host = "192.0.2.1"')
+    config.write_text(text, encoding="utf-8")
+    agent = Program(
+        "agent", "ringmain_agent", "run", "--clock", "simulation", "--config", config, log=tmp_path / "agent.log"
+    ).start()
+    wait_until(lambda: not agent.running, what="the agent ends")
+    assert agent.status == 78
+    assert "loopback" in agent.end_of_log()

@@ -1,0 +1,264 @@
+"""Kafka to Delta on a real Kafka: exactly once, whatever is killed, sent twice or sent wrong."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import polars as pl
+import pytest
+from confluent_kafka import Producer
+
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Readings, Series, Steps, encode
+from ringmain_trainer.config import IngestConfig, KafkaConfig, TrainerConfig
+from ringmain_trainer.errors import HistoryError
+from ringmain_trainer.history import known_sequences, scan
+from ringmain_trainer.ingest import Summary, ingest
+from servers.base import wait_until
+from servers.kafka import Kafka
+
+STREAM = "0123456789abcdef"
+SITES = [f"liander-{number}" for number in (287, 307, 435, 438)]
+AT_MS = 1_603_000_000_000
+
+
+class Sender:
+    """Stands for the bridge: puts messages into Kafka as it does."""
+
+    def __init__(self, kafka: Kafka, *, partitions: int = 3) -> None:
+        for topic in topics.KAFKA_TOPICS.values():
+            if topic not in kafka.topics():
+                kafka.create_topic(topic, partitions)
+        self._producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})
+
+    def put(self, kind: str, site: str, payload: bytes | None, *, name: str | None = None, **headers: bytes) -> None:
+        """One record."""
+        all_headers: Any = [("mqtt_topic", topics.topic(site, kind, name).encode()), *headers.items()]
+        self._producer.produce(topics.KAFKA_TOPICS[kind], payload, site, headers=all_headers)
+        self._producer.poll(0)
+
+    def readings(self, site: str, *sequences: int, rows: int = 3) -> None:
+        """Batches of readings with these sequences."""
+        for sequence in sequences:
+            columns: dict[str, Any] = {
+                "signals": ["load_kw"] * rows,
+                "at_ms": [AT_MS + 1000 * (rows * sequence + i) for i in range(rows)],
+                "values": [float(sequence)] * rows,
+                "quality": [0] * rows,
+            }
+            self.put(topics.READINGS, site, encode(Readings(stream=STREAM, sequence=sequence, **columns)))
+
+    def flush(self) -> None:
+        """Wait until Kafka has them."""
+        assert self._producer.flush(60) == 0
+
+
+def config_for(kafka: Kafka, history: Path, **changes: Any) -> TrainerConfig:
+    kafka_config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers)
+    return TrainerConfig(history=str(history), kafka=kafka_config, ingest=IngestConfig(**changes))
+
+
+def once(kafka: Kafka, history: Path, **changes: Any) -> Summary:
+    return ingest(config_for(kafka, history, **changes), once=True, stop=threading.Event())
+
+
+def counts(history: Path, kind: str = topics.READINGS) -> Counter[tuple[str, int]]:
+    """Rows of each message in the history."""
+    frame = scan(str(history), kind).group_by("site", "sequence").agg(pl.len().alias("rows")).collect()
+    return Counter({(site, sequence): rows for site, sequence, rows in frame.iter_rows()})
+
+
+def has_messages(history: Path, count: int) -> bool:
+    return len(counts(history)) >= count
+
+
+@contextmanager
+def running(kafka: Kafka, history: Path, log: Path, *, commit_s: float = 0.2) -> Iterator[subprocess.Popen[bytes]]:
+    """The real program, continuously; killed at the end, if it has not ended before."""
+    config = log.with_suffix(".toml")
+    config.write_text(
+        f'history = "{history}"\n[kafka]\nbootstrap_servers = "{kafka.bootstrap_servers}"\n[ingest]\ncommit_s = {commit_s}\n'
+    )
+    output: IO[bytes]
+    with log.open("ab") as output:
+        command = [sys.executable, "-m", "ringmain_trainer", "ingest", "--config", str(config)]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_every_kind_arrives_in_its_table_and_a_second_run_has_nothing_to_do(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    sender.readings("liander-287", 1, 2)
+    steps = Steps(
+        stream=STREAM,
+        sequence=3,
+        step_s=900,
+        signals=["load_kw"],
+        at_ms=[AT_MS - AT_MS % 900_000],
+        values=[1.0],
+        quality=[0],
+    )
+    sender.put(topics.STEPS, "liander-287", encode(steps))
+    series = Series(issued_at_ms=AT_MS, start_ms=AT_MS, step_s=900, unit="degC", values=[1.0, None])
+    sender.put(topics.SERIES, "liander-287", encode(series), name="temperature_degc", received_ms=b"1700000000000")
+    sender.flush()
+    assert once(fresh_kafka, history) == Summary(messages=4, rows=9, duplicates=0, commits=1, rejected={})
+    assert once(fresh_kafka, history) == Summary()
+    assert scan(str(history), topics.READINGS).collect().height == 6
+    assert scan(str(history), topics.SERIES).collect()["received_at"].dt.epoch("ms").to_list() == [1_700_000_000_000] * 2
+    assert known_sequences(str(history)) == {("liander-287", STREAM): [(1, 3)]}
+
+
+def test_what_was_sent_twice_is_in_the_history_once_also_over_restarts(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    sender.readings("liander-287", 1, 2, 2, 1, 4)
+    sender.flush()
+    assert once(fresh_kafka, history).duplicates == 2
+    sender.readings("liander-287", 1, 2, 3, 4, 4)
+    sender.readings("liander-307", 1)
+    sender.flush()
+    assert once(fresh_kafka, history).duplicates == 4
+    assert counts(history) == {**dict.fromkeys([("liander-287", n) for n in (1, 2, 3, 4)], 3), ("liander-307", 1): 3}
+
+
+def test_poison_is_counted_and_skipped_and_nothing_else_is_lost(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    sender.readings("liander-287", 1)
+    poison = (b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"stream": 1}', b"0", None)
+    for payload in poison:
+        sender.put(topics.READINGS, "liander-287", payload)
+    sender.readings("liander-287", 2)
+    sender.flush()
+    done = once(fresh_kafka, history)
+    assert sum(done.rejected.values()) == len(poison)
+    assert done.rejected["no_value"] == 1
+    assert counts(history) == {("liander-287", 1): 3, ("liander-287", 2): 3}
+    assert once(fresh_kafka, history) == Summary()
+
+
+def test_implausible_times_are_marked(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    message = Readings(stream=STREAM, sequence=1, signals=["load_kw"], at_ms=[0], values=[1.0], quality=[0])
+    sender.put(topics.READINGS, "liander-287", encode(message), implausible_time=b"1")
+    sender.readings("liander-287", 2, rows=1)
+    sender.flush()
+    once(fresh_kafka, history)
+    rows = scan(str(history), topics.READINGS).sort("sequence").collect()
+    assert rows["time_plausible"].to_list() == [False, True]
+
+
+def test_small_commits_give_the_same_history_as_large_ones(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender = Sender(fresh_kafka)
+    for site in SITES:
+        sender.readings(site, *range(1, 200))
+    sender.flush()
+    large, small = once(fresh_kafka, tmp_path / "large"), once(fresh_kafka, tmp_path / "small", commit_rows=1)
+    assert large.rows == small.rows == 4 * 199 * 3
+    assert counts(tmp_path / "large") == counts(tmp_path / "small")
+
+
+def test_a_killed_ingest_leaves_every_message_exactly_once(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history, rng = Sender(fresh_kafka), tmp_path / "history", random.Random(7)
+    sent = 0
+    for round_number in range(4):
+        with running(fresh_kafka, history, tmp_path / "ingest.log", commit_s=0.05) as process:
+            for _ in range(40):
+                sent += 1
+                for site in SITES:
+                    sender.readings(site, sent, *([sent] if rng.random() < 0.1 else []))
+            sender.flush()
+            some = 4 * 40 * round_number + rng.randrange(1, 4 * 40)
+            wait_until(partial(has_messages, history, some), what="some messages are in the history")
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    once(fresh_kafka, history)
+    assert counts(history) == dict.fromkeys([(site, n) for site in SITES for n in range(1, sent + 1)], 3)
+
+
+def test_two_that_ingest_at_once_do_not_double_anything(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    with (
+        running(fresh_kafka, history, tmp_path / "a.log", commit_s=0.05),
+        running(fresh_kafka, history, tmp_path / "b.log", commit_s=0.05),
+    ):
+        for sequence in range(1, 61):
+            for site in SITES:
+                sender.readings(site, sequence)
+            sender.flush()
+        wait_until(lambda: len(counts(history)) == 60 * len(SITES), timeout_s=60, what="all messages are in the history")
+    once(fresh_kafka, history)
+    assert set(counts(history).values()) == {3}
+
+
+def test_a_stopped_ingest_commits_what_it_has_read(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    sender.readings("liander-287", 1, 2, 3)
+    sender.flush()
+    with running(fresh_kafka, history, tmp_path / "ingest.log", commit_s=0.2) as process:
+        wait_until(lambda: len(counts(history)) == 3, what="the first messages are in the history")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_a_topic_that_was_made_anew_is_refused_and_nothing_is_written(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    sender = Sender(fresh_kafka, partitions=1)
+    sender.readings("liander-287", *range(1, 10))
+    sender.flush()
+    once(fresh_kafka, history)
+    fresh_kafka.delete_topics()
+    sender = Sender(fresh_kafka, partitions=1)
+    sender.readings("liander-287", 20)
+    sender.flush()
+    with pytest.raises(HistoryError, match="ends at offset 1, the history has read up to 9"):
+        once(fresh_kafka, history)
+    assert len(counts(history)) == 9
+
+
+def test_an_ingest_waits_for_a_kafka_that_is_not_there_yet_and_says_so(own_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history, log = Sender(own_kafka), tmp_path / "history", tmp_path / "ingest.log"
+    sender.readings("liander-287", 1)
+    sender.flush()
+    own_kafka.stop()
+    with running(own_kafka, history, log):
+        wait_until(lambda: b"kafka does not answer, next try in" in log.read_bytes(), timeout_s=60, what="it says so")
+        own_kafka.start()
+        wait_until(lambda: len(counts(history)) == 1, timeout_s=90, what="the message is in the history")
+    assert b"Traceback" not in log.read_bytes()
+
+
+def test_an_ingest_goes_on_after_kafka_was_killed(own_kafka: Kafka, tmp_path: Path) -> None:
+    sender, history, log = Sender(own_kafka), tmp_path / "history", tmp_path / "ingest.log"
+    with running(own_kafka, history, log) as process:
+        sender.readings("liander-287", 1)
+        sender.flush()
+        wait_until(lambda: len(counts(history)) == 1, timeout_s=60, what="the first message is in the history")
+        own_kafka.kill()
+        own_kafka.start()
+        sender.readings("liander-287", 2)
+        sender.flush()
+        wait_until(lambda: len(counts(history)) == 2, timeout_s=90, what="the second message is in the history")
+        assert process.poll() is None
+    assert set(counts(history).values()) == {3}
+
+
+def test_partitions_that_are_added_later_are_read_by_the_next_run(fresh_kafka: Kafka, tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    assert once(fresh_kafka, history) == Summary()  # no topic at all
+    sender = Sender(fresh_kafka)
+    for site in SITES:
+        sender.readings(site, 1)
+    sender.flush()
+    assert once(fresh_kafka, history).messages == len(SITES)

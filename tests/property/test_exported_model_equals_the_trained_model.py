@@ -1,0 +1,124 @@
+"""Features are bit-equal, and quantiles within tolerance, between training and file: with gaps, at batch 1 and N."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from ringmain_trainer.config import TrainingConfig
+from ringmain_trainer.dataset import Examples, Inputs, Issue, SeriesHistory, StepTable, Window, examples, training_rows
+from ringmain_trainer.errors import ExportError
+from ringmain_trainer.export import QUANTILES, TOLERANCE, damaged, forecast_model, prove
+from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model, value_info
+from ringmain_trainer.fit import FittedModel, fit_model, predict
+from ringmain_trainer.runtime import as_rows, open_session, run, run_singly
+
+WINDOW = Window(900, 768, 96)
+START_S = 1_601_683_200
+TRAINING = TrainingConfig(alphas=(30.0, 1000.0))
+
+
+class Made:
+    """A model trained once on a made-up month, with all that is needed to ask it again."""
+
+    def __init__(self, n_series: int) -> None:
+        rng, hours = np.random.default_rng(5), np.arange(35 * 96) / 4
+        weather = [
+            10 + 8 * np.sin(hours / 24 * 2 * np.pi + k) + rng.normal(0, 1, len(hours)) for k in range(max(1, n_series))
+        ]
+        load = 5000 + 900 * np.sin(hours / 12 * np.pi) + 60 * weather[0] + rng.normal(0, 80, len(hours))
+        values = np.stack([load, weather[0]], axis=1).astype(np.float32)
+        values[rng.random(values.shape) < 0.03] = np.nan
+        series = [SeriesHistory("", [Issue(0, START_S, 900, w.astype(np.float32))]) for w in weather[:n_series]]
+        steps = StepTable(START_S, values)
+        data = examples(steps, series, WINDOW, training_rows(steps, WINDOW, every=13, share_min=0.5))
+        self.spec = FeatureSpec(
+            signals=("load_kw", "temperature_degc"),
+            series=tuple(f"series_{k}" for k in range(n_series)),
+            typical_signals=(5000.0, 10.0),
+            typical_series=(10.0,) * n_series,
+            time_zone="Europe/Amsterdam",
+            holidays=("2020-10-12", "2020-12-25"),
+            years=(2020, 2027),
+            window=WINDOW,
+        )
+        self.data: Examples = data
+        self.session = open_session(feature_model(self.spec))
+        self.features = run(self.session, data.inputs, FEATURES)
+        self.fitted: FittedModel = fit_model(self.features, data, WINDOW, TRAINING)
+        self.model: onnx.ModelProto = forecast_model(self.spec, self.fitted, self.features)
+        self.spread = float(np.ptp(np.nanquantile(data.targets, [0.01, 0.99])))
+
+
+@pytest.fixture(scope="module", params=[0, 1, 3])
+def made(request: pytest.FixtureRequest) -> Made:
+    return Made(request.param)
+
+
+@st.composite
+def windows(draw: st.DrawFn, count: int) -> dict[str, Any]:
+    """How to damage and move the training inputs: gaps of any share, readings of any size, any instant of the years."""
+    seed, share = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([0.0, 0.02, 0.3, 0.9, 1.0]))
+    scale = draw(st.sampled_from([0.0, 1.0, 1.0, -1.0, 3.0]))
+    first = int(np.datetime64("2020-01-02", "s").astype(np.int64))
+    last = int(np.datetime64("2027-12-29", "s").astype(np.int64))
+    at = draw(st.lists(st.integers(first // 900, last // 900), min_size=count, max_size=count))
+    return {"seed": seed, "share": share, "scale": scale, "at": 900 * np.array(at, np.int64)}
+
+
+def changed(inputs: Inputs, change: dict[str, Any]) -> Inputs:
+    rng, at = np.random.default_rng(change["seed"]), change["at"]
+    chosen = rng.integers(0, len(inputs["issued_at_s"]), len(at))
+
+    def with_gaps(values: NDArray[Any]) -> NDArray[np.float32]:
+        scaled = values[chosen] * np.float32(change["scale"])
+        return np.where(rng.random(scaled.shape) < change["share"], np.float32(np.nan), scaled).astype(np.float32)
+
+    return {"history": with_gaps(inputs["history"]), "known_future": with_gaps(inputs["known_future"]), "issued_at_s": at}
+
+
+@settings(max_examples=40)
+@given(change=windows(count=4))
+def test_exported_model_equals_the_trained_model(made: Made, change: dict[str, Any]) -> None:
+    inputs = changed(made.data.inputs, change)
+    features = run(made.session, inputs, FEATURES)
+    expected = predict(made.fitted, features)
+    with_features = onnx.load_from_string(made.model.SerializeToString())
+    with_features.graph.output.append(value_info(FEATURES))
+    session = open_session(with_features)
+    for call in (run, run_singly):
+        np.testing.assert_array_equal(call(session, inputs, FEATURES), features)
+        found = call(session, inputs, QUANTILES)
+        assert np.abs(found - expected).max() <= TOLERANCE * made.spread
+        assert (np.diff(found, axis=2) >= 0).all()
+        assert made.fitted.limits.low <= found.min() <= found.max() <= made.fitted.limits.high
+
+
+def test_the_design_matrix_and_the_finished_model_have_the_same_features(made: Made) -> None:
+    probes = damaged(made.data.take(np.arange(20)).inputs, made.spec)
+    prove(made.model, made.fitted, probes, run(made.session, probes, FEATURES), TOLERANCE * made.spread)
+    prove(made.model, made.fitted, made.data.inputs, made.features, TOLERANCE * made.spread)
+
+
+@pytest.mark.filterwarnings("ignore:.*Expected an int, got a boolean")  # protobuf 6 warns of what protobuf 7 refuses
+def test_a_model_that_converts_wrongly_fails_the_proof_even_past_the_guard(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard knows the poisson loss; here it is asked to look away, and the proof has to see the missing exponential."""
+    known = np.isfinite(made.data.targets.ravel())
+    rows, targets = as_rows(made.features)[known], made.data.targets.ravel()[known]
+    poisson = HistGradientBoostingRegressor(loss="poisson", max_iter=5).fit(rows, targets)
+    wrong = FittedModel(
+        pipeline=poisson, offsets=made.fitted.offsets, limits=made.fitted.limits, metrics=made.fitted.metrics
+    )
+    with pytest.raises(ExportError, match="exponential"):
+        forecast_model(made.spec, wrong, made.features)
+    monkeypatch.setattr("ringmain_trainer.export.refuse_wrong_conversion", lambda *_: None)
+    model = forecast_model(made.spec, wrong, made.features)
+    with pytest.raises(ExportError, match="values are off"):
+        prove(model, wrong, made.data.inputs, made.features, TOLERANCE * made.spread)

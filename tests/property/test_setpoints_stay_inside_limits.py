@@ -1,0 +1,157 @@
+"""Whatever is wished, planned and measured: what leaves `limits` is finite, inside the nameplate and safe for the energy."""
+
+import math
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmain_agent.limits import limit_setpoints
+from ringmain_agent.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site import Battery, GridConnection, Photovoltaics, RegulatorSettings, Site, Tariff
+from ringmain_agent.snapshot import Measured, Measurements, Plan, Sent
+from ringmain_protocol.messages import Fallback
+
+NOW_MS = 1_604_188_800_000
+ANY = st.floats(allow_nan=True, allow_infinity=True)
+POWER = st.one_of(st.floats(-1e4, 1e4), ANY)
+INSTANT = st.integers(NOW_MS - 700_000, NOW_MS + 700_000)
+
+
+@st.composite
+def batteries(draw: st.DrawFn, name: str) -> Battery:
+    low, target, high = sorted(draw(st.lists(st.floats(0, 1), min_size=3, max_size=3)))
+    return Battery(
+        name=name,
+        capacity_kwh=draw(st.floats(1, 1e4)),
+        charge_max_kw=draw(st.floats(0, 1e4)),
+        discharge_max_kw=draw(st.floats(0.1, 1e4)),
+        charge_efficiency=draw(st.floats(0.5, 1)),
+        discharge_efficiency=draw(st.floats(0.5, 1)),
+        soc_min_pu=low * 0.9,
+        soc_target_pu=target * 0.9,
+        soc_max_pu=high * 0.9 + 0.1,
+        ramp_kw_per_min=draw(st.sampled_from([1.0, 100.0, 1e6])),
+    )
+
+
+@st.composite
+def sites(draw: st.DrawFn) -> Site:
+    return Site(
+        site="site-1",
+        grid_connection=GridConnection(
+            import_limit_kw=draw(st.floats(0, 1e4)),
+            export_limit_kw=draw(st.floats(0, 1e4)),
+            margin_kw=draw(st.floats(0, 100)),
+        ),
+        batteries=tuple(draw(batteries(name)) for name in ("one", "two")[: draw(st.integers(0, 2))]),
+        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=draw(st.floats(1, 1e4))),),
+        tariff=Tariff(demand_charge_per_kw=draw(st.sampled_from([0.0, 10.0]))),
+        regulator=RegulatorSettings(valid_for_s=draw(st.sampled_from([10.0, 600.0]))),
+    )
+
+
+SIGNALS = ("load_kw", "pcc_kw", "pv_kw", "one_kw", "two_kw", "one_soc_kwh", "two_soc_kwh")
+MEASURED = st.builds(Measured, st.one_of(st.none(), POWER), INSTANT, st.integers(0, 2))
+MEASUREMENTS = st.builds(
+    Measurements,
+    newest=st.dictionaries(st.sampled_from(SIGNALS), MEASURED),
+    import_limit_kw=st.floats(0, 1e4),
+    export_limit_kw=st.floats(0, 1e4),
+)
+SENT = st.dictionaries(
+    st.sampled_from(["one", "two", "pv"]), st.builds(Sent, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT)
+)
+FEW = st.lists(st.floats(-1e5, 1e5), min_size=3, max_size=3)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    names = ("one", "two", "pv")
+    return Plan(
+        issued_at_ms=NOW_MS + 900_000 * draw(st.integers(-4, 1)),
+        step_s=900,
+        fallback=draw(st.sampled_from(Fallback)),
+        power_kw={name: draw(FEW) for name in names},
+        curtailed_kw={"pv": draw(FEW)},
+        pcc_kw=draw(FEW),
+    )
+
+
+def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, float | None]) -> None:
+    for plant in site.photovoltaics:
+        bound = power_kw.get(plant.name)
+        assert bound is None or -plant.rated_power_kw <= bound <= 0
+    for battery in site.batteries:
+        power = power_kw.get(battery.name)
+        if power is None:
+            continue
+        assert math.isfinite(power)
+        assert -battery.discharge_max_kw <= power <= battery.charge_max_kw
+        soc_kwh = measurements.fresh(battery.soc_signal, NOW_MS, site.regulator.stale_after_s)
+        assert soc_kwh is not None
+        assert math.isfinite(soc_kwh)
+        after = battery.soc_after_kwh(soc_kwh, power, site.regulator.valid_for_s / 3600)
+        assert after >= min(battery.soc_min_kwh, soc_kwh) - 1e-6
+        assert after <= max(battery.soc_max_kwh, soc_kwh) + 1e-6
+
+
+@given(
+    site=sites(),
+    measurements=MEASUREMENTS,
+    previous=SENT,
+    wished=st.dictionaries(st.sampled_from(["one", "two", "pv", "other"]), st.one_of(st.none(), POWER)),
+)
+def test_setpoints_stay_inside_limits(
+    site: Site, measurements: Measurements, previous: dict[str, Sent], wished: dict[str, float | None]
+) -> None:
+    """A setpoint that is followed for its whole validity leaves the energy inside its band, or does not move it out."""
+    limited = limit_setpoints(wished, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
+    assert set(limited.power_kw) == set(wished) & {*(b.name for b in site.batteries), "pv"}
+    assert_safe(site, measurements, limited.power_kw)
+    again = limit_setpoints(limited.power_kw, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
+    assert again.power_kw == limited.power_kw
+
+
+@given(site=sites(), measurements=MEASUREMENTS, previous=SENT, plan=st.one_of(st.none(), plans()))
+def test_regulator_answers_whatever_is_measured_and_planned(
+    site: Site, measurements: Measurements, previous: dict[str, Sent], plan: Plan | None
+) -> None:
+    state = RegulatorState(sent=previous)
+    result, state = regulate(measurements, plan, state, site, NOW_MS)
+    assert set(result.setpoints) == {*(b.name for b in site.batteries), "pv"}
+    assert all(power is None or math.isfinite(power) for power in result.setpoints.values())
+    limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=NOW_MS)
+    assert_safe(site, measurements, limited.power_kw)
+    state = remember(state, limited.power_kw, NOW_MS)
+    later, _ = regulate(measurements, plan, state, site, NOW_MS + 1000)
+    assert set(later.setpoints) == set(result.setpoints)
+
+
+@given(
+    load_kw=st.lists(st.floats(0, 6000), min_size=20, max_size=20),
+    soc_kwh=st.floats(0, 8000),
+    valid_for_s=st.sampled_from([180.0, 600.0]),
+)
+def test_energy_stays_inside_its_band_in_the_closed_loop(load_kw: list[float], soc_kwh: float, valid_for_s: float) -> None:
+    """Cycles of 3 minutes, the battery follows exactly, and the agent learns its energy at the end of each."""
+    battery = Battery(name="one", capacity_kwh=8000.0, charge_max_kw=2000.0, discharge_max_kw=2000.0)
+    site = Site(
+        site="site-1",
+        grid_connection=GridConnection(import_limit_kw=3000.0, export_limit_kw=3000.0),
+        batteries=(battery,),
+        regulator=RegulatorSettings(valid_for_s=valid_for_s),
+    )
+    state, power_kw = RegulatorState(), 0.0
+    lowest, highest = min(soc_kwh, battery.soc_min_kwh), max(soc_kwh, battery.soc_max_kwh)
+    for cycle, load in enumerate(load_kw):
+        now_ms = NOW_MS + 180_000 * cycle
+        values: dict[str, Any] = {"load_kw": load, "one_kw": power_kw, "one_soc_kwh": soc_kwh, "pcc_kw": load + power_kw}
+        newest = {name: Measured(value, now_ms - 180_000) for name, value in values.items()}
+        measurements = Measurements(newest=newest, import_limit_kw=3000.0, export_limit_kw=3000.0)
+        result, state = regulate(measurements, None, state, site, now_ms)
+        limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms)
+        state = remember(state, limited.power_kw, now_ms)
+        power_kw = limited.power_kw["one"] or 0.0
+        soc_kwh = battery.soc_after_kwh(soc_kwh, power_kw, 0.05)
+        assert lowest - 1e-6 <= soc_kwh <= highest + 1e-6

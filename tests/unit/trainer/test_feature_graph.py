@@ -1,0 +1,132 @@
+"""The feature graph against plain loops and against the zone rules."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from ringmain_trainer.clock_tables import utc_offsets, zone_rules
+from ringmain_trainer.dataset import Window
+from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model, value_info
+from ringmain_trainer.runtime import open_session, run
+
+QUARTERS = Window(900, 768, 96)
+
+
+def spec(**changes: Any) -> FeatureSpec:
+    fields: dict[str, Any] = {
+        "signals": ("load_kw",),
+        "series": (),
+        "typical_signals": (0.0,),
+        "typical_series": (),
+        "time_zone": "UTC",
+        "holidays": (),
+        "years": (2020, 2030),
+        "window": QUARTERS,
+    }
+    return FeatureSpec(**(fields | changes))
+
+
+def inputs_at(issued_at_s: NDArray[np.int64], window: Window = QUARTERS) -> dict[str, Any]:
+    n = len(issued_at_s)
+    history = np.zeros((n, window.history_steps, 1), np.float32)
+    return {
+        "history": history,
+        "known_future": np.zeros((n, window.horizon_steps, 0), np.float32),
+        "issued_at_s": issued_at_s,
+    }
+
+
+@pytest.mark.parametrize("zone", ["Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"])
+def test_the_calendar_is_that_of_the_zone_over_clock_changes_and_the_leap_day(zone: str) -> None:
+    first = int(datetime(2023, 10, 20, tzinfo=UTC).timestamp())
+    issued_at_s = first + 86400 * np.arange(170)
+    holidays = ("2023-12-25", "2024-02-29")
+    names = [
+        value_info("slot", dtype=TensorProto.INT64),
+        value_info("weekday", dtype=TensorProto.INT64),
+        value_info("holiday"),
+    ]
+    session = open_session(feature_model(spec(time_zone=zone, holidays=holidays), *names))
+    slot, weekday, holiday = (out.ravel().tolist() for out in session.run(None, inputs_at(issued_at_s)))
+    quarters = (issued_at_s[:, None] + 900 * np.arange(96)).ravel()
+    there = [datetime.fromtimestamp(at, zone_rules(zone)) for at in quarters.tolist()]
+    assert slot == [t.hour * 4 + t.minute // 15 for t in there]
+    assert weekday == [t.weekday() for t in there]
+    assert holiday == [str(t.date()) in holidays for t in there]
+
+
+def test_a_holiday_counts_as_a_sunday_as_well() -> None:
+    christmas = np.array([int(datetime(2020, 12, 25, tzinfo=UTC).timestamp())])  # a Friday
+    sunday = np.array([int(datetime(2020, 12, 27, tzinfo=UTC).timestamp())])
+    with_holiday = open_session(feature_model(spec(holidays=("2020-12-25",))))
+    without = open_session(feature_model(spec()))
+    found, expected = run(with_holiday, inputs_at(christmas), FEATURES), run(without, inputs_at(sunday), FEATURES)
+    differing = {int(column) for column in np.flatnonzero((found != expected).any(axis=(0, 1)))}
+    assert len(differing) == 1  # the column that says holiday
+
+
+def test_zone_tables_come_from_the_pinned_package_and_end_with_their_years() -> None:
+    changes, offsets = utc_offsets("Europe/Amsterdam", 2020, 2021)
+    instants = [datetime.fromtimestamp(at, UTC).isoformat() for at in changes.tolist()]
+    assert instants == [
+        "2020-01-01T00:00:00+00:00",
+        "2020-03-29T01:00:00+00:00",
+        "2020-10-25T01:00:00+00:00",
+        "2021-03-28T01:00:00+00:00",
+        "2021-10-31T01:00:00+00:00",
+    ]
+    assert offsets.tolist() == [3600, 3600, 7200, 3600, 7200, 3600]
+    with pytest.raises(ValueError, match="Atlantis"):
+        zone_rules("Europe/Atlantis")
+
+
+@pytest.mark.parametrize("window", [Window(900, 768, 192), Window(300, 2016, 600), Window(3600, 200, 24)])
+def test_gaps_lags_and_rolling_values_equal_plain_loops(window: Window) -> None:
+    made = spec(
+        signals=("load_kw", "temperature_degc"),
+        series=("price",),
+        typical_signals=(1.5, 2.5),
+        typical_series=(3.5,),
+        window=window,
+    )
+    rng, day, n = np.random.default_rng(1), 86400 // window.step_s, window.history_steps
+    raw = rng.normal(size=(3, n, 2)).astype(np.float32)
+    raw[rng.random(raw.shape) < 0.3], raw[1, n // 3 :], raw[2, :, 0] = np.nan, np.nan, np.nan
+    future = np.full((3, window.horizon_steps, 1), np.nan, np.float32)
+    inputs = {"history": raw, "known_future": future, "issued_at_s": np.arange(3) + 1_600_000_000}
+    names = ["filled", "known", "now", "lag_1d", "lag_2d", "lag_7d"]
+    outputs = open_session(feature_model(made, *map(value_info, names))).run(None, inputs)
+    filled, known, now = outputs[:3]
+    assert (known == 3.5).all()
+    for b, s in np.ndindex(3, 2):
+        expected = plainly_filled(raw[b, :, s], day, made.typical_signals[s])
+        np.testing.assert_array_equal(filled[b, :, s], expected)
+        for days, lag in zip((1, 2, 7), outputs[3:], strict=True):
+            for lead in range(window.horizon_steps):
+                back = next(d for d in range(days, 9) if lead - day * d < 0)
+                assert lag[b, lead, s] == expected[max(0, n + lead - day * back)]
+        tails = [expected[n - r * 3600 // window.step_s :].astype(np.float64) for r in (1, 24, 168)]
+        rolling = [f(tail) for tail in tails for f in (np.mean, np.min, np.max, np.std)]
+        assert s or np.allclose(now[b], [expected[-1], *rolling], atol=1e-5)
+
+
+def plainly_filled(values: NDArray[np.float32], day: int, typical: float) -> NDArray[np.float32]:
+    held = values.copy()
+    for i in range(len(values)):
+        held[i] = next((v for v in values[max(i - 3, 0) : i + 1][::-1] if np.isfinite(v)), np.nan)
+    return np.array([next((v for v in held[i::-day] if np.isfinite(v)), typical) for i in range(len(values))], np.float32)
+
+
+def test_a_site_without_series_has_features() -> None:
+    features = run(open_session(feature_model(spec())), inputs_at(np.array([1_600_000_200])), FEATURES)
+    assert features.shape[:2] == (1, 96)
+    assert np.isfinite(features).all()
+
+
+def test_no_sine_stands_in_the_graph() -> None:
+    ops = {node.op_type for node in feature_model(spec(holidays=(str(date(2020, 12, 25)),))).graph.node}
+    assert not ops & {"Sin", "Cos", "Exp", "Pow"}

@@ -1,0 +1,118 @@
+"""Delta tables: offsets and rows in one commit, nothing twice, and what is known can be read back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Readings, encode
+from ringmain_trainer.errors import HistoryError
+from ringmain_trainer.history import append, known_sequences, offset_id, open_table, read_known, scan, summary
+from ringmain_trainer.records import Batch, Known, Record
+from ringmain_trainer.tables import TABLES
+
+READINGS = TABLES[topics.READINGS]
+OFFSET = offset_id("cluster", "ringmain.readings", 3)
+COLUMNS = {
+    "readings": "stream sequence signal at value quality time_plausible",
+    "steps": "stream sequence signal start_at step_s value quality",
+    "series": "name issued_at valid_at step_s unit value",
+    "forecasts": "stream sequence signal issued_at valid_at lead quantiles values release reason",
+    "schedules": "stream sequence issued_at valid_at fallback equipment power_kw soc_kwh pcc_kw",
+    "setpoints": "stream sequence issued_at valid_for_s mode fallback equipment power_kw reason",
+    "status": "at payload time_zone mode",
+}
+ALWAYS = {"site", "received_at", "bucket", "month"}
+
+
+def batch(*sequences: int, site: str = "liander-287") -> Batch:
+    made, known = Batch(topics.READINGS), Known()
+    for sequence in sequences:
+        message = Readings(
+            stream="0123456789abcdef",
+            sequence=sequence,
+            signals=["load_kw"],
+            at_ms=[1_603_000_000_000],
+            values=[1.0],
+            quality=[0],
+        )
+        assert made.add(Record(topics.READINGS, site.encode(), encode(message), (), 0), known) is None
+    return made
+
+
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_tables_have_the_agreed_columns_and_partitions(tmp_path: Path, kind: str) -> None:
+    table = open_table(str(tmp_path), TABLES[kind])
+    assert {field.name for field in table.schema().fields} == ALWAYS | set(COLUMNS[TABLES[kind].name].split())
+    assert table.metadata().partition_columns == ["bucket", "month"]
+    assert append(table, Batch(kind).frame(), {})
+    assert scan(str(tmp_path), kind).collect().is_empty()
+
+
+def test_rows_and_offset_are_one_commit(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(1, 2).frame(), {OFFSET: 17})
+    assert DeltaTable(str(tmp_path / "readings")).transaction_version(OFFSET) == 17
+    assert DeltaTable(str(tmp_path / "readings")).version() == 1
+    assert scan(str(tmp_path), topics.READINGS).collect().height == 2
+
+
+def test_offsets_move_on_also_when_every_message_was_a_duplicate(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch().frame(), {OFFSET: 5})
+    assert DeltaTable(str(tmp_path / "readings")).transaction_version(OFFSET) == 5
+
+
+@pytest.mark.parametrize("offset", [17, 16, 0])
+def test_an_offset_that_does_not_rise_is_refused(tmp_path: Path, offset: int) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(1).frame(), {OFFSET: 17})
+    for handle in (table, open_table(str(tmp_path), READINGS)):
+        with pytest.raises(HistoryError, match="does not rise"):
+            append(handle, batch(2).frame(), {OFFSET: offset})
+    assert scan(str(tmp_path), topics.READINGS).collect().height == 1
+
+
+def test_of_two_that_read_the_same_only_one_commits(tmp_path: Path) -> None:
+    one, two = open_table(str(tmp_path), READINGS), open_table(str(tmp_path), READINGS)
+    assert append(one, batch(1, 2).frame(), {OFFSET: 2})
+    assert not append(two, batch(1, 2, 3).frame(), {OFFSET: 3})
+    assert known_sequences(str(tmp_path)) == {("liander-287", "0123456789abcdef"): [(1, 2)]}
+
+
+def test_two_that_read_different_partitions_both_commit(tmp_path: Path) -> None:
+    one, two = open_table(str(tmp_path), READINGS), open_table(str(tmp_path), READINGS)
+    assert append(one, batch(1).frame(), {OFFSET: 2})
+    assert append(two, batch(1, site="liander-307").frame(), {offset_id("cluster", "ringmain.readings", 4): 3})
+    assert scan(str(tmp_path), topics.READINGS).collect().height == 2
+
+
+def test_known_sequences_are_read_back_as_ranges(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(5, 1, 2, 3).frame(), {OFFSET: 4})
+    assert append(table, batch(4, 9).frame(), {OFFSET: 6})
+    assert append(table, batch(2, site="liander-307").frame(), {OFFSET: 7})
+    stream = "0123456789abcdef"
+    assert known_sequences(str(tmp_path)) == {("liander-287", stream): [(1, 5), (9, 9)], ("liander-307", stream): [(2, 2)]}
+
+
+def test_a_history_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert known_sequences(str(tmp_path / "none")) == {}
+    assert summary(str(tmp_path / "none")) == []
+    assert read_known(str(tmp_path / "none")).issues == {}
+
+
+def test_the_summary_says_what_there_is_of_each_site_and_signal(
+    tmp_path: Path, site_values: Callable[..., dict[str, Any]], write_history: Callable[..., None]
+) -> None:
+    values = site_values(2)
+    values["load_kw"][10:14] = float("nan")
+    write_history(tmp_path, "liander-287", values)
+    found = {(row["table"], row.get("signal") or row.get("name")): row for row in summary(str(tmp_path))}
+    assert found.keys() == {("steps", "load_kw"), ("steps", "temperature_degc"), ("series", "temperature_degc")}
+    assert found["steps", "load_kw"]["rows"] == 192
+    assert found["steps", "load_kw"]["missing"] == 4
+    assert len(read_known(str(tmp_path)).issues["liander-287", "temperature_degc"]) == 8
