@@ -5,8 +5,9 @@ here: integers (the wear cost has a floor above which charging while discharging
 
 The margin against a wrong forecast is energy in reserve, not a lower limit all day: the schedule is optimal for the median;
 beside it runs the same schedule with the load at its upper quantile, in which the battery gives what then exceeds the limit
-(`need`), takes back what fits below it (`recover`), and must not run empty (`missing` is a priced shortage). The export
-limit needs no reserve: PV can always be curtailed.
+(`need`), takes back what fits below it (`recover`), and must not run empty (`missing` is a priced shortage). Besides, a
+share of the battery can be kept (`soc_reserve_pu`) for sites whose forecast errors outgrow any quantile. The export limit
+needs no reserve: PV can always be curtailed.
 """
 
 import math
@@ -24,6 +25,8 @@ from ringmain_agent.site import Battery, Site
 EXCESS_PER_PRICE: Final = 20.0
 EXCESS_MIN_PER_KWH: Final = 10.0
 RESERVE_SHARE: Final = 0.1
+KEPT_SHARE: Final = 0.02
+"""Price of energy below the kept share, as a share of an excess: dearer than any trade, cheaper than an excess all day."""
 CURTAILMENT_PER_KWH: Final = 0.001
 OVERLAP_FACTOR: Final = 1.1
 OVERLAP_KW: Final = 1e-3
@@ -86,6 +89,7 @@ class _BatteryColumns(NamedTuple):
     recover: Indices
     reserve: Indices
     missing: Indices
+    kept: Indices
     weak: Indices
     short: Indices
     energy_rows: Indices
@@ -147,6 +151,7 @@ class Dispatcher:
     def _battery(self, battery: Battery) -> _BatteryColumns:
         program, step_h, count = self._program, self._site.step_h, self._site.horizon_steps
         charge, discharge, below, above, need, recover, reserve, missing, weak = (program.columns(count) for _ in range(9))
+        kept = program.columns(count)
         energy, short = program.columns(count), program.columns(1)
         into, out_of = battery.charge_efficiency * step_h, step_h / battery.discharge_efficiency
         energy_rows = program.rows(
@@ -159,6 +164,7 @@ class Dispatcher:
         )
         floor, ceiling = battery.soc_min_kwh, battery.soc_max_kwh
         program.rows(Term(energy, 1.0), Term(below, 1.0), Term(above, -1.0), lower=floor, upper=ceiling)
+        program.rows(Term(energy, 1.0), Term(kept, 1.0), lower=battery.soc_reserve_pu * battery.capacity_kwh)
         program.rows(Term(energy[-1:], 1.0), Term(short, 1.0), lower=battery.soc_target_pu * battery.capacity_kwh)
         flows = [Term(need, -out_of), Term(recover, into)]
         program.rows(Term(reserve, 1.0), *flows, before=[Term(reserve, -1.0)], lower=0.0, upper=0.0)
@@ -167,7 +173,7 @@ class Dispatcher:
         program.rows(Term(discharge, 1.0), Term(charge, -1.0), Term(need, 1.0), Term(weak, -1.0), upper=least)
         program.rows(Term(charge, 1.0), Term(discharge, -1.0), Term(recover, 1.0), upper=most)
         return _BatteryColumns(
-            battery, charge, discharge, energy, below, above, need, recover, reserve, missing, weak, short, energy_rows
+            battery, charge, discharge, energy, below, above, need, recover, reserve, missing, kept, weak, short, energy_rows
         )
 
     def _require_usable(self, problem: DispatchProblem) -> None:
@@ -206,6 +212,7 @@ class Dispatcher:
             wear = max(b.battery.wear_per_kwh, threshold)
             cost[b.charge] = cost[b.discharge] = wear * step_h
             cost[b.below] = cost[b.above] = cost[b.missing] = cost[b.weak] = RESERVE_SHARE * excess * step_h
+            cost[b.kept] = KEPT_SHARE * excess * step_h
             cost[b.reserve] = TIE_PER_KWH_H * step_h
             cost[b.short] = TARGET_FACTOR * (largest + wear) / b.battery.charge_efficiency
 

@@ -215,6 +215,8 @@ def _require_golden(model: Model, text: str) -> None:
         error_max = float(np.abs(actual.astype(np.float64) - expected).max())
     if not error_max <= manifest.tolerance:
         raise ModelRejectedError(f"golden vectors are off by {error_max:.2g}, allowed are {manifest.tolerance:.2g}")
+    if not (np.diff(actual, axis=2) >= 0).all():
+        raise ModelRejectedError("quantiles of the golden vectors do not rise")
 
 
 def _require_years(manifest: ModelManifest, issued_at_ms: int) -> None:

@@ -28,6 +28,7 @@ class BatteryNameplate(Struct, frozen=True, kw_only=True):
     """What a battery can do. Powers are at its connection to the grid, energy is inside; charging is positive.
 
     `wear_per_kwh` is charged for each kWh in either direction, `soc_target_pu` is wished at the end of the horizon.
+    `soc_reserve_pu` is kept for holding limits when the forecast is wrong: price alone does not use it.
     """
 
     capacity_kwh: Positive
@@ -37,6 +38,7 @@ class BatteryNameplate(Struct, frozen=True, kw_only=True):
     discharge_efficiency: Efficiency = 0.95
     soc_min_pu: Share = 0.05
     soc_max_pu: Share = 0.95
+    soc_reserve_pu: Share = 0.0
     soc_target_pu: Share = 0.5
     wear_per_kwh: Annotated[float, Meta(ge=0, lt=1e3)] = 0.002
     ramp_kw_per_min: Positive = 10_000.0
@@ -48,6 +50,8 @@ class BatteryNameplate(Struct, frozen=True, kw_only=True):
             raise ValueError(f"soc_min_pu {self.soc_min_pu} must be below soc_max_pu {self.soc_max_pu}, both in 0 to 1")
         if not self.soc_min_pu <= self.soc_target_pu <= self.soc_max_pu:
             raise ValueError(f"soc_target_pu {self.soc_target_pu} is not between soc_min_pu and soc_max_pu")
+        if not 0 <= self.soc_reserve_pu <= self.soc_max_pu:
+            raise ValueError(f"soc_reserve_pu {self.soc_reserve_pu} is above soc_max_pu {self.soc_max_pu}")
         if not (0 < self.charge_efficiency <= 1 and 0 < self.discharge_efficiency <= 1):
             raise ValueError("charge_efficiency and discharge_efficiency must be above 0 and at most 1")
         if not (self.charge_max_kw >= 0 and self.discharge_max_kw >= 0 and self.charge_max_kw + self.discharge_max_kw > 0):

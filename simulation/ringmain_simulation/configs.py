@@ -16,6 +16,8 @@ HOLIDAYS: Final = ("2020-12-25", "2020-12-26", "2021-01-01")
 
 WEATHER: Final = ("temperature_degc", "radiation_w_per_m2", "windspeed_m_per_s")
 VALID_FOR_S: Final = 600
+RESERVE_PU: Final = 0.6
+"""Share of the battery that is kept for the limit: it was bought for that, and trades with the rest."""
 _UNITS: Final = {"kw": "kW", "kwh": "kWh", "degc": "degC"}
 
 
@@ -61,6 +63,7 @@ charge_efficiency = {battery.charge_efficiency}
 discharge_efficiency = {battery.discharge_efficiency}
 soc_min_pu = {battery.soc_min_pu}
 soc_max_pu = {battery.soc_max_pu}
+soc_reserve_pu = {RESERVE_PU}
 soc_target_pu = {battery.soc_start_pu}
 """,
         _output("battery", BATTERY, design.site, scenario),

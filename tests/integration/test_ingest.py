@@ -188,16 +188,19 @@ def test_a_killed_ingest_leaves_every_message_exactly_once(fresh_kafka: Kafka, t
 
 
 def test_two_that_ingest_at_once_do_not_double_anything(fresh_kafka: Kafka, tmp_path: Path) -> None:
-    sender, history = Sender(fresh_kafka), tmp_path / "history"
+    sender, history, logs = Sender(fresh_kafka), tmp_path / "history", [tmp_path / "a.log", tmp_path / "b.log"]
     with (
-        running(fresh_kafka, history, tmp_path / "a.log", commit_s=0.05),
-        running(fresh_kafka, history, tmp_path / "b.log", commit_s=0.05),
+        running(fresh_kafka, history, logs[0], commit_s=0.05),
+        running(fresh_kafka, history, logs[1], commit_s=0.05),
     ):
+        for log in logs:
+            wait_until(lambda log=log: b"reading partitions" in log.read_bytes(), what="both read")  # type: ignore[misc]
         for sequence in range(1, 61):
             for site in SITES:
                 sender.readings(site, sequence)
             sender.flush()
         wait_until(lambda: len(counts(history)) == 60 * len(SITES), timeout_s=60, what="all messages are in the history")
+        wait_until(lambda: any(b"another ingest was faster" in log.read_bytes() for log in logs), what="one was refused")
     once(fresh_kafka, history)
     assert set(counts(history).values()) == {3}
 

@@ -28,6 +28,7 @@ class Mosquitto(Server):
             f"listener {self.port} {self.host}\n"
             "allow_anonymous true\n"
             "user root\n"  # stay who we are: otherwise it becomes `mosquitto`, which may not write here
+            "set_tcp_nodelay true\n"  # else small packets wait 40 ms for each other
             "persistence true\n"
             f"persistence_location {self.folder}/\n"
             "max_queued_messages 0\n"

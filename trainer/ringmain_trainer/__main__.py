@@ -106,10 +106,10 @@ def _repository(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  #
     return result, 0
 
 
-def _history(config: Any, _: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.history import summary  # noqa: PLC0415
+def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.history import compact, summary  # noqa: PLC0415
 
-    return summary(config.history), 0
+    return compact(config.history) if options.compact else summary(config.history), 0
 
 
 def _now() -> datetime:
@@ -149,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
     add = commands.add_parser("repository", parents=[shared], help="make the repository, or keep it fresh")
     add.add_argument("action", choices=("init", "refresh", "renew-root"))
-    commands.add_parser("history", parents=[shared], help="what the history holds")
+    add = commands.add_parser("history", parents=[shared], help="what the history holds")
+    add.add_argument("--compact", action="store_true", help="make few files out of many, weekly")
     return parser
 
 

@@ -120,6 +120,23 @@ def summary(location: str) -> list[dict[str, Any]]:
     return found
 
 
+def compact(location: str) -> list[dict[str, Any]]:
+    """Make few files out of the many that continuous ingest leaves; ingest may go on meanwhile.
+
+    Files that no version of the last week needs are deleted.
+    """
+    found: list[dict[str, Any]] = []
+    for table in TABLES.values():
+        path = table_path(location, table)
+        if DeltaTable.is_deltatable(path):
+            handle = DeltaTable(path)
+            done = handle.optimize.compact()
+            deleted = DeltaTable(path).vacuum(dry_run=False)
+            files = {"files_before": done["numFilesRemoved"], "files_after": done["numFilesAdded"]}
+            found.append({"table": table.name, **files, "files_deleted": len(deleted)})
+    return found
+
+
 def _ranges(rows: pl.LazyFrame, by: list[str], number: str) -> dict[tuple[str, str], list[tuple[int, int]]]:
     """Distinct numbers as inclusive ranges, by two columns."""
     column = pl.col(number)

@@ -142,6 +142,16 @@ def test_reserve_is_kept_for_a_load_at_its_upper_quantile(problem: Problem) -> N
     assert careful.soc_kwh["battery"][0] >= greedy.soc_kwh["battery"][0] - 1e-6
 
 
+def test_energy_that_is_kept_is_not_traded_but_holds_the_limit(problem: Problem) -> None:
+    dispatcher = Dispatcher(small_site(soc_reserve_pu=0.6))
+    dear_end = {"import_price_per_kwh": [0.1, 0.1, 0.1, 0.5]}
+    traded = dispatcher.dispatch(problem(soc_kwh=10.0, **dear_end))
+    assert traded.soc_kwh["battery"][-1] == pytest.approx(6.0)
+    held = dispatcher.dispatch(problem(soc_kwh=10.0, load_kw=[5.0, 5.0, 8.0, 8.0], import_ceiling_kw=[5.0] * 4, **dear_end))
+    assert held.soc_kwh["battery"][-1] == pytest.approx(4.0)
+    assert held.import_excess_kw.max() == pytest.approx(0.0, abs=1e-9)
+
+
 def test_reserve_comes_back_where_the_upper_quantile_leaves_room(problem: Problem) -> None:
     result = Dispatcher(small_site()).dispatch(
         problem(load_kw=[5, 0, 5, 5], net_high_kw=[9, 0, 9, 5], import_ceiling_kw=[5] * 4, soc_kwh=4.0)

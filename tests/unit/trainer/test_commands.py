@@ -38,6 +38,8 @@ def test_from_history_to_a_release(
     write_history(tmp_path / "history", "liander-307", site_values(3))
     assert main(["history", "--config", config]) == 0
     assert "table=steps site=liander-287 signal=load_kw rows=1920" in capsys.readouterr().out
+    assert main(["history", "--compact", "--config", config]) == 0
+    assert "table=series files_before=" in capsys.readouterr().out
     assert main(["train", "--config", config, "--json", str(tmp_path / "train.json")]) == 0
     assert capsys.readouterr().out == ""
     trained = json.loads((tmp_path / "train.json").read_text())

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, encode
 from ringmain_trainer.errors import HistoryError
-from ringmain_trainer.history import append, known_sequences, offset_id, open_table, read_known, scan, summary
+from ringmain_trainer.history import append, compact, known_sequences, offset_id, open_table, read_known, scan, summary
 from ringmain_trainer.records import Batch, Known, Record
 from ringmain_trainer.tables import TABLES
 
@@ -116,3 +116,19 @@ def test_the_summary_says_what_there_is_of_each_site_and_signal(
     assert found["steps", "load_kw"]["rows"] == 192
     assert found["steps", "load_kw"]["missing"] == 4
     assert len(read_known(str(tmp_path)).issues["liander-287", "temperature_degc"]) == 8
+
+
+def test_many_files_become_few_and_offsets_and_rows_stay(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    for sequence in range(1, 121):  # enough for a checkpoint of the log
+        assert append(table, batch(sequence).frame(), {OFFSET: sequence})
+    (done,) = compact(str(tmp_path))
+    assert (done["table"], done["files_before"], done["files_after"]) == ("readings", 120, 1)
+    assert append(table, batch(121).frame(), {OFFSET: 121})  # an ingest that was running meanwhile
+    table = open_table(str(tmp_path), READINGS)
+    table.create_checkpoint()
+    for file in (tmp_path / "readings" / "_delta_log").glob("*.json"):
+        if int(file.stem) < table.version():
+            file.unlink()
+    assert DeltaTable(str(tmp_path / "readings")).transaction_version(OFFSET) == 121
+    assert known_sequences(str(tmp_path)) == {("liander-287", "0123456789abcdef"): [(1, 121)]}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError, UnsignedMetadataError
 from tuf.api.metadata import Metadata
-from tuf.ngclient import FetcherInterface, Updater
+from tuf.ngclient import FetcherInterface, Updater  # type: ignore[attr-defined]
 
 from ringmain_protocol.manifest import Rollout, decode_document, encode_document, rollout_path, target_path
 from ringmain_trainer.candidates import MODEL, RECORD, candidate_folder

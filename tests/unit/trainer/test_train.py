@@ -71,7 +71,8 @@ def test_the_manifest_says_what_an_agent_must_know(config: TrainerConfig, start_
 
 
 def test_the_same_history_gives_the_same_model(config: TrainerConfig) -> None:
-    first, second = [], []
+    first: list[str] = []
+    second: list[str] = []
     for found in (first, second):
         train(config, now=NOW)
         (candidate,) = read_waiting(Path(config.candidates))
