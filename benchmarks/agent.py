@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -145,7 +146,7 @@ def store(folder: Path, kind: str, rows: list[dict[str, object]], time_column: s
         *(pl.lit(value).alias(name) for name, value in common.items()),
         pl.col(time_column).dt.strftime("%Y-%m").alias("month"),
     )
-    append(open_table(str(folder / "history"), table), frame.select(list(table.columns)).cast(dict(table.columns)), {})
+    append(open_table(str(folder / "history"), table), frame.select(list(table.columns)).cast(pl.Schema(table.columns)), {})
 
 
 def import_week(folder: Path, config: Path, excerpt: Excerpt, site: SimulatedSite) -> None:
@@ -227,13 +228,13 @@ def run_agent(config: Path, station: Station) -> tuple[list[float], float]:
             station.setpoint.wait(60)
             starts.append(time.monotonic() - begin)
         if number == 0:
-            wait_for(lambda log=log: "load_kw:1" in log.read_text(encoding="utf-8"), 90)
-        wait_for(lambda log=log: "agent plan" in log.read_text(encoding="utf-8"), 60)
+            wait_for(partial(says, log, "load_kw:1"), 90)
+        wait_for(partial(says, log, "agent plan"), 60)
         if number == STARTS:
             time.sleep(8)  # a look for models has come and gone
             process = psutil.Process(agent.pid)
             pss_mb = sum(pss(p.pid) for p in (process, *process.children(recursive=True))) / 1e6
-            assert "load_kw:1" in log.read_text(encoding="utf-8"), "the model is not in use"
+            assert says(log, "load_kw:1"), "the model is not in use"
         agent.terminate()
         agent.wait(20)
     return starts[1:], pss_mb  # the first start had no model yet
@@ -286,6 +287,11 @@ def pss(pid: int) -> int:
         if line.startswith("Pss:"):
             return 1024 * int(line.split()[1])
     raise RuntimeError(f"no Pss of process {pid}")
+
+
+def says(log: Path, text: str) -> bool:
+    """Whether a log holds a text."""
+    return text in log.read_text(encoding="utf-8")
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float) -> None:

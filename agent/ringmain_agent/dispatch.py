@@ -22,11 +22,9 @@ from ringmain_agent.linear_program import INF, Indices, LinearProgram, Solution,
 from ringmain_agent.site import Battery, Site
 
 # Prices of wishes. An excess dominates every price of energy; the reserve is for a load that one day in ten brings.
-EXCESS_PER_PRICE: Final = 20.0
+EXCESS_PER_PRICE: Final = 200.0
 EXCESS_MIN_PER_KWH: Final = 10.0
 RESERVE_SHARE: Final = 0.1
-KEPT_SHARE: Final = 0.02
-"""Price of energy below the kept share, as a share of an excess: dearer than any trade, cheaper than an excess all day."""
 CURTAILMENT_PER_KWH: Final = 0.001
 OVERLAP_FACTOR: Final = 1.1
 OVERLAP_KW: Final = 1e-3
@@ -212,7 +210,8 @@ class Dispatcher:
             wear = max(b.battery.wear_per_kwh, threshold)
             cost[b.charge] = cost[b.discharge] = wear * step_h
             cost[b.below] = cost[b.above] = cost[b.missing] = cost[b.weak] = RESERVE_SHARE * excess * step_h
-            cost[b.kept] = KEPT_SHARE * excess * step_h
+            # Each step below the kept share costs more than any trade can bring, and a day of it less than an excess.
+            cost[b.kept] = TARGET_FACTOR * (largest + wear) / b.battery.discharge_efficiency
             cost[b.reserve] = TIE_PER_KWH_H * step_h
             cost[b.short] = TARGET_FACTOR * (largest + wear) / b.battery.charge_efficiency
 

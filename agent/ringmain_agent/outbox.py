@@ -1,7 +1,7 @@
 """What is sent upstream and when, until a receipt says that it has arrived in Kafka.
 
 A PUBACK only says that a broker had the message in memory. So a message leaves the outbox when a receipt covers it, and is
-sent again on evidence only: a gap below a covered sequence, after a grace, and everything uncovered after a reconnect.
+sent again on evidence only: a gap below a covered sequence, once a grace has passed, and everything uncovered after a reconnect.
 """
 
 from secrets import token_hex
@@ -38,7 +38,6 @@ class Outbox:
         self._backlog: tuple[int, int] | None = None  # sent up to, ends at
         self._backlog_at_s = 0.0
         self._gap_since_s: dict[int, float] = {}
-        self._gaps: list[int] = []
 
     def add(self, kind: str, message: type[Struct], **fields: object) -> None:
         """Put a message into the next commit, with the identity that it keeps for ever."""
@@ -49,7 +48,6 @@ class Outbox:
         """Everything uncovered goes again; `jitter` is a random share from 0 to 1."""
         self._backlog = (0, self._live)
         self._backlog_at_s = now_s + jitter * self._limits.backlog_delay_max_s
-        self._gaps.clear()
         self._gap_since_s.clear()
 
     def due(self, *, now_s: float, room: int) -> list[tuple[int, str, bytes]]:
@@ -57,8 +55,10 @@ class Outbox:
         rows = self._state.messages_after(self._live, room) if room > 0 else []
         if rows:
             self._live = rows[-1][0]
-        while self._gaps and len(rows) < room:
-            row = self._state.message(self._gaps.pop())
+        ripe = [s for s, since_s in self._gap_since_s.items() if now_s - since_s >= self._limits.gap_grace_s]
+        for sequence in ripe[: max(room - len(rows), 0)]:
+            self._gap_since_s[sequence] = now_s
+            row = self._state.message(sequence)
             if row is not None:
                 rows.append(row)
         if self._backlog is not None and now_s >= self._backlog_at_s and len(rows) < room:
@@ -74,9 +74,7 @@ class Outbox:
         if self._backlog is not None:
             sent, end = self._backlog
             left = [sequence for sequence in left if not sent < sequence <= end]  # those go anyway
-        since_s = {sequence: self._gap_since_s.get(sequence, now_s) for sequence in left}
-        self._gaps = [sequence for sequence in reversed(left) if now_s - since_s[sequence] >= self._limits.gap_grace_s]
-        self._gap_since_s = since_s | dict.fromkeys(self._gaps, now_s)
+        self._gap_since_s = {sequence: self._gap_since_s.get(sequence, now_s) for sequence in left}
 
     def _backlog_rows(self, now_s: float, room: int) -> list[tuple[int, str, bytes]]:
         if self._backlog is None:

@@ -233,8 +233,8 @@ class Agent:
                 elif kind == topics.MODEL:
                     delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
                     self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
-                elif message.payload and self._upstream_inputs.take(message.topic, message.payload):
-                    self._state.set_retained(message.topic, message.payload)
+                elif (known := self._upstream_inputs.take(message.topic, message.payload)) is not None:
+                    self._state.set_retained(message.topic, known)
             except MessageError as error:
                 self._reject(error.reason, f"{error}")
 

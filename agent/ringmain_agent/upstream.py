@@ -1,22 +1,30 @@
-"""What comes from upstream and is remembered: series and envelopes, and what they say for the steps of a plan."""
+"""What comes from upstream and is remembered: series and envelopes, and what they say for the steps of a plan.
+
+For each step of a series the newest issue that has a value counts, as in training.
+"""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+from msgspec.structs import replace
 
 from ringmain_agent.site import GridConnection
 from ringmain_protocol import topics
-from ringmain_protocol.messages import Envelope, Series, decode
+from ringmain_protocol.messages import Envelope, Series, decode, encode
+
+MAX_SERIES_STEPS: Final = 4000
 
 
 class Upstream:
-    """The newest series of each name, and the envelopes in force; pure, filled from retained messages."""
+    """What is known of each series, and the envelope in force; pure, filled from retained messages."""
 
     def __init__(self) -> None:
         """Nothing known."""
         self.series: dict[str, Series] = {}
         self._envelope: Envelope | None = None
 
-    def take(self, topic: str, payload: bytes) -> bool:
-        """Take in a series or an envelope; False if it is older than what is known.
+    def take(self, topic: str, payload: bytes) -> bytes | None:
+        """Take in a series or an envelope; returns what to remember under its topic, None if it says nothing.
 
         Raises:
             MessageError: If topic or payload are not of the protocol.
@@ -25,15 +33,15 @@ class Upstream:
         if parsed.kind == topics.SERIES and parsed.name is not None:
             series = decode(payload, Series)
             known = self.series.get(parsed.name)
-            if known is not None and known.issued_at_ms > series.issued_at_ms:
-                return False
+            if known is not None and known.step_s == series.step_s:
+                older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
+                series = _merged(older, newer)
             self.series[parsed.name] = series
-            return True
+            return encode(series)
         if parsed.kind == topics.ENVELOPE:
-            envelope = decode(payload, Envelope) if payload else None
-            self._envelope = envelope
-            return True
-        return False
+            self._envelope = decode(payload, Envelope) if payload else None
+            return payload
+        return None
 
     def known_future(self, *, start_ms: int, step_s: int, steps: int) -> dict[str, list[float | None]]:
         """Values of every series for the steps of a plan; None where a series says nothing."""
@@ -56,6 +64,18 @@ class Upstream:
 def step_starts_ms(start_ms: int, step_s: int, steps: int) -> Iterable[int]:
     """STARTs of so many steps."""
     return range(start_ms, start_ms + 1000 * step_s * steps, 1000 * step_s)
+
+
+def _merged(older: Series, newer: Series) -> Series:
+    """The newer issue, with values of the older one where it has none."""
+    step_ms = 1000 * newer.step_s
+    tail = (older.start_ms - newer.start_ms) // step_ms + len(older.values)
+    count = min(max(len(newer.values), tail), MAX_SERIES_STEPS)
+    values = []
+    for i in range(count):
+        value = newer.values[i] if i < len(newer.values) else None
+        values.append(_value_at(older, newer.start_ms + step_ms * i) if value is None else value)
+    return replace(newer, values=values)
 
 
 def _value_at(series: Series, at_ms: int) -> float | None:

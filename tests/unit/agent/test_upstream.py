@@ -12,17 +12,26 @@ GRID = GridConnection(import_limit_kw=100.0, export_limit_kw=50.0)
 PRICE = topics.topic("s", topics.SERIES, "price_eur_per_mwh")
 
 
-def series(issued_at_ms: int, first: float) -> bytes:
-    return encode(Series(issued_at_ms=issued_at_ms, start_ms=0, step_s=900, unit="EUR/MWh", values=[first, None, 3.0]))
+def series(issued_at_ms: int, start_ms: int, values: list[float | None]) -> bytes:
+    return encode(Series(issued_at_ms=issued_at_ms, start_ms=start_ms, step_s=900, unit="EUR/MWh", values=values))
 
 
-def test_the_newest_issue_of_a_series_counts_and_nothing_is_made_up() -> None:
+def test_for_each_step_the_newest_issue_that_has_a_value_counts() -> None:
     upstream = Upstream()
-    assert upstream.take(PRICE, series(10, 1.0))
-    assert not upstream.take(PRICE, series(5, 9.0))
-    assert upstream.take(PRICE, series(20, 2.0))
-    known = upstream.known_future(start_ms=0, step_s=900, steps=4)
-    assert known == {"price_eur_per_mwh": [2.0, None, 3.0, None]}
+    upstream.take(PRICE, series(10, 0, [1.0, 5.0, 3.0, 4.0]))
+    upstream.take(PRICE, series(5, 0, [9.0, 9.0, 9.0, 9.0, 9.0]))  # older, and late
+    upstream.take(PRICE, series(20, 900_000, [2.0, None]))
+    known = upstream.known_future(start_ms=0, step_s=900, steps=6)
+    assert known == {"price_eur_per_mwh": [None, 2.0, 3.0, 4.0, 9.0, None]}
+
+
+def test_what_is_remembered_gives_the_same_after_a_restart() -> None:
+    upstream, again = Upstream(), Upstream()
+    upstream.take(PRICE, series(10, 0, [1.0, 5.0, 3.0]))
+    remembered = upstream.take(PRICE, series(20, 900_000, [2.0]))
+    assert remembered is not None
+    again.take(PRICE, remembered)
+    assert again.known_future(start_ms=0, step_s=900, steps=4) == upstream.known_future(start_ms=0, step_s=900, steps=4)
 
 
 def test_an_envelope_only_narrows_the_limits_and_only_while_it_holds() -> None:
@@ -39,13 +48,13 @@ def test_an_envelope_only_narrows_the_limits_and_only_while_it_holds() -> None:
 
 def test_a_withdrawn_envelope_leaves_the_limits_of_the_site() -> None:
     upstream = Upstream()
-    assert upstream.take(topics.topic("s", topics.ENVELOPE), b"")
+    assert upstream.take(topics.topic("s", topics.ENVELOPE), b"") == b""
     assert upstream.limits_kw(GRID, [0], now_ms=0) == ([100.0], [50.0])
 
 
 def test_a_damaged_series_is_refused_and_the_known_one_stays() -> None:
     upstream = Upstream()
-    upstream.take(PRICE, series(10, 1.0))
+    upstream.take(PRICE, series(10, 0, [1.0]))
     with pytest.raises(MessageError):
         upstream.take(PRICE, b'{"issued_at_ms": 99')
     assert upstream.known_future(start_ms=0, step_s=900, steps=1) == {"price_eur_per_mwh": [1.0]}
