@@ -1,7 +1,7 @@
 """What is sent upstream and when, until a receipt says that it has arrived in Kafka.
 
 A PUBACK only says that a broker had the message in memory. So a message leaves the outbox when a receipt covers it, and is
-sent again on evidence only: a gap below a covered sequence, once a grace has passed, and everything uncovered after a reconnect.
+sent again on evidence only: a gap below a covered sequence, when a grace has passed, and everything after a reconnect.
 """
 
 from secrets import token_hex

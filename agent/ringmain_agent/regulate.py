@@ -22,6 +22,8 @@ HASTE_S: Final = 60.0
 """An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
 AT_BOUND_PU: Final = 0.02
 """A PV plant this close to its bound is held back by it: what it could give is not measured."""
+AT_LIMIT_KW: Final = 1.0
+"""A plan this close to the import limit has its battery power from the limit and not from prices."""
 ROUNDING_KW: Final = 1e-6
 
 
@@ -81,7 +83,11 @@ def regulate(
     planned = {name: step.battery_kw.get(name, 0.0) if step else 0.0 for name in ranges}
     curtailed_kw = step.curtailed_kw if step else {}
     expected_kw = [min(power_kw + curtailed_kw.get(name, 0.0), 0.0) for name, power_kw in available_kw.items()]
-    power_kw = _shared(planned, ranges, load_kw + math.fsum(expected_kw), lowest_kw, highest_kw)
+    rest_kw = load_kw + math.fsum(expected_kw)
+    ceiling_kw = max(measurements.import_limit_kw - site.grid_connection.margin_kw, 0.0)
+    meets_limit = step is not None and step.pcc_kw >= ceiling_kw - AT_LIMIT_KW
+    least_kw = _least_at_limit_kw(planned, rest_kw, highest_kw) if meets_limit else lowest_kw
+    power_kw = _shared(planned, ranges, rest_kw, max(lowest_kw, least_kw), highest_kw)
     if step and math.fsum(curtailed_kw.values()) > ROUNDING_KW:
         lowest_kw = max(lowest_kw, step.pcc_kw)  # the plan gives PV away down to this: with more load, less of it
     setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
@@ -166,6 +172,15 @@ def _band_kw(
     allowed = [bound + (bound * so_far.covered_h - so_far.energy_kwh) / left_h for bound in (lowest_kw, highest_kw)]
     highest_kw = min(highest_kw, allowed[1])
     return min(max(lowest_kw, allowed[0]), highest_kw), highest_kw
+
+
+def _least_at_limit_kw(planned: Mapping[str, float], rest_kw: float, highest_kw: float) -> float:
+    """Lowest pcc power where the plan meets the import limit and the load is lower than it was forecast.
+
+    A plan that charges takes all that the limit leaves: so do we. A plan that discharges gives what the limit demands: with
+    less load that is less, and none of it is worth anything at another time of need.
+    """
+    return highest_kw if math.fsum(planned.values()) >= 0 else min(highest_kw, rest_kw)
 
 
 def _shared(

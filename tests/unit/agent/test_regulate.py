@@ -38,6 +38,27 @@ def test_battery_charges_less_and_then_discharges_when_the_load_is_higher_than_f
     assert more.setpoints["battery"] == pytest.approx(-650.0)
 
 
+def test_at_the_limit_a_lower_load_saves_the_energy_that_the_plan_would_spend(
+    site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
+) -> None:
+    """The plan meets the ceiling of 4950 kW with 1000 kW of discharge; the load comes 700, then 2000 kW lower."""
+    spends = make_plan(-1000.0, pcc_kw=4950.0)
+    less, _ = regulate(measured(now_ms, **values(5250.0)), spends, RegulatorState(), site, now_ms)
+    none, _ = regulate(measured(now_ms, **values(3950.0)), spends, RegulatorState(), site, now_ms)
+    assert less.setpoints["battery"] == pytest.approx(-300.0)
+    assert none.setpoints["battery"] == pytest.approx(0.0)
+    trades, _ = regulate(measured(now_ms, **values(3950.0)), make_plan(-1000.0), RegulatorState(), site, now_ms)
+    assert trades.setpoints["battery"] == pytest.approx(-1000.0)  # below the limit a discharge is for its price
+
+
+def test_at_the_limit_a_lower_load_lets_the_battery_charge_more(
+    site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
+) -> None:
+    charges = make_plan(500.0, pcc_kw=4950.0)
+    more, _ = regulate(measured(now_ms, **values(3450.0)), charges, RegulatorState(), site, now_ms)
+    assert more.setpoints["battery"] == pytest.approx(1500.0)
+
+
 def test_envelope_that_narrows_the_limit_is_held(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
     narrow = measured(now_ms, import_limit_kw=3000.0, **values(4000.0))
     assert regulate(narrow, make_plan(0.0), RegulatorState(), site, now_ms)[0].setpoints["battery"] == pytest.approx(-1050.0)
