@@ -1,8 +1,7 @@
 """The agent as a process beside a real Mosquitto: what leaves it, and what it survives."""
 
 import json
-import os
-import signal
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,6 +151,11 @@ def running_agent(folder: Path, broker: Mosquitto, mode: str = "control") -> Ite
         agent.kill()
 
 
+def _planner(agent: Program) -> psutil.Process:
+    children = psutil.Process(agent.pid).children(recursive=True)
+    return next(child for child in children if "planner" in " ".join(child.cmdline()))
+
+
 @pytest.fixture
 def station(mosquitto: Mosquitto) -> Iterator[Station]:
     """A station on a running broker."""
@@ -234,12 +238,41 @@ def test_a_planner_that_is_killed_does_not_stop_the_regulator(
     station.publish("plant/switch", "control", retain=True)
     with running_agent(tmp_path, mosquitto) as agent:
         station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
-        planner = next(
-            child for child in psutil.Process(agent.pid).children(recursive=True) if "planner" in " ".join(child.cmdline())
-        )
-        os.kill(planner.pid, signal.SIGKILL)
+        _planner(agent).kill()
         station.setpoints.clear()
         station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+
+def test_a_planner_that_hangs_is_killed_and_the_ladder_answers_meanwhile(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
+        planner = _planner(agent)
+        planner.suspend()
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        planner.kill()
+
+
+def test_a_disk_that_is_full_stops_no_setpoint_and_drops_are_counted(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
+        unlimited = resource.prlimit(agent.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+        station.speak_until(lambda: station.status is not None and station.status.dropped.get("disk_full", 0) > 0)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, unlimited)
+        assert station.status is not None
+        dropped = station.status.dropped["disk_full"]
+        seen = len(station.of_kind(topics.READINGS))
+        station.speak_until(lambda: len(station.of_kind(topics.READINGS)) > seen + 3)
+        assert station.status.dropped["disk_full"] - dropped < 20  # it writes again
 
 
 def test_an_agent_waits_for_brokers_that_are_not_there_and_connects_when_they_come(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from servers.base import wait_until
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "config"
 CONSTRAINTS = str(ROOT / "constraints.txt")
@@ -45,6 +47,24 @@ def test_the_agent_refuses_a_configuration_and_says_why(gateway: Path, tmp_path:
     (tmp_path / "site.toml").write_text('sight = "abc"\n')
     done = run(str(gateway / "ringmain-agent"), "check", "--config", str(tmp_path / "site.toml"), status=78)
     assert "sight: unknown key; did you mean `site`?" in done.stderr
+
+
+def test_the_agent_runs_without_any_neighbor_and_ends_when_asked(gateway: Path, tmp_path: Path) -> None:
+    text = (CONFIG / "agent.toml").read_text().replace("mqtt.example.net", "127.0.0.1").replace('ca_file = "ca.pem"', "")
+    (tmp_path / "agent.toml").write_text(text.replace("port = 8883", "port = 9"))
+    log = tmp_path / "agent.log"
+    with log.open("wb") as output:
+        agent = subprocess.Popen(
+            [str(gateway / "ringmain-agent"), "run", "--config", str(tmp_path / "agent.toml")], stdout=output, stderr=output
+        )
+        try:
+            wait_until(lambda: "agent plan" in log.read_text() or agent.poll() is not None, what="a plan")
+            assert agent.poll() is None, log.read_text()
+            agent.terminate()
+            assert agent.wait(20) == 0
+        finally:
+            agent.kill()
+    assert "is not reachable" in log.read_text()
 
 
 def test_the_installed_agent_is_small(gateway: Path) -> None:
