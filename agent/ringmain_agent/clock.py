@@ -27,6 +27,11 @@ class Cycle(Struct, frozen=True, kw_only=True):
     now_ms: int
     arrived: list[Arrived]
     tick: int | None = None
+    now_s: float = 0.0
+
+    def received_ms(self, message: Arrived) -> int:
+        """When a message came, by this clock; in a simulation everything comes at its tick."""
+        return self.now_ms if self.tick is not None else self.now_ms - round(1000 * (self.now_s - message.received_s))
 
 
 class Clock(Protocol):
@@ -61,8 +66,8 @@ class MachineClock:
                 time.sleep(min(wait_s, _POLL_S))
                 continue
             due_s = max(due_s + self._cycle_s, time.monotonic() + 0.5 * self._cycle_s)
-            yield Cycle(now_ms=time.time_ns() // 1_000_000, arrived=first + self._local.received())
-            first = []
+            arrived, first = first + self._local.received(), []
+            yield Cycle(now_ms=time.time_ns() // 1_000_000, arrived=arrived, now_s=time.monotonic())
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Nothing to tell."""

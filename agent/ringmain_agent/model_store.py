@@ -1,61 +1,28 @@
-"""Models: fetched through TUF, verified, proved against their golden vectors, activated by one atomic rename.
+"""Which models are active: one state file, replaced by one rename after `model_fetch` has verified everything.
 
-The work on a repository is done by a child process that ends (`python -m ringmain_agent.model_store`): slow links, damaged
-files and crashes in native code stay away from control, and the memory comes back. On any doubt the active model stays.
+That process ends after each look: slow links, damaged files and crashes in native code stay away from control, and the
+memory comes back. On any doubt the active model stays.
 """
 
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlparse
 
 import msgspec
 from msgspec import Struct
 
 from ringmain_agent.config import LoadedConfig
-
-if TYPE_CHECKING:
-    from tuf.ngclient.fetcher import FetcherInterface
+from ringmain_agent.model_slots import SLOTS, Fetch, Fetched, Slot
 
 logger = logging.getLogger("ringmain_agent")
 
 STATE_NAME: Final = "models.json"
-SLOTS: Final = "slots"
-MAX_ROOT_BYTES: Final = 512_000
 SLOTS_KEPT: Final = 3
-
-
-class Slot(Struct, frozen=True, kw_only=True):
-    """A model file that has been verified: its release and the SHA-256 that is its name."""
-
-    release: int
-    sha256: str
-
-
-class Fetch(Struct, frozen=True, kw_only=True):
-    """What the child is asked for."""
-
-    site: str
-    signals: list[str]
-    repository: str
-    root: str
-    channel: str
-    folder: str
-    active: dict[str, Slot] = {}
-    refused: dict[str, str] = {}
-
-
-class Fetched(Struct, frozen=True, kw_only=True):
-    """What the child found: models that passed every check, files that did not, and why there is nothing."""
-
-    models: dict[str, Slot] = {}
-    refused: dict[str, str] = {}
-    trouble: str = ""
 
 
 class StoreState(Struct, frozen=True, kw_only=True):
@@ -139,7 +106,7 @@ class ModelStore:
             refused=self._state.refused,
         )
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "ringmain_agent.model_store"],
+            [sys.executable, "-m", "ringmain_agent.model_fetch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -158,10 +125,10 @@ class ModelStore:
         except msgspec.DecodeError:
             fetched = Fetched(trouble=f"model check ended with status {child.returncode}; the active model stays")
         self._note(fetched.trouble)
-        for digest, reason in fetched.refused.items():
-            logger.error("model refused sha256=%s %s", digest, reason)
+        for digest in fetched.refused.keys() - self._state.refused.keys():
+            logger.error("model refused sha256=%s %s", digest, fetched.refused[digest])
         fresh = {signal: slot for signal, slot in fetched.models.items() if self._state.active.get(signal) != slot}
-        if not fresh and not fetched.refused:
+        if not fresh and fetched.refused == self._state.refused:
             return False
         self._write_state(StoreState(active=self._state.active | fresh, refused=dict(list(fetched.refused.items())[-50:])))
         for signal, slot in fresh.items():
@@ -217,127 +184,3 @@ def replace_file(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-# The child process
-
-
-def fetch_models(fetch: Fetch) -> Fetched:
-    """Look into the repository and bring what this site shall run, verified, into slots."""
-    from tuf.api.exceptions import DownloadError, RepositoryError  # noqa: PLC0415  only the child needs it
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-    try:
-        return _fetch_models(fetch)
-    except (RepositoryError, DownloadError, OSError, HTTPError, ValueError) as error:
-        cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-        return Fetched(
-            refused=fetch.refused,
-            trouble=f"{type(error).__name__}: {error}{cause}; the active model stays. Is {fetch.repository} the repository?",
-        )
-
-
-def _fetch_models(fetch: Fetch) -> Fetched:
-    from tuf.ngclient.updater import Updater  # noqa: PLC0415
-
-    from ringmain_agent.errors import ModelRejectedError  # noqa: PLC0415
-    from ringmain_agent.forecast import check_model  # noqa: PLC0415
-    from ringmain_protocol.manifest import (  # noqa: PLC0415
-        MAX_MODEL_BYTES,
-        Rollout,
-        decode_document,
-        rollout_path,
-        selected_release,
-        target_path,
-    )
-
-    folder = Path(fetch.folder)
-    root = Path(fetch.root)
-    if root.stat().st_size > MAX_ROOT_BYTES:
-        raise ValueError(f"{root} has more than {MAX_ROOT_BYTES} bytes")
-    (folder / "tuf").mkdir(parents=True, exist_ok=True)
-    updater = Updater(
-        str(folder / "tuf"),
-        f"{_base(fetch.repository)}/metadata/",
-        str(folder / SLOTS),
-        f"{_base(fetch.repository)}/targets/",
-        fetcher=_fetcher(fetch.repository),
-        bootstrap=root.read_bytes(),
-    )
-    updater.refresh()
-    info = updater.get_targetinfo(rollout_path(fetch.channel))
-    if info is None:
-        return Fetched(refused=fetch.refused, trouble=f"channel {fetch.channel!r} has no rollout yet")
-    part = folder / "rollout.part"
-    updater.download_target(info, str(part))
-    rollout = decode_document(part.read_bytes(), Rollout)
-    release = selected_release(rollout, fetch.site)
-    models: dict[str, Slot] = {}
-    refused = dict(fetch.refused)
-    troubles = []
-    for signal in fetch.signals if release else []:
-        active = fetch.active.get(signal)
-        if active is not None and active.release == release:
-            continue
-        info = updater.get_targetinfo(target_path(signal, fetch.site, release))
-        if info is None:
-            continue  # a site without a model in a release keeps what it has
-        digest = info.hashes.get("sha256", "")
-        if digest in refused:
-            troubles.append(f"{signal} release {release} was refused: {refused[digest]}")
-            continue
-        if info.length > MAX_MODEL_BYTES:
-            refused[digest] = f"{info.length} bytes exceed {MAX_MODEL_BYTES}"
-            continue
-        slot = folder / SLOTS / digest
-        candidate = slot.with_suffix(".part")
-        updater.download_target(info, str(candidate))
-        try:
-            manifest = check_model(candidate, site=fetch.site, signal=signal)
-            if manifest.release != release:
-                raise ModelRejectedError(  # noqa: TRY301
-                    f"manifest says release {manifest.release}, the path {release}"
-                )
-        except ModelRejectedError as error:
-            refused[digest] = str(error)[:500]
-            troubles.append(f"{signal} release {release} was refused: {error}")
-            candidate.unlink()
-            continue
-        with candidate.open("rb") as file:
-            os.fsync(file.fileno())
-        candidate.replace(slot)
-        models[signal] = Slot(release=release, sha256=digest)
-    return Fetched(models=models, refused=refused, trouble="; ".join(troubles))
-
-
-def _base(repository: str) -> str:
-    return repository.rstrip("/") if urlparse(repository).scheme in ("http", "https") else "folder:"
-
-
-def _fetcher(repository: str) -> "FetcherInterface | None":
-    from tuf.api.exceptions import DownloadHTTPError  # noqa: PLC0415
-    from tuf.ngclient.fetcher import FetcherInterface  # noqa: PLC0415
-
-    class FolderFetcher(FetcherInterface):
-        """Reads a repository in a folder, a mounted USB stick for example."""
-
-        def _fetch(self, url: str) -> Iterator[bytes]:
-            path = Path(repository) / url.removeprefix("folder:/")
-            try:
-                return iter([path.read_bytes()])
-            except FileNotFoundError as error:
-                raise DownloadHTTPError(f"{path} is not there", 404) from error
-
-    return None if urlparse(repository).scheme in ("http", "https") else FolderFetcher()
-
-
-def _main() -> None:
-    result = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever native code prints must not spoil the answer
-    fetch = msgspec.json.decode(sys.stdin.buffer.read(), type=Fetch)
-    result.write(msgspec.json.encode(fetch_models(fetch)))
-    result.flush()
-
-
-if __name__ == "__main__":
-    _main()

@@ -8,6 +8,7 @@ import queue
 import random
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,11 +29,12 @@ _SECRET_MAX_BYTES: Final = 4096
 
 
 class Arrived(NamedTuple):
-    """A message from a broker."""
+    """A message from a broker; `received_s` is monotonic."""
 
     topic: str
     payload: bytes
     retained: bool
+    received_s: float
 
 
 class Connection:
@@ -163,7 +165,7 @@ class Connection:
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:
-            self._queue.put_nowait(Arrived(message.topic, bytes(message.payload), message.retain))
+            self._queue.put_nowait(Arrived(message.topic, bytes(message.payload), message.retain, time.monotonic()))
         except queue.Full:
             self.dropped += 1
         except UnicodeDecodeError:  # a topic that is not UTF-8

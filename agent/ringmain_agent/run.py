@@ -4,7 +4,7 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,15 +13,16 @@ from ringmain_agent import __version__
 from ringmain_agent.accuracy import ForecastAccuracy
 from ringmain_agent.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.config import LoadedConfig
+from ringmain_agent.equipment import Equipment
 from ringmain_agent.feeds import Feed, is_plausible, read_feed
 from ringmain_agent.history import StepHistory, columns, step_columns
 from ringmain_agent.limits import limit_setpoints
 from ringmain_agent.model_store import ModelStore
-from ringmain_agent.mqtt import Arrived, Connection
+from ringmain_agent.mqtt import Connection
 from ringmain_agent.outbox import Outbox
-from ringmain_agent.outputs import Sent, follows, setpoint_payload
 from ringmain_agent.planner import Planner
 from ringmain_agent.regulate import Regulation, RegulatorState, regulate, remember
+from ringmain_agent.reports import Report, SetpointReports, plan_reports
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
 from ringmain_agent.state_file import StateFile
 from ringmain_agent.upstream import Upstream, step_starts_ms
@@ -30,13 +31,10 @@ from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import (
     Fallback,
-    Forecast,
     Mode,
     Online,
     Readings,
     Receipt,
-    Schedule,
-    Setpoint,
     Status,
     Steps,
     decode,
@@ -48,8 +46,6 @@ from ringmain_toml import ConfigError
 logger = logging.getLogger("ringmain_agent")
 
 _BATCH: Final = 4000
-_SETPOINT_REPORT_S: Final = 60
-_SETPOINT_CHANGE_KW: Final = 0.1
 
 
 class Agent:
@@ -83,8 +79,10 @@ class Agent:
         )
         self._regulator = RegulatorState()
         self._switched_on = config.switch is None
-        self._setpoint_sequence = 0
         self._restore()
+        last_sequence = int(self._state.fact("setpoint_sequence") or 0)
+        self._equipment = Equipment(config.outputs, site, last_sequence=last_sequence)
+        self._setpoints = SetpointReports(valid_for_s=site.regulator.valid_for_s)
         self._accuracy = {s: ForecastAccuracy(s, step_s=config.step_s) for s in site.forecast_signals}
         self._models = ModelStore(loaded, folder)
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
@@ -93,10 +91,7 @@ class Agent:
         self._feeds = _by_topic(config.feeds)
         self._taken: list[Reading] = []
         self._rejected: dict[str, int] = {}
-        self._sent: dict[str, Sent] = {}
-        self._not_followed: list[str] = []
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reason="starting")
-        self._reported: tuple[int, Mode, Fallback, dict[str, float | None]] | None = None
         self._status: tuple[float, tuple[object, ...]] = (-1e9, ())
         self._committed_ms = self._now_ms = 0
         self._connects = 0
@@ -153,7 +148,7 @@ class Agent:
 
     def _cycle(self, cycle: Cycle) -> int:
         now_ms = self._now_ms = cycle.now_ms
-        self._take_feeds(cycle.arrived, now_ms)
+        self._take_feeds(cycle)
         self._take_upstream(now_ms)
         closed = self._close_steps(now_ms)
         wanted = bool(closed) or self._plan is None or self._models_changed
@@ -173,11 +168,14 @@ class Agent:
         )
         sent = 0
         if self._mode is Mode.CONTROL:
-            sent = self._send(limited.power_kw, now_ms)
+            newest, publish = self._history.newest, self._local.publish
+            sent = self._equipment.send(limited.power_kw, newest, now_ms=now_ms, publish=publish)
             self._regulator = remember(self._regulator, limited.power_kw, now_ms)
         else:
-            self._sent.clear()
-        self._report_setpoints(limited.power_kw, "; ".join((self._regulation.reason, *limited.reasons)), now_ms)
+            self._equipment.forget()
+        report = self._setpoints.report(self._regulation, limited.power_kw, limited.reasons, self._mode, now_ms)
+        if report is not None:
+            self._report(report)
         self._commit(cycle)
         self._exchange()
         return sent
@@ -191,15 +189,16 @@ class Agent:
 
     # Inputs
 
-    def _take_feeds(self, arrived: Iterable[Arrived], now_ms: int) -> None:
-        readings = []
-        for message in arrived:
+    def _take_feeds(self, cycle: Cycle) -> None:
+        now_ms, readings = cycle.now_ms, []
+        for message in cycle.arrived:
             if self._config.switch is not None and message.topic == self._config.switch.topic:
                 self._turn_switch(message.payload)
                 continue
             for signal, feed in self._feeds.get(message.topic, ()):
                 try:
-                    readings.append(read_feed(signal, feed, message.payload, received_ms=now_ms))
+                    received_ms = cycle.received_ms(message)
+                    readings.append(read_feed(signal, feed, message.payload, received_ms=received_ms))
                 except MessageError as error:
                     self._reject(error.reason, f"{error}")
         taken, repeated = self._history.accept(readings, now_ms=now_ms)
@@ -287,33 +286,13 @@ class Agent:
         if plan is None:
             return
         self._plan = plan
+        for report in plan_reports(plan):
+            self._report(report)
         for forecast in plan.forecasts:
-            self._outbox.add(
-                topics.FORECAST,
-                Forecast,
-                signal=forecast.signal,
-                issued_at_ms=plan.issued_at_ms,
-                step_s=plan.step_s,
-                quantiles=forecast.quantiles,
-                values=forecast.values,
-                release=forecast.release,
-                reason=forecast.reason[:2000],
-            )
             if forecast.signal in self._accuracy and 0.5 in forecast.quantiles:
                 column = forecast.quantiles.index(0.5)
                 median = [row[column] for row in forecast.values]
                 self._accuracy[forecast.signal].issued(plan.issued_at_ms, median, release=forecast.release)
-        self._outbox.add(
-            topics.SCHEDULE,
-            Schedule,
-            issued_at_ms=plan.issued_at_ms,
-            step_s=plan.step_s,
-            fallback=plan.fallback,
-            pcc_kw=plan.pcc_kw,
-            power_kw=plan.power_kw,
-            soc_kwh=plan.soc_kwh,
-            reason=plan.reason[:2000],
-        )
         logger.info(
             "agent plan site=%s now_ms=%d dispatch=%s plan_ms=%.1f releases=%s mode=%s rung=%s",
             self._config.site,
@@ -325,72 +304,36 @@ class Agent:
             self._regulation.fallback,
         )
 
+    def _report(self, report: Report) -> None:
+        kind, message, fields = report
+        self._outbox.add(kind, message, **fields)
+
     def _measurements(self, now_ms: int) -> Measurements:
         imports, exports = self._upstream_inputs.limits_kw(self._config.grid_connection, [now_ms], now_ms=now_ms)
         newest = {signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()}
         return Measurements(newest=newest, import_limit_kw=imports[0], export_limit_kw=exports[0])
 
-    # Outputs
-
     @property
     def _mode(self) -> Mode:
         return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
-
-    def _send(self, power_kw: Mapping[str, float | None], now_ms: int) -> int:
-        count = 0
-        self._setpoint_sequence = max(self._setpoint_sequence + 1, now_ms)
-        self._state.set_fact("setpoint_sequence", self._setpoint_sequence)
-        self._not_followed = []
-        rated_kw = {b.name: max(b.charge_max_kw, b.discharge_max_kw) for b in self._site.batteries}
-        rated_kw |= {pv.name: pv.rated_power_kw for pv in self._site.photovoltaics}
-        for name, output in self._config.outputs.items():
-            value = power_kw.get(name)
-            before = self._sent.get(name)
-            same = before is not None and before.power_kw == value
-            if before is not None and same and now_ms - before.sent_ms < 1000 * output.repeat_s:
-                continue
-            payload = setpoint_payload(output, value, sequence=self._setpoint_sequence, now_ms=now_ms)
-            if not self._local.publish(output.topic, payload):
-                continue
-            count += 1
-            measured = self._history.newest.get(output.confirmed_by or f"{name}_kw")
-            if before is not None and not follows(before, measured, output, rated_kw=rated_kw[name], now_ms=now_ms):
-                self._not_followed.append(name)
-            since_ms = before.since_ms if before is not None and same else now_ms
-            self._sent[name] = Sent(power_kw=value, since_ms=since_ms, sent_ms=now_ms)
-        return count
-
-    def _report_setpoints(self, power_kw: dict[str, float | None], reason: str, now_ms: int) -> None:
-        if self._reported is not None:
-            reported_ms, mode, fallback, values = self._reported
-            changed = mode is not self._mode or fallback is not self._regulation.fallback or _differ(values, power_kw)
-            if not changed and now_ms - reported_ms < 1000 * _SETPOINT_REPORT_S:
-                return
-        self._reported = (now_ms, self._mode, self._regulation.fallback, power_kw)
-        self._outbox.add(
-            topics.SETPOINT,
-            Setpoint,
-            issued_at_ms=now_ms,
-            valid_for_s=self._site.regulator.valid_for_s,
-            mode=self._mode,
-            fallback=self._regulation.fallback,
-            power_kw=power_kw,
-            reason=reason.strip("; ")[:2000],
-        )
 
     # Afterwards
 
     def _commit(self, cycle: Cycle) -> None:
         due = abs(cycle.now_ms - self._committed_ms) >= 1000 * self._config.commit_interval_s
-        if not due and cycle.tick is None:
-            return
-        self._committed_ms = cycle.now_ms
+        if cycle.tick is not None:
+            self._state.set_fact("tick", cycle.tick)
+        if due or cycle.tick is not None:
+            self._committed_ms = cycle.now_ms
+            self._write()
+
+    def _write(self) -> None:
+        """Readings are accepted here: they and the state that knows of them go into one transaction."""
         for first in range(0, len(self._taken), _BATCH):
             self._outbox.add(topics.READINGS, Readings, **columns(self._taken[first : first + _BATCH]))
         self._taken = []
+        self._state.set_fact("setpoint_sequence", self._equipment.last_sequence)
         self._state.set_fact("regulator", msgspec.msgpack.encode(self._regulator))
-        if cycle.tick is not None:
-            self._state.set_fact("tick", cycle.tick)
         self._state.commit()
 
     def _publish(self) -> None:
@@ -400,7 +343,12 @@ class Agent:
 
     def _report_status(self, now_ms: int) -> None:
         now_s = time.monotonic()
-        state = (self._mode, self._regulation.fallback, tuple(self._models.releases.items()), tuple(self._not_followed))
+        state = (
+            self._mode,
+            self._regulation.fallback,
+            tuple(self._models.releases.items()),
+            tuple(self._equipment.not_followed),
+        )
         before_s, before = self._status
         if now_s - before_s < (self._config.status_interval_s if state == before else 0.5):
             return
@@ -438,7 +386,7 @@ class Agent:
             dropped=dropped,
             rejected=dict(self._rejected),
             connections={"local": self._local.trouble, "upstream": self._upstream.trouble},
-            not_followed=self._not_followed,
+            not_followed=self._equipment.not_followed,
             reason="; ".join(dict.fromkeys(reason for reason in reasons if reason))[:2000],
         )
 
@@ -453,7 +401,6 @@ class Agent:
         self._history.restore_steps(self._state.steps())
         if self._state.fact("switch") is not None and self._config.switch is not None:
             self._switched_on = bool(self._state.fact("switch"))
-        self._setpoint_sequence = int(self._state.fact("setpoint_sequence") or 0)
         kept = self._state.fact("regulator")
         if kept is not None:
             try:
@@ -467,7 +414,7 @@ class Agent:
                 logger.warning("remembered message is not used: %s", error)
 
     def _finish(self) -> None:
-        self._state.commit()
+        self._write()
         self._models.close()
         self._planner.close()
         online = encode(Online(online=False, since_ms=0))
@@ -483,15 +430,3 @@ def _by_topic(feeds: Mapping[str, Feed]) -> dict[str, list[tuple[str, Feed]]]:
     for signal, feed in feeds.items():
         by_topic.setdefault(feed.topic, []).append((signal, feed))
     return by_topic
-
-
-def _differ(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> bool:
-    if before.keys() != after.keys():
-        return True
-    for name, value in after.items():
-        other = before[name]
-        if (value is None) != (other is None):
-            return True
-        if value is not None and other is not None and abs(value - other) > _SETPOINT_CHANGE_KW:
-            return True
-    return False

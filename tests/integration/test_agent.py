@@ -137,11 +137,11 @@ class Station:
 
 
 @contextmanager
-def running_agent(folder: Path, broker: Mosquitto, mode: str = "control") -> Iterator[Program]:
+def running_agent(folder: Path, broker: Mosquitto, mode: str = "control", config: str = CONFIG) -> Iterator[Program]:
     """An agent process; stopped in the end, and its end must be a clean one unless it was killed."""
-    config = folder / "agent.toml"
-    config.write_text(CONFIG.format(mode=mode, port=broker.port), encoding="utf-8")
-    agent = Program("agent", "ringmain_agent", "run", "--config", config, log=folder / "agent.log").start()
+    path = folder / "agent.toml"
+    path.write_text(config.format(mode=mode, port=broker.port), encoding="utf-8")
+    agent = Program("agent", "ringmain_agent", "run", "--config", path, log=folder / "agent.log").start()
     try:
         yield agent
         agent.require_running()
@@ -319,6 +319,26 @@ def test_only_a_receipt_empties_the_outbox_and_a_gap_is_sent_again(
         station.speak_until(again)
         first = [p for p in station.of_kind(topics.READINGS) if decode(p, Readings).sequence == missing]
         assert first[0] == first[1]  # the same bytes under the same identity
+
+
+def test_readings_that_came_just_before_a_stop_are_sent_after_the_next_start(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    seldom = CONFIG.replace("commit_interval_s = 0.2", "commit_interval_s = 60")
+    with running_agent(tmp_path, mosquitto, config=seldom):
+        station.speak_until(lambda: len(station.statuses) > 1)
+        for number in range(20):
+            station.publish("plant/load", 1000 + number)
+            time.sleep(0.05)
+        count = len(station.statuses)
+        wait_until(lambda: len(station.statuses) > count + 1, what="some more cycles")
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: len(_loads(station) & set(range(1000, 1020))) == 20)
+
+
+def _loads(station: Station) -> set[float | None]:
+    readings = [decode(payload, Readings) for payload in station.of_kind(topics.READINGS)]
+    return {v for r in readings for s, v in zip(r.signals, r.values, strict=True) if s == "load_kw"}
 
 
 def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:

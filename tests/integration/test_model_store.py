@@ -14,7 +14,8 @@ import pytest
 
 from models import write_model
 from ringmain_agent.config import LoadedConfig, load_config
-from ringmain_agent.model_store import SLOTS, ModelStore
+from ringmain_agent.model_slots import SLOTS
+from ringmain_agent.model_store import ModelStore
 from ringmain_protocol.manifest import Rollout, encode_document, rollout_path, target_path
 from ringmain_trainer.repository import create_repository, open_repository
 from servers.base import wait_until
