@@ -257,17 +257,23 @@ def test_the_model_was_trained_on_the_history_signed_fetched_and_activated(ring:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_day_ahead_forecast_beats_persistence_over_unseen_days(ring: Outcome, site: str) -> None:
+def test_day_ahead_forecast_beats_persistence_over_unseen_days(
+    ring: Outcome, site: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     score = ring.scores[site]
-    print(f"{site}: {score}")
+    with capsys.disabled():
+        print(f"\n{site}: day-ahead error {score.forecast_mae_kw} kW, persistence {score.persistence_mae_kw} kW", end=" ")
     assert score.forecasts >= UNSEEN_DAYS
     assert score.forecast_mae_kw < score.persistence_mae_kw
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_the_battery_keeps_the_import_limit_under_forecast_errors(ring: Outcome, site: str) -> None:
+def test_the_battery_keeps_the_import_limit_under_forecast_errors(
+    ring: Outcome, site: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     counts = ring.counts[site]
-    print(f"{site}: violations {counts.violations} with control, {counts.violations_without_control} without")
+    with capsys.disabled():
+        print(f"\n{site}: violations {counts.violations} with, {counts.violations_without_control} without", end=" ")
     assert counts.violations_without_control >= 20
     assert 100 * counts.violations <= counts.violations_without_control
 
