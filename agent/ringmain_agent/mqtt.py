@@ -53,9 +53,10 @@ class Connection:
         subscriptions: Iterable[str],
         resolve: Callable[[str], Path],
         will: tuple[str, bytes] | None = None,
+        persistent: bool = False,
         unacknowledged_max: int = 500,
     ) -> None:
-        """Prepare the connection; `start` begins it.
+        """Prepare the connection; `start` begins it. A persistent session lets the broker keep messages while we are away.
 
         Raises:
             ConfigError: If a file that is named for it cannot be used.
@@ -71,7 +72,7 @@ class Connection:
         self._failures = 0
         self._published = self._acknowledged = 0
         self._unacknowledged_max = unacknowledged_max
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
         client.max_inflight_messages_set(100)
         client.max_queued_messages_set(10_000)
         client.reconnect_delay_set(1, BACKOFF_MAX_S)
@@ -110,15 +111,19 @@ class Connection:
         waiting = max(0, self._published - self._acknowledged)
         return max(0, self._unacknowledged_max - waiting) if self.connected else 0
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        """Publish at QoS 1; False if there is no connection or no room."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> bool:
+        """Publish; False if there is no connection or no room."""
         if not self.connected:
             return False
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
         if info.rc != paho.MQTT_ERR_SUCCESS:
             return False
         self._published += 1
         return True
+
+    def publish_setpoint(self, topic: str, payload: bytes) -> bool:
+        """Publish at QoS 0 and never retained: neither this client nor a broker keeps an old setpoint for later."""
+        return self.publish(topic, payload, qos=0)
 
     def received(self) -> list[Arrived]:
         """Everything that has arrived, without waiting."""

@@ -116,6 +116,7 @@ class Agent:
                 topics.all_series(config.site),
             ],
             resolve=loaded.path,
+            persistent=True,
             will=(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
         )
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
@@ -168,7 +169,7 @@ class Agent:
         )
         sent = 0
         if self._mode is Mode.CONTROL:
-            newest, publish = self._history.newest, self._local.publish
+            newest, publish = self._history.newest, self._local.publish_setpoint
             sent = self._equipment.send(limited.power_kw, newest, now_ms=now_ms, publish=publish)
             self._regulator = remember(self._regulator, limited.power_kw, now_ms)
         else:
@@ -196,6 +197,9 @@ class Agent:
                 self._turn_switch(message.payload)
                 continue
             for signal, feed in self._feeds.get(message.topic, ()):
+                if message.retained and feed.time_path is None:
+                    self._reject("retained", f"feed {signal}: a retained value without its time may be old")
+                    continue
                 try:
                     received_ms = cycle.received_ms(message)
                     readings.append(read_feed(signal, feed, message.payload, received_ms=received_ms))
@@ -383,6 +387,7 @@ class Agent:
             soc_pu={name: value / capacity[name] for name, value in soc.items() if value is not None},
             billing_peak_kw=self._regulator.billing_peak_kw,
             outbox_messages=self._state.outbox_messages,
+            outbox_capacity_messages=self._config.outbox.messages_max,
             dropped=dropped,
             rejected=dict(self._rejected),
             connections={"local": self._local.trouble, "upstream": self._upstream.trouble},

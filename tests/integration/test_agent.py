@@ -129,6 +129,7 @@ class Station:
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         if message.topic == "plant/setpoint":
+            assert (message.qos, message.retain) == (0, False)  # nobody keeps a setpoint for later
             self.setpoints.append(json.loads(message.payload))
         else:
             self.messages.append((message.topic, bytes(message.payload)))
@@ -218,6 +219,13 @@ def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
         assert station.status is not None
         assert station.status.rejected.keys() >= {"undecodable", "not_finite", "too_large"}
         station.speak_until(lambda: station.setpoints and station.setpoints[-1].get("power_kw", 0) < -30, load_kw=130)
+
+
+def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    station.publish("plant/load", 500, retain=True)
+    with running_agent(tmp_path, mosquitto):
+        wait_until(lambda: station.status is not None and station.status.rejected.get("retained", 0) == 1, what="the reject")
+        assert station.of_kind(topics.READINGS) == []
 
 
 def test_without_fresh_measurements_the_equipment_is_released(
