@@ -19,6 +19,7 @@ from ringmain_agent.site import (
     RegulatorSettings,
     Site,
     Tariff,
+    Transformer,
     named_battery,
     named_photovoltaics,
 )
@@ -108,6 +109,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     switch: Switch | None = None
     battery: dict[str, Battery] = {}
     photovoltaics: dict[str, Photovoltaics] = {}
+    transformer: dict[str, Transformer] = {}
     tariff: Tariff = Tariff()
     regulator: RegulatorSettings = RegulatorSettings()
     outbox: OutboxLimits = OutboxLimits()
@@ -183,7 +185,7 @@ def _part_problems(table: dict[str, Any]) -> Iterator[str]:
             yield f"feeds.{signal}: a signal must match [a-z][a-z0-9_]{{0,62}}"
         elif feed is not None and (problem := feed_problem(signal, feed)):
             yield f"feeds.{signal}: {problem}"
-    for kind in ("battery", "photovoltaics"):
+    for kind in ("battery", "photovoltaics", "transformer"):
         for name in ringmain_toml.parts(table, kind):
             if not topics.is_signal(name):
                 yield f"{kind}.{name}: an equipment's name must match [a-z][a-z0-9_]{{0,62}}"

@@ -111,7 +111,10 @@ def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> R
         raise MessageError("invalid", f"feed {signal}: {type(raw).__name__} is not a number")
     factor, offset = (_units_of(signal) or {}).get(feed.unit, _NEVER)
     sign = -1.0 if feed.positive_direction is PositiveDirection.EXPORT else 1.0
-    value = sign * (float(raw) * factor + offset) + 0.0
+    try:
+        value = sign * (float(raw) * factor + offset) + 0.0
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise MessageError("not_finite", f"feed {signal}: {error}") from error
     if not math.isfinite(value):
         raise MessageError("not_finite", f"feed {signal}: {value} is not a finite number")
     if (feed.minimum is not None and value < feed.minimum) or (feed.maximum is not None and value > feed.maximum):

@@ -23,6 +23,7 @@ from ringmain_agent.outbox import Outbox
 from ringmain_agent.planner import Planner
 from ringmain_agent.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.reports import Report, SetpointReports, plan_reports
+from ringmain_agent.site import PCC
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
 from ringmain_agent.state_file import StateFile
 from ringmain_agent.upstream import Upstream, step_starts_ms
@@ -364,8 +365,17 @@ class Agent:
     def _current_status(self, now_ms: int) -> Status:
         errors = {signal: accuracy.error_kw for signal, accuracy in self._accuracy.items()}
         persistence = {signal: accuracy.persistence_error_kw for signal, accuracy in self._accuracy.items()}
-        measurements = self._measurements(now_ms)
+        measurements, stale_after_s = self._measurements(now_ms), self._site.regulator.stale_after_s
         soc = {b.name: measurements.fresh(b.soc_signal, now_ms, 86_400) for b in self._site.batteries}
+        pcc_kw, pcc_kvar = (measurements.fresh(signal, now_ms, stale_after_s) for signal in (PCC, "pcc_kvar"))
+        loading = (
+            {}
+            if pcc_kw is None
+            else {
+                name: transformer.loading_pu(pcc_kw, pcc_kvar or 0.0)
+                for name, transformer in self._config.transformer.items()
+            }
+        )
         capacity = {b.name: b.capacity_kwh for b in self._site.batteries}
         reasons = [self._regulation.reason, self._plan.reason if self._plan else "", self._planner.failure]
         reasons += [self._models.trouble, *self._models.reasons.values(), self._state.trouble]
@@ -385,6 +395,7 @@ class Agent:
             forecast_error_kw={signal: error for signal, error in errors.items() if error is not None},
             persistence_error_kw={signal: error for signal, error in persistence.items() if error is not None},
             soc_pu={name: value / capacity[name] for name, value in soc.items() if value is not None},
+            transformer_loading_pu=loading,
             billing_peak_kw=self._regulator.billing_peak_kw,
             outbox_messages=self._state.outbox_messages,
             outbox_capacity_messages=self._config.outbox.messages_max,

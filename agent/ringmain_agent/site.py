@@ -4,6 +4,7 @@ Fields carry the names of the site's TOML. `BatteryNameplate` and `Photovoltaics
 name, so that the configuration can add an output to them; the calculations use the named ones in `Site`.
 """
 
+import math
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -110,6 +111,19 @@ class Photovoltaics(PhotovoltaicsNameplate, frozen=True, kw_only=True):
     def power_signal(self) -> str:
         """Signal of its power."""
         return f"{self.name}_kw"
+
+
+class Transformer(Struct, frozen=True, kw_only=True):
+    """Apparent power on the nameplate of a transformer that carries all of the site."""
+
+    rated_power_kva: Positive
+
+    def loading_pu(self, active_kw: float, reactive_kvar: float = 0.0) -> float:
+        """Apparent power over rated power; the signs do not matter.
+
+        Source: IEC 60076-7, load factor K.
+        """
+        return math.hypot(active_kw, reactive_kvar) / self.rated_power_kva
 
 
 class GridConnection(Struct, frozen=True, kw_only=True):

@@ -143,8 +143,11 @@ class Status(Struct, frozen=True, kw_only=True):
     forecast_error_kw: dict[Name, float] = {}
     persistence_error_kw: dict[Name, float] = {}
     soc_pu: dict[Name, float] = {}
+    transformer_loading_pu: dict[Name, float] = {}
+    transformer_hot_spot_degc: dict[Name, float] = {}
     billing_peak_kw: float | None = None
     outbox_messages: Count = 0
+    outbox_capacity_messages: Count | None = None
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
     clock_offset_s: float | None = None

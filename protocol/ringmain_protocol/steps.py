@@ -5,6 +5,7 @@ that signal, for at most `hold_s`. The value of a flow (power, price, speed) is 
 state (energy, temperature, share) the value at its END; in float64, then cast to float32.
 """
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -77,7 +78,7 @@ def step_value(signal: str, readings: Sequence[Reading], *, start_ms: int, step_
         suspect = suspect or reading.quality == Quality.SUSPECT
         last = reading.value if until == end_ms else None
     value = last if is_state(signal) else weighted / covered_ms if covered_ms >= COVERAGE_MIN * 1000 * step_s else None
-    if value is None:
+    if value is None or not math.isfinite(value):
         return StepValue(signal, start_ms, None, Quality.MISSING)
     try:
         value = float32(value)

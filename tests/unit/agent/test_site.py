@@ -13,6 +13,7 @@ from ringmain_agent.site import (
     PhotovoltaicsNameplate,
     Site,
     Tariff,
+    Transformer,
     named_battery,
     named_photovoltaics,
 )
@@ -92,3 +93,9 @@ def test_plan_needs_a_forecast_of_the_load_and_of_each_plant() -> None:
 def test_site_survives_the_pipe_to_the_planner() -> None:
     site = Site(site="site-1", grid_connection=GRID, batteries=(Battery(name="battery", **BATTERY),))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(site), type=Site) == site
+
+
+def test_transformer_loading_is_apparent_over_rated_power_whatever_the_direction() -> None:
+    transformer = Transformer(rated_power_kva=500.0)
+    assert transformer.loading_pu(-400.0, 300.0) == pytest.approx(1.0)
+    assert transformer.loading_pu(250.0) == pytest.approx(0.5)
