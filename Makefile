@@ -4,6 +4,8 @@ PYTHON ?= python3
 EXTRAS := agent,bridge,trainer,demo,dev
 KAFKA_JARS := .cache/kafka
 ARGS ?=
+FAULTS ?= 100
+SEED ?= 1
 
 # Tests that may be skipped in CI (parts of their node ids, with the reason beside them). Any other skip fails there.
 ALLOWED_SKIPS :=
@@ -16,7 +18,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo setup servers test test-fast test-integration test-end-to-end check fix lock build clean
+.PHONY: help demo setup servers test test-fast test-integration test-end-to-end chaos check fix lock build clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +28,7 @@ demo: .venv/.ready  ## the whole ring on this machine, without any server instal
 
 setup: .venv/.ready  ## the virtual environment .venv with everything in it
 
-servers:  ## what the tests need: Mosquitto, Prometheus, Java, Maven (system packages), Kafka's jars (.cache/kafka)
+servers:  ## what the tests need: Mosquitto, Prometheus, Java, Maven, libfaketime (system packages), Kafka's jars (.cache/kafka)
 	@tests/servers/install.sh
 	@$(MAKE) --silent $(KAFKA_JARS)/.ready
 
@@ -41,6 +43,9 @@ test-integration: .venv/.ready servers  ## each part with its real neighbor
 
 test-end-to-end: .venv/.ready servers  ## all parts as processes, with the real servers
 	.venv/bin/pytest tests/end_to_end $(ARGS)
+
+chaos: .venv/.ready servers  ## faults by chance on the real servers under load; FAULTS=100 SEED=1
+	@PYTHONPATH=tests .venv/bin/python -m chaos --faults $(FAULTS) --seed $(SEED) $(ARGS)
 
 check: .venv/.ready  ## format, lint, types, who imports whom
 	.venv/bin/ruff format --check .

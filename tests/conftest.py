@@ -17,7 +17,8 @@ from servers.prometheus import Prometheus
 AnyServer = TypeVar("AnyServer", bound=Server)
 
 settings.register_profile("ringmain", deadline=None)  # a busy machine is no failure
-settings.load_profile("ringmain")
+settings.register_profile("long", settings.get_profile("ringmain"), max_examples=100_000)  # HYPOTHESIS_PROFILE=long
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ringmain"))
 
 
 @pytest.fixture

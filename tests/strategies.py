@@ -86,8 +86,8 @@ def _any_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 def _any_scalar(kind: inspect.Type) -> st.SearchStrategy[Any]:
     match kind:
-        case inspect.NoneType():
-            return st.none()
+        case inspect.NoneType() | inspect.StructType():
+            return st.none() if isinstance(kind, inspect.NoneType) else structs(kind.cls)
         case inspect.BoolType() | inspect.EnumType():
             return st.sampled_from([False, True] if isinstance(kind, inspect.BoolType) else list(kind.cls))
         case inspect.IntType():

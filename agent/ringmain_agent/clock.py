@@ -7,6 +7,7 @@ of day. Durations on real things (keep-alive, back-off, polling) are monotonic s
 import ipaddress
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from ringmain_protocol.messages import Answer, Tick, decode, encode
 from ringmain_toml import ConfigError
 
 _POLL_S: Final = 0.25
+_TICKS_KNOWN: Final = 16
 
 
 class Cycle(Struct, frozen=True, kw_only=True):
@@ -80,8 +82,10 @@ class MachineClock:
 class SimulationClock:
     """A cycle for each tick of the simulation, as soon as all its feed messages are there.
 
-    The order between topics is not relied on. A tick that comes again is answered again when it is done, and its feed
-    messages are recognized, so that they are not counted for the next.
+    The order between topics is not relied on: a tick may come before its feed messages, and one that was sent twice among
+    the feed messages of the next. A feed message is known by topic and payload, which holds its time; those of the last
+    ticks are recognized when they come again. A tick that comes again is answered again when it is done, but after a
+    restart not before its feed messages are here: until the answer, the simulation sends no others.
     """
 
     def __init__(self, local: Connection, site: str, *, feed_topics: frozenset[str], last_tick: int) -> None:
@@ -94,11 +98,11 @@ class SimulationClock:
         self._local = local
         self._site = site
         self._feed_topics = feed_topics
-        self._last = last_tick
+        self._last = self._before_restart = last_tick
         self._tick: Tick | None = None
         self._feeds: dict[tuple[str, bytes], Arrived] = {}
         self._others: list[Arrived] = []
-        self._before: set[tuple[str, bytes]] = set()
+        self._known: deque[frozenset[tuple[str, bytes]]] = deque(maxlen=_TICKS_KNOWN)
         self._stopped = False
 
     def cycles(self) -> Iterator[Cycle | None]:
@@ -109,16 +113,22 @@ class SimulationClock:
                 self._take(message)
             if not messages:
                 yield None
-            if self._tick is not None and len(self._feeds) >= self._tick.messages.get(self._site, 0):
-                tick, arrived = self._tick, [*self._others, *self._feeds.values()]
-                self._before = set(self._feeds)
-                self._feeds, self._others, self._tick = {}, [], None
+            tick = self._tick
+            if tick is not None and len(self._feeds) >= tick.messages.get(self._site, 0):
+                feeds, self._feeds, self._tick = self._feeds, {}, None
+                self._known.append(frozenset(feeds))
+                if tick.tick <= self._last:
+                    self._before_restart = -1
+                    self._answer(tick.tick, 0)
+                    continue
+                arrived, self._others = [*self._others, *feeds.values()], []
                 yield Cycle(now_ms=tick.now_ms, arrived=arrived, tick=tick.tick)
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Answer the tick."""
         if cycle.tick is not None:
             self._last = cycle.tick
+            self._before_restart = -1
             self._answer(cycle.tick, setpoints)
 
     def stop(self) -> None:
@@ -130,19 +140,17 @@ class SimulationClock:
             key = (message.topic, message.payload)
             if message.topic not in self._feed_topics:
                 self._others.append(message)
-            elif key not in self._before:
+            elif not any(key in feeds for feeds in self._known):
                 self._feeds[key] = message
             return
         try:
             tick = decode(message.payload, Tick)
         except MessageError:
             return  # the simulation sends it again
-        if tick.tick <= self._last:
-            self._answer(tick.tick, 0)
-            self._before |= set(self._feeds)
-            self._feeds.clear()
-        else:
+        if tick.tick > self._last or tick.tick == self._before_restart:
             self._tick = tick
+        else:
+            self._answer(tick.tick, 0)
 
     def _answer(self, tick: int, setpoints: int) -> None:
         self._local.publish(topics.simulation_answer(self._site), encode(Answer(tick=tick, setpoints=setpoints)))

@@ -34,7 +34,7 @@ class Equipment:
         for name, output in self._outputs.items():
             value, before = power_kw.get(name), self._sent.get(name)
             same = before is not None and before.power_kw == value
-            if before is not None and same and now_ms - before.sent_ms < 1000 * output.repeat_s:
+            if before is not None and same and 0 <= now_ms - before.sent_ms < 1000 * output.repeat_s:  # unless set back
                 continue
             payload = setpoint_payload(output, value, sequence=self.last_sequence, now_ms=now_ms)
             if publish(output.topic, payload):

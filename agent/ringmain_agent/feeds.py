@@ -18,6 +18,9 @@ from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading
 
 MAX_FEED_BYTES: Final = 65_536
+VALUE_MAX: Final = 1e12
+"""No quantity of a site is larger, in any of our units; sums and products of values below stay finite."""
+
 AHEAD_MAX_S: Final = 300
 BEHIND_MAX_S: Final = 30 * 86_400
 
@@ -97,7 +100,7 @@ def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> R
         raise MessageError("too_large", f"feed {signal}: {len(payload)} bytes exceed {MAX_FEED_BYTES}")
     raw: Any = None
     try:
-        raw = msgspec.json.decode(payload) if feed.format is PayloadFormat.JSON else float(payload)
+        raw = msgspec.json.decode(payload) if feed.format is PayloadFormat.JSON else _plain(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise MessageError("undecodable", f"feed {signal}: {error}") from error
     at_ms, quality = received_ms, Quality.GOOD
@@ -107,18 +110,7 @@ def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> R
         raw = _at_path(signal, raw, feed.value_path)
     if raw is None:
         return Reading(signal, at_ms, None, Quality.MISSING)
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise MessageError("invalid", f"feed {signal}: {type(raw).__name__} is not a number")
-    factor, offset = (_units_of(signal) or {}).get(feed.unit, _NEVER)
-    sign = -1.0 if feed.positive_direction is PositiveDirection.EXPORT else 1.0
-    try:
-        value = sign * (float(raw) * factor + offset) + 0.0
-    except OverflowError as error:  # an integer of hundreds of digits
-        raise MessageError("not_finite", f"feed {signal}: {error}") from error
-    if not math.isfinite(value):
-        raise MessageError("not_finite", f"feed {signal}: {value} is not a finite number")
-    if (feed.minimum is not None and value < feed.minimum) or (feed.maximum is not None and value > feed.maximum):
-        raise MessageError("out_of_range", f"feed {signal}: {value:g} is outside {feed.minimum} to {feed.maximum}")
+    value = _value(signal, feed, raw)
     if not is_plausible(at_ms, received_ms):
         quality = Quality.SUSPECT
     return Reading(signal, at_ms, value, quality)
@@ -132,6 +124,31 @@ def is_plausible(at_ms: int, now_ms: int) -> bool:
 def _units_of(signal: str) -> Mapping[str, tuple[float, float]] | None:
     suffix = max((s for s in _UNITS if signal.endswith(s)), key=len, default=None)
     return None if suffix is None else _UNITS[suffix]
+
+
+def _plain(payload: bytes) -> float:
+    if b"_" in payload:
+        raise ValueError("an underscore is no part of a number")  # but of one in Python
+    return float(payload)
+
+
+def _value(signal: str, feed: Feed, raw: object) -> float:
+    """A sender's number in our unit and sign."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise MessageError("invalid", f"feed {signal}: {type(raw).__name__} is not a number")
+    factor, offset = (_units_of(signal) or {}).get(feed.unit, _NEVER)
+    sign = -1.0 if feed.positive_direction is PositiveDirection.EXPORT else 1.0
+    try:
+        value = sign * (float(raw) * factor + offset) + 0.0
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise MessageError("not_finite", f"feed {signal}: {error}") from error
+    if not math.isfinite(value):
+        raise MessageError("not_finite", f"feed {signal}: {value} is not a finite number")
+    if abs(value) > VALUE_MAX:
+        raise MessageError("out_of_range", f"feed {signal}: {value:g} cannot be true")
+    if (feed.minimum is not None and value < feed.minimum) or (feed.maximum is not None and value > feed.maximum):
+        raise MessageError("out_of_range", f"feed {signal}: {value:g} is outside {feed.minimum} to {feed.maximum}")
+    return value
 
 
 def _at_path(signal: str, document: object, path: str) -> Any:  # noqa: ANN401  any JSON value

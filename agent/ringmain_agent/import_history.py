@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import math
+import sqlite3
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -53,7 +54,11 @@ def import_history(path: Path, loaded: LoadedConfig) -> int:
     if not values:
         return 0
     config = loaded.config
-    state = StateFile(loaded.path(config.state_folder) / "agent.sqlite3", outbox_messages_max=config.outbox.messages_max)
+    file = loaded.path(config.state_folder) / "agent.sqlite3"
+    try:
+        state = StateFile(file, outbox_messages_max=config.outbox.messages_max)
+    except sqlite3.OperationalError as error:
+        raise ConfigError(f"{file}: {error}; stop the agent first") from error
     step_ms = 1000 * config.step_s
     end_ms = state.fact("open_start_ms")
     if end_ms is None:

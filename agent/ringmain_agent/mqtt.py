@@ -3,6 +3,7 @@
 Callbacks only note and enqueue. A broker that is not there is waited for with jittered back-off, for ever.
 """
 
+import contextlib
 import logging
 import queue
 import random
@@ -98,7 +99,8 @@ class Connection:
     def stop(self) -> None:
         """Say goodbye (the broker then sends no will) and end the network thread."""
         self._client.disconnect()
-        self._client.loop_stop()
+        with contextlib.suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
+            self._client.loop_stop()
 
     @property
     def connected(self) -> bool:

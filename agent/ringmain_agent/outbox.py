@@ -21,7 +21,7 @@ class Outbox:
     """Decides which messages to publish next. Times are monotonic seconds given by the caller.
 
     * Live messages go at once, a backlog at `backlog_per_s`, beginning after a random part of `backlog_delay_max_s`.
-    * What a receipt covers is never sent again.
+    * What a receipt covers is never sent again; what was never sent, no receipt covers.
     """
 
     def __init__(self, state: StateFile, limits: OutboxLimits) -> None:
@@ -69,8 +69,11 @@ class Outbox:
         """Forget what has arrived; look for gaps below it."""
         if receipt.stream != self.stream or not receipt.ranges:
             return
-        self._state.delete_messages(receipt.ranges)
-        left = self._state.sequences_below(max(last for _, last in receipt.ranges), _GAP_LOOK)
+        ranges = [(first, min(last, self._live)) for first, last in receipt.ranges if first <= min(last, self._live)]
+        if not ranges:
+            return
+        self._state.delete_messages(ranges)
+        left = self._state.sequences_below(max(last for _, last in ranges), _GAP_LOOK)
         if self._backlog is not None:
             sent, end = self._backlog
             left = [sequence for sequence in left if not sent < sequence <= end]  # those go anyway

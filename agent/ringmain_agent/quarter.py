@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.site import BILLING_PERIOD_S, Site
 from ringmain_agent.snapshot import Measured
+from ringmain_protocol.messages import AtMs
 
 PERIOD_MS: Final = 1000 * BILLING_PERIOD_S
 MS_PER_H: Final = 3_600_000
@@ -20,10 +21,10 @@ COVERAGE_MIN: Final = 0.5
 class Quarter(Struct, frozen=True, kw_only=True):
     """Energy through the pcc in the running quarter, counted up to `counted_to_ms`; `held` is the reading since then."""
 
-    start_ms: int = 0
-    counted_to_ms: int = 0
+    start_ms: AtMs = 0
+    counted_to_ms: AtMs = 0
     counted_kwh: float = 0.0
-    covered_ms: int = 0
+    covered_ms: AtMs = 0
     held: Measured | None = None
     billing_month: str = ""
     billing_peak_kw: float = 0.0

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -102,6 +103,25 @@ def regulate(
         ),
         state,
     )
+
+
+def encode_state(state: RegulatorState) -> bytes:
+    """The state as it is kept over a restart; JSON, in which a number that is not finite has no place."""
+    return msgspec.json.encode(state)
+
+
+def decode_state(kept: object) -> RegulatorState:
+    """The state that was kept.
+
+    Raises:
+        ValueError: If it is damaged or of another version.
+    """
+    if not isinstance(kept, bytes):
+        raise ValueError(f"{type(kept).__name__} is no state")  # noqa: TRY004  what a file holds is a value
+    try:
+        return msgspec.json.decode(kept, type=RegulatorState)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{error}") from error
 
 
 def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: int) -> RegulatorState:

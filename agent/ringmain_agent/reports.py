@@ -53,7 +53,7 @@ class SetpointReports:
         self, regulation: Regulation, power_kw: Mapping[str, float | None], limited: tuple[str, ...], mode: Mode, now_ms: int
     ) -> Report | None:
         """The report of this cycle, if it is due."""
-        if self._before is not None and now_ms - self._at_ms < 1000 * REPEAT_S:
+        if self._before is not None and 0 <= now_ms - self._at_ms < 1000 * REPEAT_S:  # unless the clock was set back
             before_mode, before_rung, before_kw = self._before
             if before_mode is mode and before_rung is regulation.fallback and not _differ(before_kw, power_kw):
                 return None

@@ -7,8 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from ringmain_agent import __version__
 from ringmain_agent.accuracy import ForecastAccuracy
 from ringmain_agent.clock import Clock, Cycle, MachineClock, SimulationClock
@@ -21,7 +19,7 @@ from ringmain_agent.model_store import ModelStore
 from ringmain_agent.mqtt import Connection
 from ringmain_agent.outbox import Outbox
 from ringmain_agent.planner import Planner
-from ringmain_agent.regulate import Regulation, RegulatorState, regulate, remember
+from ringmain_agent.regulate import Regulation, RegulatorState, decode_state, encode_state, regulate, remember
 from ringmain_agent.reports import Report, SetpointReports, plan_reports
 from ringmain_agent.site import PCC
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
@@ -68,9 +66,8 @@ class Agent:
         try:
             self._state = StateFile(folder / "agent.sqlite3", outbox_messages_max=config.outbox.messages_max)
         except (sqlite3.DatabaseError, OSError) as error:
-            raise ConfigError(
-                f"{folder / 'agent.sqlite3'}: {error}; move the file away and the agent begins anew"
-            ) from error
+            text = f"{folder / 'agent.sqlite3'}: {error}; if no other agent runs here, move the file away"
+            raise ConfigError(f"{text} and the agent begins anew") from error
         self._outbox = Outbox(self._state, config.outbox)
         self._upstream_inputs = Upstream()
         self._history = StepHistory(
@@ -237,7 +234,7 @@ class Agent:
                 elif kind == topics.MODEL:
                     delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
                     self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
-                elif (known := self._upstream_inputs.take(message.topic, message.payload)) is not None:
+                elif (known := self._upstream_inputs.take(message.topic, message.payload, now_ms=now_ms)) is not None:
                     self._state.set_retained(message.topic, known)
             except MessageError as error:
                 self._reject(error.reason, f"{error}")
@@ -338,7 +335,7 @@ class Agent:
             self._outbox.add(topics.READINGS, Readings, **columns(self._taken[first : first + _BATCH]))
         self._taken = []
         self._state.set_fact("setpoint_sequence", self._equipment.last_sequence)
-        self._state.set_fact("regulator", msgspec.msgpack.encode(self._regulator))
+        self._state.set_fact("regulator", encode_state(self._regulator))
         self._state.commit()
 
     def _publish(self) -> None:
@@ -420,12 +417,12 @@ class Agent:
         kept = self._state.fact("regulator")
         if kept is not None:
             try:
-                self._regulator = msgspec.msgpack.decode(kept, type=RegulatorState)
-            except msgspec.DecodeError as error:
-                logger.warning("regulator state of another version is not used: %s", error)
+                self._regulator = decode_state(kept)
+            except ValueError as error:
+                logger.warning("regulator state is damaged or of another version, and not used: %s", error)
         for topic, payload in self._state.retained():
             try:
-                self._upstream_inputs.take(topic, payload)
+                self._upstream_inputs.take(topic, payload, now_ms=0)
             except MessageError as error:
                 logger.warning("remembered message is not used: %s", error)
 

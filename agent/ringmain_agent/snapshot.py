@@ -5,7 +5,7 @@ No NumPy here: the main process holds step values as packed float32. Instants ar
 
 from msgspec import Struct
 
-from ringmain_protocol.messages import Fallback, Quality
+from ringmain_protocol.messages import AtMs, Fallback, Quality
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ class Measured(Struct, frozen=True):
     """Newest value of a signal; `at_ms` is the START of the interval it describes."""
 
     value: float | None
-    at_ms: int
+    at_ms: AtMs
     quality: int = Quality.GOOD
 
 
@@ -88,4 +88,4 @@ class Sent(Struct, frozen=True):
     """The last setpoint that went to an equipment, and when; `None` released it."""
 
     power_kw: float | None
-    at_ms: int
+    at_ms: AtMs

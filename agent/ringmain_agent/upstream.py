@@ -8,11 +8,16 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ringmain_agent.feeds import VALUE_MAX
 from ringmain_agent.site import GridConnection
 from ringmain_protocol import topics
+from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Envelope, Series, decode, encode
 
+MAX_SERIES: Final = 64
 MAX_SERIES_STEPS: Final = 4000
+AHEAD_MAX_MS: Final = 7 * 86_400_000
+"""An issue dated further ahead is an error of its sender; it may not outlast those that are right."""
 
 
 class Upstream:
@@ -23,25 +28,39 @@ class Upstream:
         self.series: dict[str, Series] = {}
         self._envelope: Envelope | None = None
 
-    def take(self, topic: str, payload: bytes) -> bytes | None:
+    def take(self, topic: str, payload: bytes, *, now_ms: int) -> bytes | None:
         """Take in a series or an envelope; returns what to remember under its topic, None if it says nothing.
 
         Raises:
-            MessageError: If topic or payload are not of the protocol.
+            MessageError: If topic or payload are not of the protocol, or the issue of a series cannot be true.
         """
         parsed = topics.parse(topic)
         if parsed.kind == topics.SERIES and parsed.name is not None:
-            series = decode(payload, Series)
-            known = self.series.get(parsed.name)
-            if known is not None and known.step_s == series.step_s:
-                older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
-                series = _merged(older, newer)
+            series = self._newest(parsed.name, decode(payload, Series), now_ms)
             self.series[parsed.name] = series
             return encode(series)
         if parsed.kind == topics.ENVELOPE:
             self._envelope = decode(payload, Envelope) if payload else None
             return payload
         return None
+
+    def _newest(self, name: str, series: Series, now_ms: int) -> Series:
+        """What is known of a series after this issue of it."""
+        series = replace(series, values=series.values[:MAX_SERIES_STEPS])
+        if any(value is not None and abs(value) > VALUE_MAX for value in series.values):
+            raise MessageError("out_of_range", f"series {name} has values that cannot be true")
+        known = self.series.get(name)
+        if known is None:
+            if len(self.series) >= MAX_SERIES:
+                raise MessageError("too_many_series", f"{name}: {MAX_SERIES} series are known already")
+            return series
+        ahead = [issue.issued_at_ms > now_ms + AHEAD_MAX_MS for issue in (known, series)]
+        if ahead == [False, True]:
+            raise MessageError("implausible_time", f"series {name} was issued at {series.issued_at_ms}, and it is {now_ms}")
+        if ahead == [True, False] or known.step_s != series.step_s:
+            return series
+        older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
+        return _merged(older, newer)
 
     def known_future(self, *, start_ms: int, step_s: int, steps: int) -> dict[str, list[float | None]]:
         """Values of every series for the steps of a plan; None where a series says nothing."""

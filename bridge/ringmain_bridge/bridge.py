@@ -2,41 +2,58 @@
 
 import logging
 from collections import Counter
-from functools import partial
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from confluent_kafka import KafkaError, Message
+from msgspec import structs
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.fleet import Fleet
-from ringmain_bridge.forward import KAFKA_REJECTED, Forwarded, Forwarder, MqttMessage, Record
-from ringmain_bridge.kafka import PERMANENT, KafkaWriter
+from ringmain_bridge.forward import KAFKA_REJECTED, Forwarder, Identity, MqttMessage, Record
+from ringmain_bridge.kafka import BATCH_ERRORS, PERMANENT, KafkaWriter
 from ringmain_bridge.metrics import STOPPING, BridgeState, render
-from ringmain_bridge.mqtt import MqttReader
+from ringmain_bridge.page import fleet_page
+from ringmain_bridge.reader import MqttReader
 from ringmain_bridge.receipts import Receipts
-from ringmain_bridge.window import AckWindow, Counts, Entry
+from ringmain_bridge.site_metrics import SiteMetrics
+from ringmain_bridge.window import AckWindow, Counts, Entry, total
 from ringmain_protocol import topics
 from ringmain_protocol.messages import encode
 
+_SHARD: Final = slice(len(topics.PREFIX) + 1, len(topics.PREFIX) + 3)
 POLL_S: Final = 0.05
 RECEIPTS_EVERY_S: Final = 0.1
 EXPIRY_EVERY_S: Final = 5.0
 LATER_MAX_S: Final = 30.0
-TOO_LARGE_ATTEMPTS: Final = 3
+IN_BATCH_ATTEMPTS: Final = 3
+
+_PLAIN: Final = frozenset((topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT))
+"""Kinds that tell the fleet no more than that their site is alive."""
 
 LOG = logging.getLogger("ringmain_bridge")
 
 
-class _Sending(NamedTuple):
-    """A record on its way to Kafka."""
+class _Sending(Entry, eq=False, gc=False):
+    """A record on its way to Kafka. It holds the payload and not what was decoded from it."""
 
-    entry: Entry
     message: MqttMessage
-    forwarded: Forwarded
+    site: str | None
+    identity: Identity | None
+    reason: str | None
     record: Record
+    settled: Callable[["_Sending"], None]
+    failed: Callable[["_Sending", KafkaError], None]
     attempt: int = 1
+
+    def reported(self, error: KafkaError | None, _message: Message | None) -> None:
+        """Delivery report, in the poll thread."""
+        if error is None:
+            self.settled(self)
+        else:
+            self.failed(self, error)
 
 
 class Bridge:
@@ -46,7 +63,17 @@ class Bridge:
     `metrics` in any. The window, the fleet and the writer have their own locks; all other state is the poll thread's.
     """
 
-    def __init__(self, config: BridgeConfig, reader: MqttReader, writer: KafkaWriter, random: Random, version: str) -> None:
+    def __init__(  # noqa: PLR0913  its neighbors
+        self,
+        config: BridgeConfig,
+        reader: MqttReader,
+        writer: KafkaWriter,
+        random: Random,
+        version: str,
+        *,
+        receipts: Receipts | None = None,
+    ) -> None:
+        """`receipts` of another bridge are shared, and that one publishes them: then call `settle` instead of `round`."""
         limits = config.limits
         self._reader = reader
         self._writer = writer
@@ -54,7 +81,9 @@ class Bridge:
         self._version = version
         self._window = AckWindow(reader.acknowledge, limit=limits.window, limit_bytes=limits.window_bytes)
         self._fleet = Fleet(expiry_s=limits.site_expiry_s, sites_max=limits.sites_max, signals=config.fleet.signals)
-        self._receipts = Receipts(
+        self._site_metrics = SiteMetrics(series_max=limits.series_max, signals=config.fleet.signals)
+        self._replica = config.replica, config.replicas
+        self._receipts = receipts or Receipts(
             interval_s=limits.receipt_interval_s, expiry_s=limits.site_expiry_s, sites_max=limits.sites_max
         )
         self._forwarder = Forwarder(
@@ -62,17 +91,21 @@ class Bridge:
             time_ahead_max_ms=int(limits.time_ahead_max_s * 1000),
             time_behind_max_ms=int(limits.time_behind_max_s * 1000),
         )
-        self._settled: list[tuple[Entry, Forwarded]] = []
+        self._plain = _PLAIN - ({topics.READINGS} if config.fleet.signals else set())
+        self._settled: list[_Sending] = []
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         self._delivery_errors: Counter[str] = Counter()
-        self._receipts_published = 0
+        self._receipts_published = self._series_dropped = 0
         self._connections = self._connections_said = 0
         self._next_receipts_s = self._next_expiry_s = float("-inf")
         self._now_s = 0.0
         self._failing = ""
         self._stopping = False
+        self._own_shards = frozenset(name.split("/")[2] for name in topics.bridge_filters(*self._replica))
         self.kafka_ready = False
+        self.also: Callable[[], Sequence[Counts]] = tuple
+        """What came over other connections, for the same books."""
 
     def connected(self, *, session_present: bool) -> None:
         """The reader is connected."""
@@ -83,28 +116,45 @@ class Bridge:
         """The reader's connection is dead."""
         self._window.closed()
 
+    def may_read(self) -> bool:
+        """Whether what is under way is within the limits; a broker that keeps to its own never lets it be more."""
+        return not self._window.exceeded()
+
     def may_connect(self) -> bool:
         """Whether there is room for what a new connection would bring."""
         return self._window.drained()
 
-    def received(self, message: MqttMessage) -> None:
-        """Take in one message: note it, then hand its record over."""
-        now_s = message.received_ms / 1000
+    def received(self, messages: Sequence[MqttMessage]) -> None:
+        """Take in what one read brought: note it, then hand its records over."""
         if self._stopping:  # with QoS 1 the broker keeps it for the next start
-            if not message.mid:
+            for _ in [message for message in messages if not message.mid]:
                 self._window.dropped(STOPPING)
             return
-        forwarded = self._forwarder.forward(message)
-        self._fleet.heard(message, forwarded)
-        if forwarded.record is None:
-            self._window.consumed(message.mid, now_s=now_s)
-            return
-        digest = hash((message.topic, message.payload))
-        size_bytes = len(message.payload) + len(message.topic)
-        entry = self._window.arrived(message.mid, dup=message.dup, digest=digest, size_bytes=size_bytes, now_s=now_s)
-        if entry is not None:
-            # Without the decoded message: what waits for Kafka shall not cost more than its payload.
-            self._produce(_Sending(entry, message, forwarded._replace(message=None), forwarded.record))
+        forward, settled, failed = self._forwarder.forward, self._settled.append, self._failed
+        own = None if self._replica[1] == 1 else self._own_shards
+        alive: set[str] = set()
+        entries: list[Entry] = []
+        for message in messages:
+            forwarded = forward(message)
+            if own is not None and message.topic[_SHARD] not in own:
+                pass  # what an older session still held: another replica tells the state of that site
+            elif forwarded.kind in self._plain and forwarded.reason is None and not message.retain:
+                alive.add(forwarded.site)  # type: ignore[arg-type]  # a kind comes with its site
+            else:
+                self._fleet.heard(message, forwarded)
+            topic, payload, record = message.topic, message.payload, forwarded.record
+            now_s = message.received_ms / 1000
+            if record is None:
+                entries.append(Entry(message.mid, message.dup, None, 0, now_s, False))
+                continue
+            entries.append(_Sending(
+                message.mid, message.dup, (topic, payload), len(topic) + len(payload), now_s, False,
+                message, forwarded.site, forwarded.identity, forwarded.reason, record, settled, failed,
+            ))  # fmt: skip
+        if alive:
+            self._fleet.alive(alive, received_ms=messages[-1].received_ms, received_s=messages[-1].received_s)
+        fresh = self._window.arrived(entries)
+        self._writer.produce([(sending.record, sending.reported) for sending in fresh if isinstance(sending, _Sending)])
 
     def round(self, *, now_s: float) -> None:
         """One round of the poll thread: serve reports, acknowledge once, say what has arrived.
@@ -112,17 +162,8 @@ class Bridge:
         Raises:
             KafkaFatalError: If the producer is of no use any more; end the process.
         """
-        self._now_s = now_s
         self._writer.poll(POLL_S, now_s=now_s)
-        settled, self._settled = self._settled, []
-        self._window.settle((entry, forwarded.reason) for entry, forwarded in settled)
-        for _, forwarded in settled:
-            if forwarded.site is not None and forwarded.identity is not None:
-                identity = forwarded.identity
-                self._receipts.arrived(forwarded.site, identity.stream, identity.sequence, now_s=now_s)
-        if self._window.overfull() and self._reader.is_connected:
-            LOG.warning("more than twice the window is under way: disconnecting until Kafka has caught up")
-            self._reader.pause()
+        self.settle(now_s=now_s)
         if now_s >= self._next_receipts_s or self._stopping:
             self._next_receipts_s = now_s + RECEIPTS_EVERY_S
             self._publish_receipts(now_s)
@@ -131,9 +172,36 @@ class Bridge:
             self._fleet.expire(now_s=now_s)
             self._receipts.expire(now_s=now_s)
 
+    def settle(self, *, now_s: float) -> None:
+        """Acknowledge what Kafka has confirmed since the last time, once; note what receipts shall say."""
+        self._now_s = now_s
+        settled = self._settled.copy()
+        self._settled.clear()
+        self._window.settle([(sending, sending.reason) for sending in settled])
+        if settled:
+            self._failing = ""
+            self._writer.answered()
+        for sending in settled:
+            site, identity = sending.site, sending.identity
+            if site is not None and identity is not None:
+                self._receipts.arrived(site, identity.stream, identity.sequence, now_s=now_s)
+        if self._window.overfull() and self._reader.is_connected:
+            LOG.warning("more than twice the window is under way: disconnecting until Kafka has caught up")
+            self._reader.pause()
+
     def begin_stop(self) -> None:
         """Take in nothing more; what is under way goes on."""
         self._stopping = True
+
+    @property
+    def receipts(self) -> Receipts:
+        """What has arrived; to be shared with a bridge that only settles."""
+        return self._receipts
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._stopping
 
     def is_drained(self) -> bool:
         """Whether Kafka has everything, and the broker every receipt."""
@@ -142,13 +210,25 @@ class Bridge:
 
     def counts(self) -> Counts:
         """What was counted so far."""
-        return self._window.counts()
+        return total([self._window.counts(), *self.also()])
 
     def metrics(self) -> bytes:
         """The page for Prometheus."""
-        state = BridgeState(
-            counts=self._window.counts(),
+        sites = self._site_metrics.render(self._fleet.states())
+        self._series_dropped = sum(sites.dropped.values())
+        return render(sites, self._state()) + generate_latest(self._process)
+
+    def fleet_page(self, now_s: float) -> bytes:
+        """The page for people; `now_s` is the time of the day, not of the monotonic clock."""
+        return fleet_page(
+            self._fleet.states(), self._state(), replica=self._replica, series_dropped=self._series_dropped, now_s=now_s
+        )
+
+    def _state(self) -> BridgeState:
+        return BridgeState(
+            counts=self.counts(),
             reconnects=self._reader.reconnects,
+            client_id_contested=self._reader.is_contested,
             mqtt_connected=self._reader.is_connected,
             kafka_ready=self.kafka_ready,
             delivery_errors=dict(self._delivery_errors),
@@ -156,34 +236,31 @@ class Bridge:
             sites_expired=self._fleet.expired,
             fleet_refused=self._fleet.refused,
             version=self._version,
+            reader=self._reader.kind,
         )
-        return render(self._fleet.states(), state) + generate_latest(self._process)
 
-    def _produce(self, sending: _Sending) -> None:
-        self._writer.produce(sending.record, partial(self._reported, sending))
-
-    def _reported(self, sending: _Sending, error: KafkaError | None, _kafka_message: Message | None) -> None:
-        """Delivery report of one record, in the poll thread: mark it settled, or try otherwise."""
-        entry, message, forwarded, record, attempt = sending
-        if error is None:
-            self._failing = ""
-            self._writer.answered()
-            self._settled.append((entry, forwarded))
-            return
+    def _failed(self, sending: _Sending, error: KafkaError) -> None:
+        """Kafka does not take this record, now or for good."""
         self._delivery_errors[error.name()] += 1
         if self._failing != error.name():
             self._failing = error.name()
-            LOG.error("kafka does not take a record topic=%s site=%s error=%r", record.topic, forwarded.site, error.str())
-        # A batch that is too large fails as a whole, with records in it that are not: those go through on their own.
-        in_batch = error.code() == KafkaError.MSG_SIZE_TOO_LARGE and attempt < TOO_LARGE_ATTEMPTS
-        if forwarded.reason is None and error.code() in PERMANENT and not in_batch:
-            letter = self._forwarder.dead_letter(message, forwarded.site, KAFKA_REJECTED)
-            self._produce(_Sending(entry, message, forwarded._replace(reason=KAFKA_REJECTED), letter))
+            LOG.error(
+                "kafka does not take a record topic=%s site=%s error=%r", sending.record.topic, sending.site, error.str()
+            )
+        # A batch fails as a whole, with records in it that are neither too large nor invalid: those go through on their own.
+        in_batch = error.code() in BATCH_ERRORS and sending.attempt < IN_BATCH_ATTEMPTS
+        if sending.reason is None and error.code() in PERMANENT and not in_batch:
+            sending.reason = KAFKA_REJECTED
+            sending.record = self._forwarder.dead_letter(sending.message, sending.site, KAFKA_REJECTED)
+            sending.attempt = 1
+            self._writer.produce([(sending.record, sending.reported)])
             return
+        if error.code() == KafkaError.INVALID_TIMESTAMP:  # one of our clocks is wrong: by the time of the next attempt
+            sending.record = structs.replace(sending.record, timestamp_ms=0)
         # Never given up: it stays unacknowledged, holds what came after it, and its age shows in the metrics.
-        delay_s = min(2.0 ** (attempt - 1), LATER_MAX_S) * self._random.uniform(0.5, 1.0)
-        again = partial(self._reported, sending._replace(attempt=min(attempt + 1, 10)))
-        self._writer.produce_later(record, again, at_s=self._now_s + delay_s)
+        delay_s = min(2.0 ** (sending.attempt - 1), LATER_MAX_S) * self._random.uniform(0.5, 1.0)
+        sending.attempt = min(sending.attempt + 1, 10)
+        self._writer.produce_later(sending.record, sending.reported, at_s=self._now_s + delay_s)
 
     def _publish_receipts(self, now_s: float) -> None:
         if not self._reader.is_connected:

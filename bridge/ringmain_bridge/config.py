@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -10,6 +10,10 @@ from msgspec import Meta, Struct
 import ringmain_toml
 from ringmain_protocol import topics
 from ringmain_toml import ConfigError
+
+REPLICA: Final = "{replica}"
+CLIENT_ID: Final = f"ringmain-bridge-{REPLICA}"
+"""The client id; what stands in braces is replaced."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 
@@ -26,6 +30,7 @@ class Mqtt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     certificate_file: Text | None = None
     key_file: Text | None = None
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    reader: Literal["fast", "stock"] = "fast"
 
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
@@ -75,6 +80,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     receipt_interval_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     site_expiry_s: Annotated[float, Meta(gt=0, le=31_536_000)] = 86400.0
     sites_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000
+    series_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 250_000
     time_ahead_max_s: Annotated[float, Meta(ge=0, le=1e10)] = 86400.0
     time_behind_max_s: Annotated[float, Meta(ge=0, le=1e10)] = 315_576_000.0
     stop_timeout_s: Annotated[float, Meta(ge=0, le=300)] = 10.0
@@ -103,14 +109,25 @@ class BridgeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def client_id(self) -> str:
-        """The MQTT client id.
+        """The MQTT client id: the same for a replica, whatever their number."""
+        return self._client_id_of(self.replica)
 
-        It names the number of replicas too: a session keeps its old subscriptions for ever, and after a change of
-        `replicas` they would be the wrong ones.
+    @property
+    def leftover_client_ids(self) -> list[str]:
+        """Whose sessions this replica ends, in case that there once were more replicas: each ends every n-th.
+
+        Nobody's if the client id does not tell the replica.
         """
-        if self.mqtt.client_id is not None:
-            return self.mqtt.client_id
-        return f"ringmain-bridge-{self.replica}" + (f"-of-{self.replicas}" if self.replicas > 1 else "")
+        if REPLICA not in self._client_id:
+            return []
+        return [self._client_id_of(k) for k in range(self.replica + self.replicas, topics.SHARDS, self.replicas)]
+
+    @property
+    def _client_id(self) -> str:
+        return self.mqtt.client_id or CLIENT_ID
+
+    def _client_id_of(self, replica: int) -> str:
+        return self._client_id.replace(REPLICA, str(replica))
 
 
 Table = TypeVar("Table", Mqtt, Kafka)
@@ -130,19 +147,49 @@ def load(path: Path) -> BridgeConfig:
     return msgspec.structs.replace(config, mqtt=_absolute(config.mqtt, folder), kafka=_absolute(config.kafka, folder))
 
 
+def read_secret(path: str) -> str:
+    """The secret in a file, without white space around it. Read when it is used, so that it can be exchanged; never logged.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If there is nothing in it, or what is in it is no text.
+    """
+    secret = Path(path).read_text("utf-8").strip()
+    if not secret:
+        raise ValueError(f"{path} is empty")
+    return secret
+
+
 def _files(table: Mqtt | Kafka) -> dict[str, str]:
     named = ((field, getattr(table, field)) for field in table.__struct_fields__ if field.endswith("_file"))
     return {field: name for field, name in named if name is not None}
+
+
+def secret_files(config: BridgeConfig) -> dict[str, str]:
+    """The files that nobody else should read, by their keys in the configuration."""
+    return {
+        f"{key}.{field}": name
+        for key, table in (("mqtt", config.mqtt), ("kafka", config.kafka))
+        for field, name in _files(table).items()
+        if field.endswith(("password_file", "key_file"))
+    }
 
 
 def _unreadable(config: BridgeConfig, folder: Path) -> Iterator[str]:
     for key, table in (("mqtt", config.mqtt), ("kafka", config.kafka)):
         for field, name in _files(table).items():
             try:
-                with (folder / name).open("rb"):
-                    pass
+                if field.endswith("password_file"):
+                    read_secret(str(folder / name))
+                else:
+                    with (folder / name).open("rb"):
+                        pass
             except OSError as error:
                 yield f"{key}.{field}: {name} cannot be read: {error.strerror}"
+            except UnicodeDecodeError:
+                yield f"{key}.{field}: {name} is not UTF-8 text"
+            except ValueError as error:
+                yield f"{key}.{field}: {error}"
 
 
 def _absolute(table: Table, folder: Path) -> Table:

@@ -1,7 +1,7 @@
 """The last state of each site: online or not, its newest status, when it was last heard. Fed by one thread, read by any."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TypeVar
 
 from msgspec import Struct
@@ -13,11 +13,12 @@ from ringmain_protocol.messages import Online, Readings, Status
 Value = TypeVar("Value")
 
 
-class SiteState(Struct, frozen=True, kw_only=True):
+class SiteState(Struct, kw_only=True):
     """What is known of a site.
 
     `last_seen_ms` is when its newest message was received; retained messages, wills and series (which others send) do
-    not count. `touched_s`, on the monotonic clock, is for the expiry only.
+    not count. `touched_s`, on the monotonic clock, is for the expiry only. `clock_offset_s` is what the newest status
+    says; if it says nothing, the time in it minus the time of its receipt, unless the broker had kept it meanwhile.
     """
 
     site: str
@@ -25,6 +26,7 @@ class SiteState(Struct, frozen=True, kw_only=True):
     last_seen_ms: int | None = None
     online: bool | None = None
     status: Status | None = None
+    clock_offset_s: float | None = None
     signals: dict[str, float] = {}
 
 
@@ -46,6 +48,7 @@ class Fleet:
             return
         deleted = forwarded.reason is None and decoded is None
         will = isinstance(decoded, Online) and not decoded.online
+        status = decoded if isinstance(decoded, Status) else None
         with self._lock:
             old = self._sites.get(site)
             if old is None:
@@ -61,11 +64,23 @@ class Fleet:
                 online=_newest(
                     old.online, decoded.online if isinstance(decoded, Online) else None, deleted and kind == topics.ONLINE
                 ),
-                status=_newest(
-                    old.status, decoded if isinstance(decoded, Status) else None, deleted and kind == topics.STATUS
-                ),
+                status=_newest(old.status, status, deleted and kind == topics.STATUS),
+                clock_offset_s=old.clock_offset_s if status is None else _clock_offset_s(status, message),
                 signals=self._newest_signals(old.signals, decoded),
             )
+
+    def alive(self, sites: Iterable[str], *, received_ms: int, received_s: float) -> None:
+        """Take in that messages of these sites came which tell no more than that: most do, so this is the short way."""
+        with self._lock:
+            for site in sites:
+                state = self._sites.get(site)
+                if state is None:
+                    if len(self._sites) >= self._sites_max:
+                        self._refused += 1
+                        continue
+                    state = self._sites[site] = SiteState(site=site, touched_s=received_s)
+                state.touched_s = received_s
+                state.last_seen_ms = received_ms
 
     def expire(self, *, now_s: float) -> None:
         """Forget sites that were silent for the expiry time, so that their series disappear."""
@@ -76,10 +91,9 @@ class Fleet:
             self._expired += len(silent)
 
     def states(self) -> list[SiteState]:
-        """All sites, by name."""
+        """All sites, in the order in which they were first heard."""
         with self._lock:
-            states = list(self._sites.values())
-        return sorted(states, key=lambda state: state.site)
+            return list(self._sites.values())
 
     @property
     def expired(self) -> int:
@@ -97,6 +111,12 @@ class Fleet:
         columns = zip(message.at_ms, message.signals, message.values, strict=True)
         newest = {name: value for _, name, value in sorted(columns, key=lambda c: c[0]) if name in self._signals}
         return {name: value for name, value in (signals | newest).items() if value is not None}
+
+
+def _clock_offset_s(status: Status, message: MqttMessage) -> float | None:
+    if status.clock_offset_s is not None:
+        return status.clock_offset_s
+    return None if message.retain else (status.at_ms - message.received_ms) / 1000
 
 
 def _newest(old: Value | None, new: Value | None, deleted: bool) -> Value | None:  # noqa: FBT001

@@ -4,12 +4,13 @@ The payload goes into Kafka unchanged. It is decoded only to know that it can be
 Struct, tolerantly, so that a message of a newer agent passes.
 """
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from ringmain_bridge.batches import decode
 from ringmain_protocol import messages, topics
 from ringmain_protocol.errors import MessageError
 
@@ -31,11 +32,18 @@ _KINDS: Final[dict[str, type[Struct]]] = {
     topics.SERIES: messages.Series,
     topics.ONLINE: messages.Online,
 }
+_BATCHES: Final = (messages.Readings, messages.Steps)
 _RETAINED: Final = frozenset((topics.STATUS, topics.SERIES, topics.ONLINE))
-Headers = list[tuple[str, str | bytes | None]]
+Header = tuple[str, str | bytes | None]
+Headers = list[Header]
+
+_ROUTES_MAX: Final = 32_768
+_QOS: Final[dict[int, Header]] = {qos: ("qos", b"%d" % qos) for qos in range(3)}
+_RETAIN: Final[dict[bool, Header]] = {False: ("retain", b"0"), True: ("retain", b"1")}
+_DUP: Final[dict[bool, Header]] = {False: ("dup", b"0"), True: ("dup", b"1")}
 
 
-class MqttMessage(NamedTuple):
+class MqttMessage(Struct, frozen=True, gc=False):
     """One PUBLISH as it came; `mid` is 0 for QoS 0, `received_s` is on the monotonic clock."""
 
     topic: str
@@ -48,14 +56,14 @@ class MqttMessage(NamedTuple):
     received_s: float
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class Identity(Struct, frozen=True, kw_only=True, gc=False):
     """What identifies a message of an outbox within its site, read even from a message that is refused otherwise."""
 
     stream: messages.StreamId
     sequence: messages.Count
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """What Kafka gets."""
 
     topic: str
@@ -65,7 +73,7 @@ class Record(NamedTuple):
     timestamp_ms: int
 
 
-class Forwarded(NamedTuple):
+class Forwarded(Struct, frozen=True, gc=False):
     """What becomes of one message.
 
     Attributes:
@@ -85,6 +93,17 @@ class Forwarded(NamedTuple):
     identity: Identity | None
 
 
+class _Route(Struct, frozen=True, gc=False):
+    """What a topic alone decides; remembered, because a site's topics come again and again."""
+
+    site: str
+    kind: str
+    struct: type[Struct] | None
+    kafka_topic: str
+    key: bytes
+    header: Header
+
+
 class Forwarder(Struct, frozen=True, kw_only=True):
     """Forwards for one replica.
 
@@ -100,65 +119,78 @@ class Forwarder(Struct, frozen=True, kw_only=True):
         """The record of one message, or its dead letter."""
         site = kind = None
         try:
-            _, site, kind, _ = topics.parse(message.topic)
+            route = _route(message.topic)
+            site, kind = route.site, route.kind
             if not message.payload and kind in _RETAINED:
                 return Forwarded(None, None, site, kind, None, None)
-            decoded = messages.decode(message.payload, _struct(kind))
+            decoded = decode(message.payload, _struct(route))
         except MessageError as error:
             letter = self.dead_letter(message, site, error.reason)
             return Forwarded(letter, error.reason, site, kind, None, _identity(message.payload))
         if kind == topics.ONLINE:
             return Forwarded(None, None, site, kind, decoded, None)
-        headers = self._headers(message)
-        if not self._plausible(_times_ms(decoded), message.received_ms):
+        headers = self._headers(message, route.header)
+        if not self._plausible(decoded, message.received_ms):
             headers.append(("implausible_time", b"1"))
-        record = Record(topics.KAFKA_TOPICS[kind], site.encode(), message.payload, headers, message.received_ms)
+        record = Record(route.kafka_topic, route.key, message.payload, headers, message.received_ms)
         sequence = getattr(decoded, "sequence", None)
         identity = None if sequence is None else Identity(stream=decoded.stream, sequence=sequence)  # type: ignore[attr-defined]
         return Forwarded(record, None, site, kind, decoded, identity)
 
     def dead_letter(self, message: MqttMessage, site: str | None, reason: str) -> Record:
         """The original bytes with the reason; what Kafka would not take is cut, and the header tells the true length."""
-        headers = [*self._headers(message), ("reason", reason.encode())]
+        headers = [*self._headers(message, _topic_header(message.topic)), ("reason", reason.encode())]
         if len(message.payload) > messages.MAX_MESSAGE_BYTES:
             headers.append(("payload_bytes", b"%d" % len(message.payload)))
         key = None if site is None else site.encode()
         value = message.payload[: messages.MAX_MESSAGE_BYTES]
         return Record(topics.DEADLETTER, key, value, headers, message.received_ms)
 
-    def _headers(self, message: MqttMessage) -> Headers:
+    def _headers(self, message: MqttMessage, topic: Header) -> Headers:
         return [
-            ("mqtt_topic", message.topic.encode(errors="replace")[:MAX_TOPIC_BYTES]),
-            ("qos", b"%d" % message.qos),
-            ("retain", b"1" if message.retain else b"0"),
-            ("dup", b"1" if message.dup else b"0"),
+            topic,
+            _QOS[message.qos],
+            _RETAIN[message.retain],
+            _DUP[message.dup],
             ("received_ms", b"%d" % message.received_ms),
             ("bridge", b"%d" % self.replica),
         ]
 
-    def _plausible(self, times_ms: Iterable[int], received_ms: int) -> bool:
+    def _plausible(self, message: Struct, received_ms: int) -> bool:
         first, last = received_ms - self.time_behind_max_ms, received_ms + self.time_ahead_max_ms
-        return all(first <= at_ms <= last for at_ms in times_ms)
+        if isinstance(message, _BATCHES):
+            times_ms = message.at_ms
+            return not times_ms or (first <= min(times_ms) and max(times_ms) <= last)
+        at_ms = _at_ms(message)
+        return at_ms is None or first <= at_ms <= last
 
 
-def _struct(kind: str) -> type[Struct]:
-    struct = _KINDS.get(kind)
-    if struct is None:
-        raise MessageError(UNKNOWN_TOPIC, f"{kind} is not for the bridge")
-    return struct
+@lru_cache(_ROUTES_MAX)
+def _route(topic: str) -> _Route:
+    _, site, kind, _ = topics.parse(topic)
+    kafka_topic = topics.KAFKA_TOPICS.get(kind, topics.DEADLETTER)
+    return _Route(site, kind, _KINDS.get(kind), kafka_topic, site.encode(), _topic_header(topic))
 
 
-def _times_ms(message: Struct) -> Iterable[int]:
-    """The instants that the sender's clock gave: the outermost ones of a batch, else when the message was issued."""
+def _struct(route: _Route) -> type[Struct]:
+    if route.struct is None:
+        raise MessageError(UNKNOWN_TOPIC, f"{route.kind} is not for the bridge")
+    return route.struct
+
+
+def _topic_header(topic: str) -> Header:
+    return "mqtt_topic", topic.encode(errors="replace")[:MAX_TOPIC_BYTES]
+
+
+def _at_ms(message: Struct) -> int | None:
+    """When the sender's clock says that a message was made."""
     match message:
-        case messages.Readings() | messages.Steps():
-            return (min(message.at_ms), max(message.at_ms)) if message.at_ms else ()
         case messages.Status():
-            return (message.at_ms,)
+            return message.at_ms
         case messages.Forecast() | messages.Schedule() | messages.Setpoint() | messages.Series():
-            return (message.issued_at_ms,)
+            return message.issued_at_ms
         case _:
-            return ()
+            return None
 
 
 def _identity(payload: bytes) -> Identity | None:

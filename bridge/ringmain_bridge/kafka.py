@@ -8,15 +8,14 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ringmain_bridge.config import Kafka
+from ringmain_bridge.config import Kafka, read_secret
 from ringmain_bridge.forward import Record
 
 MAX_RECORD_BYTES: Final = 1_048_576
@@ -30,14 +29,16 @@ PERMANENT: Final = frozenset((
     KafkaError.INVALID_MSG,
     KafkaError.INVALID_MSG_SIZE,
     KafkaError.INVALID_RECORD,
-    KafkaError.INVALID_TIMESTAMP,
     KafkaError.RECORD_LIST_TOO_LARGE,
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
     KafkaError.POLICY_VIOLATION,
     KafkaError._BAD_MSG,  # noqa: SLF001  librdkafka's own codes are spelled so
     KafkaError._INVALID_ARG,  # noqa: SLF001
 ))  # fmt: skip
-"""What is wrong with the record itself. Everything else (time-out, missing topic or permission) ends one day."""
+"""What is wrong with the record itself. Everything else (time-out, missing topic or permission, clock) ends one day."""
+
+BATCH_ERRORS: Final = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
+"""What Kafka says of every record of a batch, also of those that are not to blame."""
 
 
 class KafkaFatalError(Exception):
@@ -49,6 +50,7 @@ def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
 
     Raises:
         OSError: If the password file cannot be read.
+        ValueError: If the password file holds no password.
     """
     found: dict[str, Any] = {
         "bootstrap.servers": config.bootstrap_servers,
@@ -61,7 +63,7 @@ def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
     optional = {
         "sasl.mechanism": config.sasl_mechanism,
         "sasl.username": config.sasl_username,
-        "sasl.password": config.sasl_password_file and Path(config.sasl_password_file).read_text("utf-8").strip(),
+        "sasl.password": config.sasl_password_file and read_secret(config.sasl_password_file),
         "ssl.ca.location": config.ca_file,
         "ssl.certificate.location": config.certificate_file,
         "ssl.key.location": config.key_file,
@@ -99,11 +101,12 @@ class KafkaWriter:
         self._fatal: KafkaError | None = None
         self._said: set[int] = set()  # troubles that the log has named since Kafka last came back
 
-    def produce(self, record: Record, on_report: OnReport) -> None:
-        """Hand a record over; `on_report` is called by `poll` once Kafka has it or will not have it."""
+    def produce(self, records: Iterable[tuple[Record, OnReport]]) -> None:
+        """Hand records over in order; `on_report` is called by `poll` once Kafka has the record or will not have it."""
         with self._lock:
-            if self._waiting or not self._produced(record, on_report):
-                self._waiting.append((record, on_report))
+            for record, on_report in records:
+                if self._waiting or not self._produced(record, on_report):
+                    self._waiting.append((record, on_report))
 
     def produce_later(self, record: Record, on_report: OnReport, *, at_s: float) -> None:
         """Produce in the first `poll` after this time of the monotonic clock."""
@@ -117,7 +120,7 @@ class KafkaWriter:
         """
         while self._later and self._later[0][0] <= now_s:
             _, _, record, on_report = heapq.heappop(self._later)
-            self.produce(record, on_report)
+            self.produce([(record, on_report)])
         self._producer.poll(timeout_s)
         if self._fatal is not None:
             raise KafkaFatalError(self._fatal.str())
@@ -142,7 +145,11 @@ class KafkaWriter:
             return None
         if self._admin is None:
             self._admin = AdminClient(self._connection, logger=LOG)
-        options = {"retention.ms": str(self._config.retention_days * 86_400_000)}
+        options = {
+            "retention.ms": str(self._config.retention_days * 86_400_000),
+            # Kafka's clock, not ours: with a wrong one, records are refused as too new, or deleted at once as too old
+            "message.timestamp.type": "LogAppendTime",
+        }
         new = [NewTopic(name, self._config.partitions, self._config.replication_factor, config=options) for name in missing]
         problems = []
         for name, created in self._admin.create_topics(new, request_timeout=REQUEST_TIMEOUT_S).items():
@@ -168,9 +175,9 @@ class KafkaWriter:
                 record.topic,
                 record.value,
                 record.key,
+                on_delivery=on_report,
                 timestamp=record.timestamp_ms,
                 headers=record.headers,
-                on_delivery=on_report,
             )
         except BufferError:
             return False

@@ -1,39 +1,19 @@
-"""The text of /metrics: the fleet's last state and the bridge's own counters, in base units.
+"""The text of /metrics: the bridge's own counters, and below them the sites (see site_metrics.py).
 
-Rendered directly: with 24,000 series a collector of prometheus_client takes 143 ms, this 8 ms. No sample has a
-timestamp, so that what is no longer rendered turns stale at the next scrape.
+Rendered directly: a collector of prometheus_client takes many times as long (benchmarks/fleet_metrics.py). No sample has
+a timestamp, so that what is no longer rendered turns stale at the next scrape.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from ringmain_bridge.fleet import SiteState
 from ringmain_bridge.forward import REASONS
+from ringmain_bridge.site_metrics import SiteText, escape, heading
 from ringmain_bridge.window import OVERFLOW, Counts
-from ringmain_protocol.messages import Fallback, Status
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-MAX_LABELS: Final = 32
-"""Series of one site in one family: a status may name anything, Prometheus should not pay for it."""
-
 STOPPING: Final = "stopping"
 DROP_REASONS: Final = (OVERFLOW, STOPPING)
-
-_FALLBACK_LEVELS: Final = {fallback: level for level, fallback in enumerate(Fallback)}
-_BASE_UNITS: Final = {
-    "kw": ("watts", 1e3),
-    "kwh": ("joules", 3.6e6),
-    "kvar": ("vars", 1e3),
-    "kva": ("volt_amperes", 1e3),
-    "degc": ("celsius", 1.0),
-    "v": ("volts", 1.0),
-    "a": ("amperes", 1.0),
-    "hz": ("hertz", 1.0),
-    "pu": ("ratio", 1.0),
-    "pct": ("ratio", 0.01),
-    "s": ("seconds", 1.0),
-}
 
 
 class BridgeState(NamedTuple):
@@ -41,6 +21,7 @@ class BridgeState(NamedTuple):
 
     counts: Counts
     reconnects: Mapping[str, int]
+    client_id_contested: bool
     mqtt_connected: bool
     kafka_ready: bool
     delivery_errors: Mapping[str, int]
@@ -48,11 +29,13 @@ class BridgeState(NamedTuple):
     sites_expired: int
     fleet_refused: int
     version: str
+    reader: str = "fast"
 
 
-def render(sites: Sequence[SiteState], bridge: BridgeState) -> bytes:
+def render(sites: SiteText, bridge: BridgeState) -> bytes:
     """Everything, as Prometheus reads it."""
-    return "\n".join([*_bridge_lines(bridge), *_site_lines(sites), ""]).encode(errors="replace")
+    parts = ("".join([*_bridge_lines(bridge), *_series_lines(sites)]), *sites.families)
+    return b"".join([part.encode(errors="replace") for part in parts])
 
 
 def _bridge_lines(bridge: BridgeState) -> Iterable[str]:
@@ -98,6 +81,10 @@ def _bridge_lines(bridge: BridgeState) -> Iterable[str]:
         name + "session_lost_total", "counter", "Connections on which the broker had forgotten the session.",
         [("", counts.sessions_lost)],
     )  # fmt: skip
+    yield from _family(
+        name + "client_id_contested", "gauge", "1 while another process uses the same client id.",
+        [("", int(bridge.client_id_contested))],
+    )  # fmt: skip
     yield from _family(name + "mqtt_connected", "gauge", "1 while connected.", [("", int(bridge.mqtt_connected))])
     yield from _family(name + "kafka_ready", "gauge", "1 once all topics are there.", [("", int(bridge.kafka_ready))])
     yield from _family(
@@ -115,88 +102,30 @@ def _bridge_lines(bridge: BridgeState) -> Iterable[str]:
         [("", bridge.fleet_refused)],
     )  # fmt: skip
     yield from _family(
-        name + "build_info", "gauge", "Version of the bridge.", [(f'{{version="{_escape(bridge.version)}"}}', 1)]
+        name + "reader_info", "gauge", "The read loop in use: fast, or stock if configured or if paho is not as expected.",
+        [(f'{{reader="{escape(bridge.reader)}"}}', 1)],
+    )  # fmt: skip
+    yield from _family(
+        name + "build_info", "gauge", "Version of the bridge.", [(f'{{version="{escape(bridge.version)}"}}', 1)]
     )
 
 
-def _site_lines(sites: Sequence[SiteState]) -> Iterable[str]:
-    name = "ringmain_site_"
-    known = [(f'site="{state.site}"', state, state.status) for state in sites]
-    reported = [(site, status) for site, _, status in known if status is not None]
+def _series_lines(sites: SiteText) -> Iterable[str]:
+    name = "ringmain_bridge_"
+    yield from _family(name + "series", "gauge", "Series of sites on this page.", [("", sites.series)])
     yield from _family(
-        name + "online", "gauge", "1 from birth, 0 from will.",
-        [(f"{{{site}}}", int(state.online)) for site, state, _ in known if state.online is not None],
-    )  # fmt: skip
-    yield from _family(
-        name + "last_seen_timestamp_seconds", "gauge", "When the newest message of the site was received.",
-        [(f"{{{site}}}", state.last_seen_ms / 1000) for site, state, _ in known if state.last_seen_ms is not None],
-    )  # fmt: skip
-    yield from _family(
-        name + "info", "gauge", "What runs there.",
-        [(_info_labels(site, s), 1) for site, s in reported],
-    )  # fmt: skip
-    yield from _family(
-        name + "model_release", "gauge", "Release of the active model; 0 is persistence.",
-        [x for site, s in reported for x in _by("signal", s.releases, site)],
-    )  # fmt: skip
-    for family, text, field in (
-        ("forecast_error_watts", "Mean absolute error of the forecast over the last day.", "forecast_error_kw"),
-        ("persistence_error_watts", "Mean absolute error of persistence on the same steps.", "persistence_error_kw"),
-    ):
-        yield from _family(
-            name + family, "gauge", text,
-            [x for site, s in reported for x in _by("signal", getattr(s, field), site, 1e3)],
-        )  # fmt: skip
-    yield from _family(
-        name + "fallback_level", "gauge", "Where setpoints come from: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release.",
-        [(f"{{{site}}}", _FALLBACK_LEVELS[s.fallback]) for site, s in reported],
-    )  # fmt: skip
-    yield from _family(
-        name + "battery_energy_ratio", "gauge", "Stored energy over capacity.",
-        [x for site, s in reported for x in _by("equipment", s.soc_pu, site)],
-    )  # fmt: skip
-    yield from _family(
-        name + "outbox_messages", "gauge", "Messages that wait for their receipt.",
-        [(f"{{{site}}}", s.outbox_messages) for site, s in reported],
-    )  # fmt: skip
-    yield from _family(
-        name + "dropped_total", "counter", "Messages that the agent had to drop.",
-        [x for site, s in reported for x in _by("reason", s.dropped, site)],
-    )  # fmt: skip
-    yield from _family(
-        name + "clock_offset_seconds", "gauge", "The gateway's clock against true time.",
-        [(f"{{{site}}}", s.clock_offset_s) for site, s in reported if s.clock_offset_s is not None],
-    )  # fmt: skip
-    yield from _family(
-        name + "signal", "gauge", "Newest reading of a signal on the list in the configuration.",
-        [x for site, state, _ in known for x in _signal_samples(site, state.signals)],
+        name + "series_dropped", "gauge", "Series of sites that are left out, because there are too many.",
+        _by("family", sites.dropped),
     )  # fmt: skip
 
 
-def _info_labels(site: str, status: Status) -> str:
-    version, digest = _escape(status.agent_version), _escape(status.config_sha256)
-    return f'{{{site},agent_version="{version}",config_sha256="{digest}",mode="{status.mode}"}}'
-
-
-def _signal_samples(site: str, signals: Mapping[str, float]) -> Iterable[tuple[str, float]]:
-    for signal, value in sorted(signals.items()):
-        unit, factor = _BASE_UNITS.get(signal.rpartition("_")[2], ("", 1.0))
-        yield f'{{{site},signal="{signal}",unit="{unit}"}}', value * factor
-
-
-def _by(label: str, values: Mapping[str, float], site: str = "", factor: float = 1) -> Iterable[tuple[str, float]]:
+def _by(label: str, values: Mapping[str, float]) -> Iterable[tuple[str, float]]:
     """Samples of one family that differ in one label."""
-    before = site + "," if site else ""
-    for value, number in islice(sorted(values.items()), MAX_LABELS):
-        yield f'{{{before}{label}="{_escape(value)}"}}', number * factor
+    for value, number in sorted(values.items()):
+        yield f'{{{label}="{escape(value)}"}}', number
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> Iterable[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
+    yield heading(name, kind, text)
     for labels, value in samples:
-        yield f"{name}{labels} {value!r}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        yield f"{name}{labels} {value!r}\n"

@@ -1,17 +1,13 @@
-"""Reads from the MQTT broker: connection, session, subscriptions, acknowledgments. Decides nothing.
-
-`MqttReader` is the seam: `PahoReader` is the stock paho loop, and a faster one can take its place.
-"""
+"""Reads from the MQTT broker: connection, session, subscriptions, acknowledgments. Decides nothing."""
 
 import logging
-import ssl
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from paho.mqtt.client import (
     MQTT_ERR_SUCCESS,
@@ -22,93 +18,68 @@ from paho.mqtt.client import (
     MQTTMessage,
     MQTTMessageInfo,
 )
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_bridge.backoff import BackOff
 from ringmain_bridge.config import Mqtt
+from ringmain_bridge.connection import BriefConnection, end_loop, new_client
+from ringmain_bridge.fast_reader import INVALID_TOPIC, FastClient, choose
 from ringmain_bridge.forward import MqttMessage
+from ringmain_bridge.kick_war import OVER_S, KickWar, wait_s
+from ringmain_bridge.reader import (
+    CONNECTION_LOST,
+    RECONNECT_REASONS,
+    REFUSED,
+    TAKEN_OVER,
+    UNREACHABLE,
+    WINDOW_FULL,
+    MqttHandler,
+)
 
-CONNECTION_LOST: Final = "connection_lost"
-REFUSED: Final = "refused"
-UNREACHABLE: Final = "unreachable"
-WINDOW_FULL: Final = "window_full"
-RECONNECT_REASONS: Final = (CONNECTION_LOST, REFUSED, UNREACHABLE, WINDOW_FULL)
-"""Why a connection ended or did not come about."""
-
-CONNECT_TIMEOUT_S: Final = 5.0
+WITNESS_S: Final = 0.5
+"""How long after our own connection the witness must still live."""
+FILTERS_PER_PACKET: Final = 64
 MAX_UNCONFIRMED: Final = 1000
 """Own messages that the broker has not confirmed; paho itself would queue without end."""
 
 LOG = logging.getLogger("ringmain_bridge.mqtt")
 
 
-class MqttHandler(Protocol):
-    """What a reader calls, from its network thread. None of it may block."""
-
-    def connected(self, *, session_present: bool) -> None:
-        """The broker has accepted; nothing was received on this connection yet."""
-
-    def disconnected(self) -> None:
-        """The connection is dead; called before the next one is tried."""
-
-    def received(self, message: MqttMessage) -> None:
-        """A message came. It is acknowledged only by `MqttReader.acknowledge`."""
-
-    def may_connect(self) -> bool:
-        """Whether there is room for what a new connection would bring."""
-
-
-class MqttReader(Protocol):
-    """A persistent session with QoS 1 and manual acknowledgments, which reconnects by itself until it is stopped."""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker has accepted the connection and it has not ended."""
-
-    @property
-    def unconfirmed(self) -> int:
-        """How many own messages the broker has not confirmed."""
-
-    @property
-    def reconnects(self) -> dict[str, int]:
-        """How often a connection ended or did not come about, by reason."""
-
-    def start(self, handler: MqttHandler) -> None:
-        """Connect, and stay connected; returns at once."""
-
-    def acknowledge(self, mids: list[int]) -> None:
-        """Send PUBACKs in this order as one write. From any thread, for messages of the present connection only."""
-
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Publish retained with QoS 1. False if that is not possible now. From one thread only."""
-
-    def pause(self) -> None:
-        """Disconnect, and connect again once `MqttHandler.may_connect`; the broker keeps the session."""
-
-    def stop(self, timeout_s: float) -> None:
-        """Disconnect after what is queued has been written."""
-
-
 class PahoReader:
-    """The stock paho loop: one supervising thread that connects, one network thread of paho for each connection.
+    """One supervising thread that connects, and for each connection one network thread of paho, stock or fast.
 
     Every connection has its own client object, so that nothing queued for a dead connection can leave on another.
     paho's own reconnecting is off: its delays have no jitter, and it cannot wait until the window has drained.
     """
 
-    client_type: type[Client] = Client
-
-    def __init__(self, config: Mqtt, *, client_id: str, filters: Sequence[str], random: Random) -> None:
+    def __init__(  # noqa: PLR0913  by name only
+        self,
+        config: Mqtt,
+        *,
+        client_id: str,
+        filters: Sequence[str],
+        random: Random,
+        foreign: Sequence[str] = (),
+        quiet: bool = False,
+    ) -> None:
+        """`foreign` are filters that an older session may hold and that are not wanted any more; `quiet` logs little."""
         self._config = config
+        self._client_type = choose(config.reader)
         self._client_id = client_id
         self._filters = filters
+        self._foreign = foreign
+        self._random = random
+        self._quiet = quiet
         self._backoff = BackOff(random)
+        self._kick_war = KickWar()
+        self._witness: BriefConnection | None = None
         self._client: Client | None = None
         self._handler: MqttHandler
         self._connected = False
         self._connected_at_s: float | None = None
+        self.session_present: bool | None = None
+        self._subscribed = False
         self._reason = CONNECTION_LOST
         self._ended = threading.Event()
         self._stopping = threading.Event()
@@ -120,6 +91,11 @@ class PahoReader:
     def is_connected(self) -> bool:
         """Whether the broker has accepted the connection and it has not ended."""
         return self._connected
+
+    @property
+    def kind(self) -> str:
+        """`fast` or `stock`."""
+        return "stock" if self._client_type is Client else "fast"
 
     @property
     def unconfirmed(self) -> int:
@@ -134,6 +110,11 @@ class PahoReader:
         """How often a connection ended or did not come about, by reason."""
         return dict(self._reconnects)
 
+    @property
+    def is_contested(self) -> bool:
+        """Whether another process takes this client id again and again."""
+        return self._kick_war.contested
+
     def start(self, handler: MqttHandler) -> None:
         """Connect, and stay connected; returns at once."""
         self._handler = handler
@@ -146,7 +127,7 @@ class PahoReader:
             return
         queue = getattr(client, "_packet_queue", None)
         if queue is not None:
-            queue(PUBACK, b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids]), 0, 1)
+            queue(PUBACK, struct.pack(f">{len(mids)}I", *[0x40020000 | mid for mid in mids]), 0, 1)
         else:
             for mid in mids:
                 client.ack(mid, 1)
@@ -187,24 +168,61 @@ class PahoReader:
             if not self._handler.may_connect():
                 self._stopping.wait(0.05)
                 continue
-            try:
-                self._connect_once()
-                text = self._reason
-            except (OSError, ValueError) as error:  # refused, no route, TLS, unreadable file or an unusable value in one
-                self._reason, text = UNREACHABLE, f"{UNREACHABLE}: {error}"
-                self._client = None
+            text = self._one_connection()
             if self._stopping.is_set():
-                return
-            self._reconnects[self._reason] += 1
+                break
             up_for_s = 0.0 if self._connected_at_s is None else time.monotonic() - self._connected_at_s
-            delay_s = 0.0 if self._reason == WINDOW_FULL else self._backoff.next_s(stable_for_s=up_for_s)
-            LOG.log(
-                logging.DEBUG if text == failure else logging.WARNING,
-                "mqtt not connected host=%s port=%d reason=%r retry_in_s=%.1f",
-                self._config.host, self._config.port, text, delay_s,
-            )  # fmt: skip
+            delay_s = self._judge(up_for_s)
+            self._reconnects[self._reason] += 1
+            if self._reason != TAKEN_OVER:
+                LOG.log(
+                    logging.DEBUG if text == failure or self._quiet else logging.WARNING,
+                    "mqtt not connected host=%s port=%d reason=%r retry_in_s=%.1f",
+                    self._config.host, self._config.port, text, delay_s,
+                )  # fmt: skip
             failure = "" if self._connected_at_s is not None else text
             self._stopping.wait(delay_s)
+        self._dismiss_witness()
+
+    def _one_connection(self) -> str:
+        """One connection from beginning to end; returns why it ended, for the log."""
+        try:
+            self._connect_once()
+        except (OSError, ValueError) as error:  # refused, no route, TLS, unreadable file or an unusable value in one
+            self._reason = UNREACHABLE
+            self._client = None
+            return f"{UNREACHABLE}: {error}"
+        if self._reason == CONNECTION_LOST and self._connected_at_s is None:
+            self._reason = REFUSED
+            return f"{REFUSED}: the broker hung up before it answered; it wants TLS, or another client certificate"
+        if self._reason == CONNECTION_LOST and self._filters and not self._subscribed:
+            self._reason = REFUSED
+            return f"{REFUSED}: the broker hung up at the subscriptions; they may not be allowed in its ACL"
+        return self._reason
+
+    def _judge(self, up_for_s: float) -> float:
+        """How long to wait before the next connection; finds out whether another process has taken the client id."""
+        if self._reason == WINDOW_FULL:
+            self._kick_war.interrupted()
+            return 0.0
+        if self._reason != CONNECTION_LOST:
+            self._kick_war.interrupted()
+            return self._backoff.next_s(stable_for_s=up_for_s)
+        lives = None
+        if self._witness is not None:
+            self._stopping.wait(WITNESS_S)
+            lives = self._witness.is_alive
+            self._dismiss_witness()
+        if self._kick_war.ended(up_for_s=up_for_s, witness_lives=lives):
+            self._reason = TAKEN_OVER
+            delay_s = wait_s(self._random)
+            LOG.error(
+                "mqtt another process uses client_id=%s: it is left to that one for %.0f s. Stop it, or give each bridge "
+                "its own `replica`; the broker's log names its address",
+                self._client_id, delay_s,
+            )  # fmt: skip
+            return delay_s
+        return self._backoff.next_s(stable_for_s=up_for_s)
 
     def _connect_once(self) -> None:
         """One connection from beginning to end.
@@ -214,42 +232,47 @@ class PahoReader:
         """
         self._ended.clear()
         self._connected_at_s = None
+        self._subscribed = False
         self._reason = CONNECTION_LOST
         self._unconfirmed = deque()
+        self._call_witness()
         client = self._new_client()
         client.connect(self._config.host, self._config.port, keepalive=self._config.keepalive_s)
         self._client = client
         client.loop_start()
         if self._stopping.is_set():
             client.disconnect()
+        if self._kick_war.wants_witness and not self._ended.wait(OVER_S):
+            self._kick_war.holds()
+            self._dismiss_witness()
         self._ended.wait()
         self._client = None
-        client.loop_stop()
+        end_loop(client)
+
+    def _call_witness(self) -> None:
+        self._dismiss_witness()
+        if self._kick_war.wants_witness:
+            witness = BriefConnection(self._config)
+            if witness.open():
+                self._witness = witness
+            else:
+                witness.close()
+
+    def _dismiss_witness(self) -> None:
+        witness, self._witness = self._witness, None
+        if witness is not None:
+            witness.close()
 
     def _new_client(self) -> Client:
-        config = self._config
-        client = self.client_type(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            clean_session=False,
-            protocol=MQTTProtocolVersion.MQTTv311,
-            manual_ack=True,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        if config.ca_file is not None or config.certificate_file is not None:
-            tls = ssl.create_default_context(cafile=config.ca_file)
-            if config.certificate_file is not None:
-                tls.load_cert_chain(config.certificate_file, config.key_file)
-            client.tls_set_context(tls)
-        if config.username is not None:
-            password = None if config.password_file is None else Path(config.password_file).read_text("utf-8").strip()
-            client.username_pw_set(config.username, password)
+        client = new_client(self._config, self._client_id, clean_session=False, client_type=self._client_type)
         client.max_inflight_messages_set(100)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        if isinstance(client, FastClient):
+            client.on_messages = self._handler.received
+            client.may_read = self._handler.may_read
         return client
 
     def _on_connect(
@@ -260,10 +283,18 @@ class PahoReader:
             LOG.error("mqtt broker refuses the connection client_id=%s reason=%r", self._client_id, str(code))
             return
         self._connected_at_s = time.monotonic()
+        self.session_present = flags.session_present
         self._handler.connected(session_present=flags.session_present)
-        client.subscribe([(name, 1) for name in self._filters])
+        if self._filters:
+            client.subscribe([(name, 1) for name in self._filters])
+        if flags.session_present:  # only after what is wanted, so that nothing falls between
+            for i in range(0, len(self._foreign), FILTERS_PER_PACKET):
+                client.unsubscribe(list(self._foreign[i : i + FILTERS_PER_PACKET]))
         self._connected = True
-        LOG.info("mqtt connected client_id=%s session_present=%s", self._client_id, flags.session_present)
+        LOG.log(
+            logging.DEBUG if self._quiet else logging.INFO,
+            "mqtt connected client_id=%s session_present=%s", self._client_id, flags.session_present,
+        )  # fmt: skip
 
     def _on_disconnect(
         self, _client: Client, _userdata: object, _flags: DisconnectFlags, _code: ReasonCode, _properties: Properties | None
@@ -275,6 +306,7 @@ class PahoReader:
     def _on_subscribe(
         self, _client: Client, _userdata: object, _mid: int, codes: list[ReasonCode], _properties: Properties | None
     ) -> None:
+        self._subscribed = True
         refused = [name for name, code in zip(self._filters, codes, strict=False) if code.is_failure]
         if refused:
             LOG.error("mqtt broker refuses subscriptions client_id=%s filters=%s", self._client_id, ",".join(refused))
@@ -284,16 +316,18 @@ class PahoReader:
         try:
             topic = message.topic
         except UnicodeDecodeError:
-            topic = "\ufffd"  # some brokers let it through; it matches no topic of ours
+            topic = INVALID_TOPIC
         self._handler.received(
-            MqttMessage(
-                topic=topic,
-                payload=bytes(message.payload),
-                mid=message.mid if message.qos else 0,
-                qos=message.qos,
-                retain=message.retain,
-                dup=message.dup,
-                received_ms=time.time_ns() // 1_000_000,
-                received_s=time.monotonic(),
-            )
+            [
+                MqttMessage(
+                    topic=topic,
+                    payload=bytes(message.payload),
+                    mid=message.mid if message.qos else 0,
+                    qos=message.qos,
+                    retain=message.retain,
+                    dup=message.dup,
+                    received_ms=time.time_ns() // 1_000_000,
+                    received_s=time.monotonic(),
+                )
+            ]
         )

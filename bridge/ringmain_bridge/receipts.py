@@ -19,10 +19,11 @@ MAX_STREAMS: Final = 4
 class _Site:
     """Ranges of a site's streams; the stream that was last heard comes last."""
 
-    __slots__ = ("heard_s", "published_s", "streams", "unsaid")
+    __slots__ = ("heard_s", "newest", "published_s", "streams", "unsaid")
 
     def __init__(self) -> None:
         self.streams: dict[str, list[tuple[int, int]]] = {}
+        self.newest = ""
         self.unsaid: set[str] = set()
         self.published_s = float("-inf")
         self.heard_s = 0.0
@@ -50,14 +51,21 @@ class Receipts:
             if len(self._sites) >= self._sites_max:
                 self._forget(min(self._sites, key=lambda name: self._sites[name].heard_s))
             state = self._sites[site] = _Site()
-        ranges = state.streams.pop(stream, [])
-        state.streams[stream] = ranges
-        if len(state.streams) > MAX_STREAMS:
-            oldest = next(iter(state.streams))
-            del state.streams[oldest]
-            state.unsaid.discard(oldest)
-        _include(ranges, sequence)
-        del ranges[:-MAX_RANGES]
+        if stream == state.newest:
+            ranges = state.streams[stream]
+        else:
+            ranges = state.streams.pop(stream, [])
+            state.streams[stream] = ranges
+            state.newest = stream
+            if len(state.streams) > MAX_STREAMS:
+                oldest = next(iter(state.streams))
+                del state.streams[oldest]
+                state.unsaid.discard(oldest)
+        if ranges and ranges[-1][1] + 1 == sequence:  # the common case
+            ranges[-1] = (ranges[-1][0], sequence)
+        else:
+            _include(ranges, sequence)
+            del ranges[:-MAX_RANGES]
         state.heard_s = now_s
         state.unsaid.add(stream)
         self._unsaid.add(site)
@@ -109,9 +117,6 @@ class Receipts:
 
 def _include(ranges: list[tuple[int, int]], sequence: int) -> None:
     """Add one number to ascending, disjoint ranges."""
-    if ranges and ranges[-1][1] + 1 == sequence:  # the common case
-        ranges[-1] = (ranges[-1][0], sequence)
-        return
     at = bisect_right(ranges, sequence, key=lambda r: r[0])
     if at and sequence <= ranges[at - 1][1]:
         return

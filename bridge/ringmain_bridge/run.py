@@ -20,6 +20,7 @@ from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.kafka import KafkaFatalError, KafkaWriter
 from ringmain_bridge.mqtt import PahoReader
+from ringmain_bridge.replicas import Leftovers, foreign_filters
 from ringmain_bridge.web import WebServer
 from ringmain_protocol import topics
 from ringmain_toml import EXIT_CONFIG
@@ -28,6 +29,8 @@ EXIT_FAILURE: Final = 1
 HEARTBEAT_MAX_S: Final = 60.0
 FLOW_EVERY_S: Final = 60.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
+DRAINED_ROUNDS: Final = 2
+"""The network thread may just have let a message in when the stop began; it is there in the next round."""
 
 LOG = logging.getLogger("ringmain_bridge")
 
@@ -38,6 +41,9 @@ def run(config: BridgeConfig) -> int:
         running = _Running(config)
     except KafkaException as error:  # librdkafka reads certificates and keys at once
         LOG.error("configuration: kafka: %s", error.args[0].str())  # noqa: TRY400
+        return EXIT_CONFIG
+    except (OSError, ValueError) as error:  # the password has gone since the configuration was checked
+        LOG.error("configuration: kafka: %s", error)  # noqa: TRY400
         return EXIT_CONFIG
     return running.run()
 
@@ -50,10 +56,23 @@ class _Running:
         self._random = Random()  # noqa: S311  jitter
         self._stop = threading.Event()
         self._heartbeat_s = time.monotonic()
-        filters = topics.bridge_filters(config.replica, config.replicas)
-        self._reader = PahoReader(config.mqtt, client_id=config.client_id, filters=filters, random=self._random)
+        self._reader = PahoReader(
+            config.mqtt,
+            client_id=config.client_id,
+            filters=topics.bridge_filters(config.replica, config.replicas),
+            foreign=foreign_filters(config.replica, config.replicas),
+            random=self._random,
+        )
         self._writer = KafkaWriter(config.kafka, client_id=config.client_id, queue_bytes=2 * config.limits.window_bytes)
-        self._bridge = Bridge(config, self._reader, self._writer, self._random, metadata.version("ringmain"))
+        version = metadata.version("ringmain")
+        self._bridge = Bridge(config, self._reader, self._writer, self._random, version)
+        self._leftovers = Leftovers(
+            config.mqtt,
+            config.leftover_client_ids,
+            lambda reader: Bridge(config, reader, self._writer, self._random, version, receipts=self._bridge.receipts),
+            self._random,
+        )
+        self._bridge.also = self._leftovers.counts
 
     def run(self) -> int:
         threading.excepthook = _end_the_process
@@ -61,7 +80,9 @@ class _Running:
             signal.signal(number, self._on_signal)
         http = self._config.http
         try:
-            web = WebServer(http.listen, http.port, metrics=self._bridge.metrics, health=self._health)
+            web = WebServer(
+                http.listen, http.port, metrics=self._bridge.metrics, health=self._health, fleet=self._fleet_page
+            )
         except OSError as error:
             LOG.error("cannot listen on %s:%d: %s", http.listen, http.port, error.strerror)  # noqa: TRY400
             return EXIT_FAILURE
@@ -71,6 +92,7 @@ class _Running:
             self._await_topics()
             if not self._stop.is_set():
                 self._reader.start(self._bridge)
+                self._leftovers.start()
             self._forward()
             self._drain()
         except KafkaFatalError as error:
@@ -102,7 +124,7 @@ class _Running:
         next_flow_s = time.monotonic() + FLOW_EVERY_S
         while not self._stop.is_set():
             now_s = self._heartbeat_s = time.monotonic()
-            self._bridge.round(now_s=now_s)
+            self._round(now_s)
             if now_s >= next_flow_s:
                 next_flow_s = now_s + FLOW_EVERY_S
                 counts = self._bridge.counts()
@@ -116,19 +138,30 @@ class _Running:
         """Acknowledge what Kafka confirms before the deadline; the rest comes again at the next start."""
         LOG.info("stopping")
         self._bridge.begin_stop()
+        self._leftovers.stop()
         deadline_s = time.monotonic() + self._config.limits.stop_timeout_s
+        drained_rounds = 0
         while self._bridge.kafka_ready and (now_s := time.monotonic()) < deadline_s:
-            self._bridge.round(now_s=now_s)
-            if self._bridge.is_drained():
+            self._round(now_s)
+            drained_rounds = drained_rounds + 1 if self._bridge.is_drained() else 0
+            if drained_rounds == DRAINED_ROUNDS:
                 break
         self._reader.stop(DISCONNECT_TIMEOUT_S)
+        self._leftovers.join()
         LOG.info("stopped in_flight=%d", self._bridge.counts().in_flight)
+
+    def _round(self, now_s: float) -> None:
+        self._bridge.round(now_s=now_s)
+        self._leftovers.settle(now_s=now_s)
 
     def _health(self) -> tuple[bool, str]:
         """Whether the poll thread goes round. An absent neighbor is no reason to restart: see the metrics."""
         age_s = time.monotonic() - self._heartbeat_s
         well = age_s < HEARTBEAT_MAX_S
         return well, f"{'ok' if well else 'stuck'} heartbeat_age_s={age_s:.1f} mqtt_connected={self._reader.is_connected}"
+
+    def _fleet_page(self) -> bytes:
+        return self._bridge.fleet_page(time.time())
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()

@@ -1,4 +1,4 @@
-"""Serves /metrics and /healthz over HTTP, each request in its own thread."""
+"""Serves the fleet page, /metrics and /healthz over HTTP, each request in its own thread."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar, Final
 
-from ringmain_bridge.metrics import CONTENT_TYPE
+from ringmain_bridge import metrics as prometheus
+from ringmain_bridge import page as people
 
 Page = Callable[[], tuple[HTTPStatus, str, bytes]]
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -18,13 +19,22 @@ class _Server(ThreadingHTTPServer):
 
 
 class WebServer:
-    """Two pages. Raises OSError at construction if the address cannot be had."""
+    """Three pages. Raises OSError at construction if the address cannot be had."""
 
     def __init__(
-        self, listen: str, port: int, *, metrics: Callable[[], bytes], health: Callable[[], tuple[bool, str]]
+        self,
+        listen: str,
+        port: int,
+        *,
+        metrics: Callable[[], bytes],
+        health: Callable[[], tuple[bool, str]],
+        fleet: Callable[[], bytes],
     ) -> None:
+        def fleet_page() -> tuple[HTTPStatus, str, bytes]:
+            return HTTPStatus.OK, people.CONTENT_TYPE, fleet()
+
         def metrics_page() -> tuple[HTTPStatus, str, bytes]:
-            return HTTPStatus.OK, CONTENT_TYPE, metrics()
+            return HTTPStatus.OK, prometheus.CONTENT_TYPE, metrics()
 
         def health_page() -> tuple[HTTPStatus, str, bytes]:
             well, text = health()
@@ -32,7 +42,7 @@ class WebServer:
             return status, "text/plain; charset=utf-8", text.encode() + b"\n"
 
         class Handler(_Handler):
-            pages: ClassVar[dict[str, Page]] = {"/metrics": metrics_page, "/healthz": health_page}
+            pages: ClassVar[dict[str, Page]] = {"/": fleet_page, "/metrics": metrics_page, "/healthz": health_page}
 
         self._server = _Server((listen, port), Handler)
         self._thread = Thread(target=self._server.serve_forever, name="web", daemon=True)
@@ -54,11 +64,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         page = self.pages.get(self.path.partition("?")[0])
-        status, kind, body = page() if page is not None else (HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /healthz\n")
+        status, kind, body = page() if page is not None else (HTTPStatus.NOT_FOUND, "text/plain", b"/, /metrics, /healthz\n")
         try:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+            self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
             self.wfile.write(body)
         except OSError:  # the reader went away

@@ -7,25 +7,36 @@ one each, a report that races with a redelivery can leave a finished entry at th
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 OVERFLOW: Final = "overflow"
 """Why a QoS 0 message was dropped: Kafka is behind and nobody holds the message for later."""
 
 
-class Entry:
-    """One received message on its way to Kafka. Only the window changes it."""
+class Entry(Struct, eq=False, gc=False):
+    """One received message on its way to Kafka. Only the window changes it.
 
-    __slots__ = ("digest", "done", "epoch", "mid", "received_s", "size_bytes")
+    Attributes:
+        mid: Packet id; 0 for QoS 0.
+        dup: Whether the broker says that it has sent it before.
+        content: Equal if two messages are the same; None for one that Kafka does not get.
+        size_bytes: What it holds in memory.
+        received_s: When it came, in seconds since 1970.
+        done: Whether it may be acknowledged.
+    """
 
-    def __init__(self, mid: int, epoch: int, digest: int | None, size_bytes: int, received_s: float) -> None:
-        self.mid = mid
-        self.epoch = epoch
-        self.digest = digest
-        self.size_bytes = size_bytes
-        self.received_s = received_s
-        self.done = False
+    mid: int
+    dup: bool
+    content: object | None
+    size_bytes: int
+    received_s: float
+    done: bool
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 class Counts(NamedTuple):
@@ -41,6 +52,24 @@ class Counts(NamedTuple):
     unacknowledged: int
     oldest_unacknowledged_s: float | None
     sessions_lost: int
+
+
+def total(counts: Sequence[Counts]) -> Counts:
+    """What several windows have counted together."""
+    return Counts(
+        received=sum(c.received for c in counts),
+        delivered=sum(c.delivered for c in counts),
+        dead_lettered=dict(sum((Counter(c.dead_lettered) for c in counts), Counter())),
+        dropped=dict(sum((Counter(c.dropped) for c in counts), Counter())),
+        in_flight=sum(c.in_flight for c in counts),
+        consumed=sum(c.consumed for c in counts),
+        reattached=sum(c.reattached for c in counts),
+        unacknowledged=sum(c.unacknowledged for c in counts),
+        oldest_unacknowledged_s=min(
+            (c.oldest_unacknowledged_s for c in counts if c.oldest_unacknowledged_s is not None), default=None
+        ),
+        sessions_lost=sum(c.sessions_lost for c in counts),
+    )
 
 
 class AckWindow:
@@ -61,7 +90,6 @@ class AckWindow:
         self._lock = threading.Lock()
         self._queue: deque[Entry] = deque()
         self._orphans: dict[int, Entry] = {}  # unacknowledged entries of all dead connections, by packet id
-        self._epoch = 0
         self._had_session = False
         self._received = self._delivered = self._consumed = self._reattached = self._sessions_lost = 0
         self._in_flight = self._in_flight_bytes = 0
@@ -79,46 +107,45 @@ class AckWindow:
     def closed(self) -> None:
         """The connection is dead: what was received on it may not be acknowledged any more."""
         with self._lock:
-            self._epoch += 1
             # Merged, not replaced: a record may outlive several connections.
-            self._orphans.update((entry.mid, entry) for entry in self._queue if entry.digest is not None)
+            self._orphans.update((entry.mid, entry) for entry in self._queue if entry.content is not None)
             self._queue.clear()
 
-    def arrived(self, mid: int, *, dup: bool, digest: int, size_bytes: int, now_s: float) -> Entry | None:
-        """Note a message, before its record is produced; `mid` is 0 for QoS 0.
+    def arrived(self, entries: Sequence[AnyEntry]) -> list[AnyEntry]:
+        """Note messages in the order of their arrival, before their records are produced.
 
         Returns:
-            The entry to settle later. None if there is nothing to produce: the record is under way already, or the
-            message had no QoS and was dropped because the window is full.
+            The entries to produce, and to settle later. Not those whose record is under way already, those without QoS
+            that were dropped because the window is full, and those that Kafka does not get: these are acknowledged in
+            their turn and counted apart.
         """
+        fresh: list[AnyEntry] = []
         with self._lock:
-            if mid:
-                old = self._orphans.pop(mid, None)  # without DUP the id is used anew, and the old entry is of no use
-                if old is not None and dup and old.digest == digest:
-                    self._reattached += 1
-                    old.epoch = self._epoch
-                    self._queue.append(old)
-                    return None
-            self._received += 1
-            if not mid and (self._in_flight >= self._limit or self._in_flight_bytes >= self._limit_bytes):
-                self._dropped[OVERFLOW] += 1
-                return None
-            entry = Entry(mid, self._epoch, digest, size_bytes, now_s)
-            self._in_flight += 1
-            self._in_flight_bytes += size_bytes
-            if mid:
-                self._queue.append(entry)
-            return entry
-
-    def consumed(self, mid: int, *, now_s: float) -> None:
-        """Note a message that Kafka does not get: acknowledged in its turn, counted apart."""
-        with self._lock:
-            self._consumed += 1
-            if mid:
-                self._orphans.pop(mid, None)
-                entry = Entry(mid, self._epoch, None, 0, now_s)
-                entry.done = True
-                self._queue.append(entry)
+            append, produce, orphans = self._queue.append, fresh.append, self._orphans
+            for entry in entries:
+                mid = entry.mid
+                if orphans and mid:
+                    old = orphans.pop(mid, None)  # without DUP the id is used anew, and the old entry is of no use
+                    if old is not None and entry.dup and old.content == entry.content:
+                        self._reattached += 1
+                        append(old)
+                        continue
+                if entry.content is None:
+                    self._consumed += 1
+                    if mid:
+                        entry.done = True
+                        append(entry)
+                    continue
+                self._received += 1
+                if mid:
+                    append(entry)
+                elif self._in_flight >= self._limit or self._in_flight_bytes >= self._limit_bytes:
+                    self._dropped[OVERFLOW] += 1
+                    continue
+                self._in_flight += 1
+                self._in_flight_bytes += entry.size_bytes
+                produce(entry)
+        return fresh
 
     def dropped(self, reason: str) -> None:
         """Count a message that was received and will never be forwarded."""
@@ -141,11 +168,17 @@ class AckWindow:
                     self._delivered += 1
                 else:
                     self._dead_lettered[reason] += 1
-            mids = []
-            while self._queue and self._queue[0].done:
-                mids.append(self._queue.popleft().mid)
+            queue, mids = self._queue, []
+            while queue and queue[0].done:
+                mids.append(queue.popleft().mid)
             if mids:
                 self._acknowledge(mids)
+
+    def exceeded(self) -> bool:
+        """Whether more than the limit is under way: read no more for the moment."""
+        with self._lock:
+            count = max(self._in_flight, len(self._queue))
+            return count > self._limit or self._in_flight_bytes > self._limit_bytes
 
     def overfull(self) -> bool:
         """Whether twice the limit is under way, whatever window the broker promised: disconnect and drain."""

@@ -90,7 +90,7 @@ def decode_document(data: bytes | str, kind: type[Document]) -> Document:
         MessageError: With reason `invalid` if it is not of this kind.
     """
     try:
-        document: Document = msgspec.json.decode(data, type=kind)
+        document: Document = msgspec.json.decode(data if isinstance(data, str) else str(data, "utf-8"), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError("invalid", f"{kind.__name__}: {error}") from error
     return document

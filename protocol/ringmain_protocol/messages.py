@@ -232,7 +232,7 @@ def decode(payload: bytes | bytearray | memoryview, kind: type[Message]) -> Mess
     """The message in a payload; unknown fields are ignored.
 
     Raises:
-        MessageError: With reason `too_large`, `undecodable` (not JSON) or `invalid` (JSON of another shape or range).
+        MessageError: With reason `too_large`, `undecodable` (not JSON, not UTF-8) or `invalid` (another shape or range).
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise MessageError("too_large", f"payload of {len(payload)} bytes exceeds {MAX_MESSAGE_BYTES}")
@@ -240,7 +240,7 @@ def decode(payload: bytes | bytearray | memoryview, kind: type[Message]) -> Mess
     if decoder is None:
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
     try:
-        message: Message = decoder.decode(payload)
+        message: Message = decoder.decode(str(payload, "utf-8"))  # msgspec would not look into fields that it skips
     except msgspec.ValidationError as error:
         raise MessageError("invalid", f"{kind.__name__}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

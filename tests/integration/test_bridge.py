@@ -237,6 +237,7 @@ def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
     totals = bridge.metrics()
     assert (totals["delivered_total"], totals["dead_lettered_total"], totals["dropped_total"]) == (5, 2, 0)
     assert (totals["ringmain_site_online"], totals["ringmain_site_model_release"]) == (1, 3)
+    assert site.name in (bridge.get("/") or "")
     assert abs(totals["ringmain_site_last_seen_timestamp_seconds"] - now_ms / 1000) < 600
 
     records = in_kafka(neighbors.bootstrap_servers, *topics.KAFKA_TOPICS.values(), topics.DEADLETTER)
@@ -254,7 +255,8 @@ def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
     headers = dict(good[0].headers() or [])
     assert headers["mqtt_topic"] == topics.topic(site.name, topics.READINGS).encode()
     assert headers["bridge"] == b"0"
-    assert headers["received_ms"] == str(good[0].timestamp()[1]).encode()
+    by_bridge, by_kafka = int(str(headers["received_ms"], "ascii")), good[0].timestamp()[1]
+    assert abs(by_bridge - by_kafka) < 60_000
     reasons = [dict(record.headers() or [])["reason"] for record in records if record.topic() == topics.DEADLETTER]
     assert sorted(str(reason) for reason in reasons) == ["b'invalid'", "b'undecodable'"]
 
@@ -287,7 +289,7 @@ def test_nothing_is_lost_or_reordered_when_the_bridge_is_killed_and_what_comes_m
     assert_complete_and_in_order(in_kafka(neighbors.bootstrap_servers, "ringmain.readings"), site, sent)
 
 
-def test_topics_are_created_with_their_partitions_and_retention(
+def test_topics_are_created_with_their_partitions_retention_and_clock(
     mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
 ) -> None:
     fresh_kafka.create_topic("ringmain.readings", 3)
@@ -303,6 +305,7 @@ def test_topics_are_created_with_their_partitions_and_retention(
     resource = ConfigResource(ResourceType.TOPIC, "ringmain.steps")
     settings = admin.describe_configs([resource])[resource].result(timeout=30)
     assert settings["retention.ms"].value == str(40 * 86_400_000)
+    assert settings["message.timestamp.type"].value == "LogAppendTime"
 
 
 def test_what_kafka_refuses_goes_to_the_dead_letters_and_waits_unacknowledged_until_they_take_it(
@@ -335,6 +338,30 @@ def test_what_kafka_refuses_goes_to_the_dead_letters_and_waits_unacknowledged_un
         (letter,) = in_kafka(fresh_kafka.bootstrap_servers, topics.DEADLETTER)
         assert letter.value() == refused
         assert dict(letter.headers() or [])["reason"] == b"kafka_rejected"
+    finally:
+        site.end()
+        bridge.end()
+
+
+def test_a_message_whose_time_of_receipt_kafka_refuses_waits_and_is_no_dead_letter(
+    mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
+) -> None:
+    admin: AdminClient = fresh_kafka.admin()
+    strict = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}  # as if a clock were wrong
+    admin.create_topics([NewTopic("ringmain.readings", 12, 1, config=strict)])["ringmain.readings"].result(timeout=30)
+    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    site = Site(mosquitto.port, "uw-115")
+    try:
+        bridge.wait_for("mqtt_connected", 1)
+        site.publish(topics.READINGS, readings(1))
+        bridge.wait_for("kafka_delivery_errors_total", 2)
+        totals = bridge.metrics()
+        assert (totals["in_flight"], totals["unacknowledged"], totals["dead_lettered_total"]) == (1, 1, 0)
+        mended = [ConfigEntry("message.timestamp.before.max.ms", str(2**62), incremental_operation=AlterConfigOpType.SET)]
+        resource = ConfigResource(ResourceType.TOPIC, "ringmain.readings", incremental_configs=mended)
+        admin.incremental_alter_configs([resource])[resource].result(timeout=30)
+        assert site.wait_for_receipt(1) == [(1, 1)]
+        assert bridge.metrics()["dead_lettered_total"] == 0
     finally:
         site.end()
         bridge.end()

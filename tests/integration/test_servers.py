@@ -71,7 +71,7 @@ def test_kafka_keeps_what_it_confirmed_when_it_is_killed(own_kafka: Kafka) -> No
 
 def test_prometheus_scrapes_its_targets_and_answers_queries(new_prometheus: Callable[..., Prometheus]) -> None:
     prometheus = new_prometheus()
-    wait_until(lambda: prometheus.values("up", "job") == {"ringmain": 1.0}, what="first scrape")
+    wait_until(lambda: prometheus.values("up", "job") == {"ringmain-bridge": 1.0}, what="first scrape")
     assert prometheus.query("no_such_metric") == []
 
 

@@ -5,6 +5,7 @@ refuses for good (dead letter) or fails for a time. Whatever happens, the window
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -33,21 +34,23 @@ class WindowMachine(RuleBasedStateMachine):
         self.fleet_only: set[int] = set()
         self.received = self.lost_sessions = self.dropped = 0
 
-    def send(self, mid: int, *, dup: bool) -> None:
-        """The broker sends a message."""
-        message = self.inflight[mid]
-        self.order.append(mid)
-        joins = self.orphans.pop(mid, None) == message and dup
-        if message in self.fleet_only:
-            self.window.consumed(mid, now_s=0)
-            return
-        entry = self.window.arrived(mid, dup=dup, digest=message, size_bytes=1, now_s=self.number)
-        assert joins == (entry is None), "a record under way is joined, and no other"
-        if entry is None:
-            assert message in self.in_kafka or any(m == message for _, m in self.producing)
-        else:
-            self.received += 1
-            self.producing.append((entry, message))
+    def send(self, mids: Sequence[int], *, dup: bool) -> None:
+        """The broker sends messages, and one read brings them all."""
+        entries, joined = [], []
+        for mid in mids:
+            message = self.inflight[mid]
+            self.order.append(mid)
+            joins = self.orphans.pop(mid, None) == message and dup
+            fleet_only = message in self.fleet_only
+            entries.append(Entry(mid, dup, None if fleet_only else message, 1, self.number, False))
+            if joins:
+                joined.append(message)
+        fresh = self.window.arrived(entries)
+        expected = [entry for entry in entries if entry.content is not None and entry.content not in joined]
+        assert fresh == expected, "a record under way is joined, and no other"
+        assert all(message in self.in_kafka or any(m == message for _, m in self.producing) for message in joined)
+        self.received += len(fresh)
+        self.producing += [(entry, self.inflight[entry.mid]) for entry in fresh]
 
     @initialize()
     def start(self) -> None:
@@ -67,8 +70,7 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(number=st.integers(1, 10))
     def redeliver(self, number: int) -> None:
         """As many as come before the next cut."""
-        for _ in range(min(number, len(self.unsent))):
-            self.send(self.unsent.popleft(), dup=True)
+        self.send([self.unsent.popleft() for _ in range(min(number, len(self.unsent)))], dup=True)
 
     @precondition(lambda self: not self.connected)
     @rule()
@@ -77,21 +79,22 @@ class WindowMachine(RuleBasedStateMachine):
         self.connected = True
         self.window.opened(session_present=self.present)
         self.present = True
-        messages, self.inflight = list(self.inflight.values()), {}
-        for mid, message in enumerate(messages, start=1):
-            self.inflight[mid] = message
-            self.send(mid, dup=False)
+        messages = list(self.inflight.values())
+        self.inflight = dict(enumerate(messages, start=1))
+        self.send(list(self.inflight), dup=False)
 
     @precondition(lambda self: self.connected and not self.unsent and len(self.inflight) < 10)
-    @rule(fleet_only=st.booleans())
-    def publish(self, *, fleet_only: bool) -> None:
-        """A new message with QoS 1."""
-        self.number += 1
-        mid = next(m for m in range(1, 99) if m not in self.inflight)  # freed ids are used again at once
-        self.inflight[mid] = self.number
-        if fleet_only:
-            self.fleet_only.add(self.number)
-        self.send(mid, dup=False)
+    @rule(fleet_only=st.lists(st.booleans(), min_size=1, max_size=4))
+    def publish(self, *, fleet_only: list[bool]) -> None:
+        """New messages with QoS 1."""
+        mids = []
+        for only in fleet_only:
+            self.number += 1
+            mids.append(next(m for m in range(1, 99) if m not in self.inflight))  # freed ids are used again at once
+            self.inflight[mids[-1]] = self.number
+            if only:
+                self.fleet_only.add(self.number)
+        self.send(mids, dup=False)
 
     @precondition(lambda self: self.connected)
     @rule()
@@ -99,13 +102,14 @@ class WindowMachine(RuleBasedStateMachine):
         """A new message with QoS 0: dropped and counted when the window is full."""
         self.number += 1
         under_way = len(self.producing)
-        entry = self.window.arrived(0, dup=False, digest=self.number, size_bytes=1, now_s=0)
+        entry = Entry(0, False, self.number, 1, 0, False)
+        fresh = self.window.arrived([entry])
         self.received += 1
-        assert (entry is None) == (under_way >= LIMIT)
-        if entry is None:
-            self.dropped += 1
-        else:
+        assert fresh == ([] if under_way >= LIMIT else [entry])
+        if fresh:
             self.producing.append((entry, self.number))
+        else:
+            self.dropped += 1
 
     @precondition(lambda self: self.producing)
     @rule(data=st.data(), reason=st.sampled_from([None, None, "kafka_rejected"]))
@@ -181,7 +185,9 @@ class WindowMachine(RuleBasedStateMachine):
         assert counts.dropped == ({OVERFLOW: self.dropped} if self.dropped else {})
         assert counts.unacknowledged == len(self.order) - len(self.acknowledged)
         assert counts.sessions_lost == self.lost_sessions - (not self.connected and not self.present)
-        assert self.window.overfull() == (max(len(self.producing), counts.unacknowledged) >= 2 * LIMIT)
+        most = max(len(self.producing), counts.unacknowledged)
+        assert self.window.exceeded() == (most > LIMIT)
+        assert self.window.overfull() == (most >= 2 * LIMIT)
         if counts.unacknowledged:
             assert counts.oldest_unacknowledged_s is not None
 

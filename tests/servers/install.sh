@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests start and what is missing here: Mosquitto, Prometheus, Java 17 or newer, Maven.
+# Installs what the tests start and what is missing here: Mosquitto, Prometheus, Java 17 or newer, Maven, libfaketime.
 # Says what it installs, and neither starts nor enables a service.
 set -euo pipefail
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
@@ -16,6 +16,7 @@ has mosquitto || { packages+=(mosquitto); services+=(mosquitto); }
 has prometheus || { packages+=(prometheus); services+=(prometheus); }
 has_java || packages+=(java)
 has mvn || packages+=(maven)
+has faketime || packages+=(faketime)
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 if ! has apt-get; then

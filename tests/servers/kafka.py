@@ -28,6 +28,9 @@ _TALKATIVE: Final = (
 class Kafka(Server):
     """A Kafka broker.
 
+    `properties` takes further lines of server.properties, `protocol` is what its listener for clients speaks, and `client`
+    is what a client needs to know beside the address.
+
     Attributes:
         bootstrap_servers: Address for clients.
     """
@@ -35,8 +38,11 @@ class Kafka(Server):
     name = "kafka"
     start_timeout_s = 120.0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, properties: str = "", *, protocol: str = "PLAINTEXT", client: dict[str, str] | None = None
+    ) -> None:
         super().__init__(folder)
+        self._further, self._protocol, self._client = properties, protocol, client or {}
         self._controller_port = free_port()
         self.bootstrap_servers = f"{self.host}:{self.port}"
 
@@ -63,7 +69,9 @@ class Kafka(Server):
 
     def admin(self) -> AdminClient:
         """A new administration client; its complaints about a broker that is not there yet are not shown."""
-        return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "socket.timeout.ms": 10_000})
+        return AdminClient(
+            {"bootstrap.servers": self.bootstrap_servers, "log_level": 0, "socket.timeout.ms": 10_000, **self._client}
+        )
 
     def topics(self) -> list[str]:
         """Names of the topics that are not Kafka's own."""
@@ -102,8 +110,10 @@ class Kafka(Server):
                 "process.roles=broker,controller",
                 "node.id=1",
                 f"controller.quorum.voters=1@{self.host}:{self._controller_port}",
-                f"listeners=PLAINTEXT://{self.host}:{self.port},CONTROLLER://{self.host}:{self._controller_port}",
-                f"advertised.listeners=PLAINTEXT://{self.host}:{self.port}",
+                f"listeners=CLIENTS://{self.host}:{self.port},CONTROLLER://{self.host}:{self._controller_port}",
+                f"advertised.listeners=CLIENTS://{self.host}:{self.port}",
+                f"listener.security.protocol.map=CLIENTS:{self._protocol},CONTROLLER:PLAINTEXT",
+                "inter.broker.listener.name=CLIENTS",
                 "controller.listener.names=CONTROLLER",
                 f"log.dirs={self.folder / 'data'}",
                 "auto.create.topics.enable=false",
@@ -118,6 +128,7 @@ class Kafka(Server):
                 "log.segment.delete.delay.ms=1000",
                 "broker.session.timeout.ms=5000",  # so long a killed broker counts as alive and keeps its successor waiting
                 "broker.heartbeat.interval.ms=1000",
+                self._further,
                 "",
             )
         )

@@ -35,7 +35,7 @@ class Prometheus(Server):
                 {
                     "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
                     "rule_files": self._rules,
-                    "scrape_configs": [{"job_name": "ringmain", "static_configs": [{"targets": self._targets}]}],
+                    "scrape_configs": [{"job_name": "ringmain-bridge", "static_configs": [{"targets": self._targets}]}],
                 }
             )
         )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import ArrayType, PrimitiveType
 
 from ringmain_protocol import topics
@@ -60,7 +60,7 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
         Whether it was committed. If not, somebody else has moved these offsets: reload, seek, read again.
 
     Raises:
-        HistoryError: If an offset does not rise; delta-rs itself would take it.
+        HistoryError: If an offset does not rise, delta-rs itself would take it; or if the table cannot be written.
     """
     for name, offset in offsets.items():
         stored = table.transaction_version(name)
@@ -71,6 +71,11 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
         write_deltalake(table, frame, mode="append", commit_properties=CommitProperties(app_transactions=transactions))
     except CommitFailedError:
         return False
+    except (DeltaError, OSError) as error:
+        text = " ".join(str(error).split())
+        raise HistoryError(
+            f"{table.table_uri} cannot be written: {text}; what was read is read again at the next start"
+        ) from error
     return True
 
 

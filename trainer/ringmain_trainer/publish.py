@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -97,7 +97,8 @@ def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: in
         raise PublishError(f"broker {host}:{port} did not take the announcement: {error}") from error
     finally:
         client.disconnect()
-        client.loop_stop()
+        with suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
+            client.loop_stop()
     if confirmed < len(sent):
         raise PublishError(f"broker {host}:{port} confirmed {confirmed} of {len(sent)} announcements")
     return confirmed

@@ -49,6 +49,7 @@ def test_value_and_time_are_found_inside_json() -> None:
         (b"inf", "not_finite"),
         (b"1e400", "not_finite"),
         (b"101", "out_of_range"),
+        (b"1_00", "undecodable"),
         (b"1" * 70_000, "too_large"),
     ],
 )
@@ -70,12 +71,23 @@ def test_bad_plain_payloads_are_rejected_by_reason(payload: bytes, reason: str) 
         b'{"value": 1, "time": []}',
         b'{"value": 1, "time": 1e300}',
         b'{"value": {"value": 1}, "time": 5}',
+        b'{"value": 1, "time": ' + b"9" * 4000 + b"}",
     ],
 )
 def test_json_of_another_shape_is_invalid(payload: bytes) -> None:
     with pytest.raises(MessageError) as caught:
         read_feed("load_kw", feed(format=PayloadFormat.JSON, time_path="time"), payload, received_ms=NOW_MS)
     assert caught.value.reason == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(b"9" * 400, "not_finite"), (b"9" * 4000, "not_finite"), (b"1e308", "out_of_range"), (b"-2e12", "out_of_range")],
+)
+def test_numbers_that_no_quantity_has_are_rejected_before_they_reach_a_sum(value: bytes, reason: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        read_feed("load_kw", feed(format=PayloadFormat.JSON), b'{"value": ' + value + b"}", received_ms=NOW_MS)
+    assert reason == caught.value.reason
 
 
 def test_null_is_a_missing_value_and_not_zero() -> None:

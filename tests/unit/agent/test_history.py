@@ -94,3 +94,29 @@ def test_a_long_time_switched_off_is_not_told_step_by_step() -> None:
     steps = history(kept=4)
     steps.accept([Reading("load_kw", T0, 1.0)], now_ms=T0)
     assert len(steps.close_steps(now_ms=T0 + 1000 * STEP_MS)) == 4
+
+
+def test_a_gateway_that_boots_in_1970_keeps_its_history_until_it_knows_the_time() -> None:
+    steps = history()
+    steps.accept(quarter_hours(0, 3), now_ms=T0 + 3 * STEP_MS)
+    steps.close_steps(now_ms=T0 + 3 * STEP_MS)
+    for second in range(100):
+        now_ms = 1000 * second
+        assert steps.accept([Reading("load_kw", now_ms, 50.0)], now_ms=now_ms)[1] == 0
+        assert steps.close_steps(now_ms=now_ms) == []
+        assert steps.newest["load_kw"].value == 50.0  # the regulator has it
+    steps.accept(quarter_hours(3, 1), now_ms=T0 + 4 * STEP_MS)
+    assert [s.value for s in steps.close_steps(now_ms=T0 + 4 * STEP_MS)] == [3.0]
+    assert steps.closed_value("load_kw", T0) == 0.0
+
+
+def test_a_clock_that_stays_in_the_past_is_believed_in_the_end() -> None:
+    steps = history()
+    steps.accept(quarter_hours(0, 3), now_ms=T0 + 3 * STEP_MS)
+    steps.close_steps(now_ms=T0 + 3 * STEP_MS)
+    closed = []
+    for quarter in range(8):
+        now_ms = STEP_MS * quarter
+        steps.accept([Reading("load_kw", now_ms, 50.0)], now_ms=now_ms)
+        closed += steps.close_steps(now_ms=now_ms)
+    assert [s.value for s in closed][-2:] == [50.0, 50.0]

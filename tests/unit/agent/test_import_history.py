@@ -70,6 +70,15 @@ def test_what_the_agent_measured_itself_is_kept(loaded: LoadedConfig, write: Cal
     assert sorted(steps(loaded)) == [("load_kw", first - 900_000, 1.0), ("load_kw", first, 7.0)]
 
 
+def test_the_state_of_a_running_agent_is_left_alone(loaded: LoadedConfig, write: Callable[[str], Path]) -> None:
+    running = StateFile(loaded.path("state") / "agent.sqlite3", outbox_messages_max=1000)
+    try:
+        with pytest.raises(ConfigError, match="stop the agent first"):
+            import_history(write("time,load_kw\n2026-01-01T00:00:00Z,1\n"), loaded)
+    finally:
+        running.close()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -1,5 +1,7 @@
 """Messages leave the outbox by receipt only, and go again on evidence only."""
 
+import resource
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -40,11 +42,20 @@ def test_live_messages_go_at_once_and_once(state: StateFile) -> None:
 def test_only_a_receipt_of_this_stream_empties_the_outbox(state: StateFile) -> None:
     outbox = Outbox(state, LIMITS)
     put(outbox, state, 5)
+    outbox.due(now_s=0.0, room=10)
     outbox.receive(Receipt(stream="0" * 32, ranges=[(1, 5)]), now_s=0.0)
     assert state.outbox_messages == 5
     outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 2), (4, 5)]), now_s=0.0)
     assert state.outbox_messages == 1
     assert sequences(state.messages_after(0, 10)) == [3]
+
+
+def test_a_receipt_for_what_was_never_sent_deletes_nothing(state: StateFile) -> None:
+    outbox = Outbox(state, LIMITS)
+    put(outbox, state, 5)
+    outbox.due(now_s=0.0, room=2)
+    outbox.receive(Receipt(stream=outbox.stream, ranges=[(0, 2**62)]), now_s=0.0)
+    assert sequences(outbox.due(now_s=0.0, room=10)) == [3, 4, 5]
 
 
 def test_a_gap_goes_again_after_the_grace_and_not_before(state: StateFile) -> None:
@@ -88,7 +99,9 @@ def test_sequences_go_on_after_a_restart_and_the_stream_stays(tmp_path: Path) ->
     state = StateFile(tmp_path / "a.sqlite3", outbox_messages_max=1000)
     outbox = Outbox(state, LIMITS)
     put(outbox, state, 3)
+    outbox.due(now_s=0.0, room=10)
     outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 3)]), now_s=0.0)
+    assert state.outbox_messages == 0
     state.close()
     again = StateFile(tmp_path / "a.sqlite3", outbox_messages_max=1000)
     other = Outbox(again, LIMITS)
@@ -142,3 +155,23 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite3").write_bytes(b"garbage" * 1000)
     with pytest.raises(sqlite3.DatabaseError):
         StateFile(tmp_path / "a.sqlite3", outbox_messages_max=100)
+
+
+def test_a_killed_agent_starts_on_a_full_disk_with_everything_that_was_committed(state: StateFile, tmp_path: Path) -> None:
+    put(Outbox(state, LIMITS), state, 3)
+    after_kill = tmp_path / "after-kill"
+    after_kill.mkdir()
+    for path in tmp_path.glob("agent.sqlite3*"):
+        shutil.copy(path, after_kill)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        again = StateFile(after_kill / "agent.sqlite3", outbox_messages_max=1000)
+        outbox = Outbox(again, LIMITS)
+        assert sequences(again.messages_after(0, 10)) == [1, 2, 3]
+        outbox.add("readings", Readings, signals=["load_kw"], at_ms=[9], values=[1.0], quality=[0])
+        assert not again.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    put(outbox, again, 1)
+    assert sequences(again.messages_after(0, 10)) == [1, 2, 3, 5]

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.limits import limit_setpoints
 from ringmain_agent.quarter import counted
-from ringmain_agent.regulate import RegulatorState, regulate, remember
+from ringmain_agent.regulate import RegulatorState, decode_state, encode_state, regulate, remember
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Measured, Measurements, Plan
 from ringmain_protocol.messages import Fallback
@@ -240,7 +239,7 @@ def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, n
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:
     result, state = regulate(measured(now_ms, **values(5600.0)), None, RegulatorState(), site, now_ms)
     state = remember(state, result.setpoints, now_ms)
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=RegulatorState) == state
+    assert decode_state(encode_state(state)) == state
 
 
 def test_regulator_wishes_nothing_that_limits_would_change(

@@ -10,7 +10,7 @@ import pytest
 import ringmain_toml
 from ringmain_bridge import config as configuration
 from ringmain_bridge.__main__ import main
-from ringmain_bridge.config import BridgeConfig
+from ringmain_bridge.config import CLIENT_ID, BridgeConfig
 from ringmain_toml import ConfigError
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "bridge.toml"
@@ -23,7 +23,7 @@ def test_the_sample_decodes_as_it_stands_to_the_defaults() -> None:
 def test_the_sample_with_every_default_uncommented_is_the_defaults() -> None:
     text = re.sub(r"^# (?=\w+ = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
     config = ringmain_toml.loads(text, BridgeConfig)
-    assert config.mqtt.client_id == BridgeConfig().client_id
+    assert config.mqtt.client_id == CLIENT_ID
     assert msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, client_id=None)) == BridgeConfig()
 
 
@@ -79,17 +79,30 @@ def test_files_are_relative_to_the_configuration_and_all_missing_ones_are_named(
     assert configuration.load(path).mqtt.password_file == str(tmp_path / "secret")
 
 
-def test_the_client_id_is_fixed_and_changes_with_the_number_of_replicas() -> None:
+def test_a_secret_is_the_text_of_its_file_and_an_empty_one_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(" word \n")
+    assert configuration.read_secret(str(secret)) == "word"
+    secret.write_text("\n")
+    path = tmp_path / "bridge.toml"
+    path.write_text('[mqtt]\nusername = "u"\npassword_file = "secret"\n')
+    with pytest.raises(ConfigError, match=r"mqtt.password_file: .* is empty"):
+        configuration.load(path)
+
+
+def test_the_client_id_is_that_of_the_replica_whatever_their_number() -> None:
     assert BridgeConfig().client_id == "ringmain-bridge-0"
-    assert BridgeConfig(replica=1, replicas=4).client_id == "ringmain-bridge-1-of-4"
+    assert (
+        BridgeConfig(replica=1, replicas=4).client_id == BridgeConfig(replica=1, replicas=2).client_id == "ringmain-bridge-1"
+    )
 
 
-def test_check_prints_what_the_bridge_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--config", str(SAMPLE), "--json"]) == 0
+def test_check_offline_prints_what_the_bridge_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--offline", "--config", str(SAMPLE), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["client_id"], printed["mqtt"], printed["subscriptions"]) == ("ringmain-bridge-0", "127.0.0.1:1883", 8)
     target = tmp_path / "result.json"
-    assert main(["check", "--config", str(SAMPLE), "--json", str(target)]) == 0
+    assert main(["check", "--offline", "--config", str(SAMPLE), "--json", str(target)]) == 0
     assert json.loads(target.read_text()) == printed
-    assert main(["check", "--config", str(SAMPLE)]) == 0
+    assert main(["check", "--offline", "--config", str(SAMPLE)]) == 0
     assert "client_id: ringmain-bridge-0" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The last state of each site, as its messages tell it."""
 
+import msgspec
 from msgspec import Struct
 
 from ringmain_bridge.fleet import Fleet, SiteState
@@ -102,3 +103,17 @@ def test_only_listed_signals_are_kept_and_the_newest_reading_counts() -> None:
     assert only(fleet).signals == {"load_kw": 2.0}
     hear(fleet, topics.READINGS, readings(("load_kw", 6, None)))
     assert only(fleet).signals == {}
+
+
+def test_the_clock_offset_is_what_the_status_says_else_its_time_against_the_time_of_receipt() -> None:
+    fleet = new_fleet()
+    hear(fleet, topics.STATUS, msgspec.structs.replace(STATUS, at_ms=8_500), at_s=10)
+    assert only(fleet).clock_offset_s == -1.5
+    hear(fleet, topics.STATUS, msgspec.structs.replace(STATUS, at_ms=8_500, clock_offset_s=0.25), at_s=20)
+    assert only(fleet).clock_offset_s == 0.25
+
+
+def test_a_status_that_the_broker_had_kept_tells_nothing_of_the_clock() -> None:
+    fleet = new_fleet()
+    hear(fleet, topics.STATUS, STATUS, at_s=10, retain=True)
+    assert only(fleet).clock_offset_s is None

@@ -8,6 +8,10 @@ from ringmain_bridge.window import AckWindow, Entry
 MESSAGES, EVERY = 4000, 100
 
 
+def message(mid: int, *, dup: bool = False, size_bytes: int = 1) -> Entry:
+    return Entry(mid, dup, mid, size_bytes, 0, False)
+
+
 def test_arrivals_cuts_and_reports_in_two_threads_acknowledge_each_message_once_and_in_order() -> None:
     """A report that races with a redelivery must not leave a finished entry at the head."""
     acknowledged: list[int] = []
@@ -25,10 +29,9 @@ def test_arrivals_cuts_and_reports_in_two_threads_acknowledge_each_message_once_
         batch = range(first, first + EVERY)
         for again in (False, True):
             window.opened(session_present=True)
-            for mid in [mid for mid in batch if mid not in acknowledged[first - 1 :]]:
-                entry = window.arrived(mid, dup=again, digest=mid, size_bytes=1, now_s=0)
-                if entry is not None:
-                    under_way.append(entry)
+            unacknowledged = [mid for mid in batch if mid not in acknowledged[first - 1 :]]
+            for some in (unacknowledged[:30], unacknowledged[30:]):
+                under_way.extend(window.arrived([message(mid, dup=again) for mid in some]))
             while again and len(acknowledged) < first + EVERY - 1 and poll_thread.is_alive():
                 ended.wait(0.0005)
             window.closed()
@@ -40,11 +43,11 @@ def test_arrivals_cuts_and_reports_in_two_threads_acknowledge_each_message_once_
 
 def test_a_full_window_says_so_by_count_and_by_bytes() -> None:
     window = AckWindow(lambda _: None, limit=2, limit_bytes=100)
-    entries = [window.arrived(mid, dup=False, digest=mid, size_bytes=1, now_s=0) for mid in range(1, 5)]
+    entries = window.arrived([message(mid) for mid in range(1, 5)])
     assert window.overfull()
     assert not window.drained()
-    window.settle([(entry, None) for entry in entries[:3] if entry is not None])
+    window.settle([(entry, None) for entry in entries[:3]])
     assert not window.overfull()
     assert window.drained()
-    window.arrived(9, dup=False, digest=9, size_bytes=200, now_s=0)
+    window.arrived([message(9, size_bytes=200)])
     assert window.overfull()

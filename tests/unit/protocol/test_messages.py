@@ -151,6 +151,7 @@ def test_a_message_at_the_limit_is_read() -> None:
         b"\xff\xfe",
         b'{"online": true, "since_ms": 1}x',
         b'{"online": true, "since_ms": NaN}',
+        b'{"online": true, "since_ms": 1, "later": "\xff"}',
         b'{"later": ' + b"[" * 100_000,
     ],
 )

@@ -1,5 +1,6 @@
 """Delta tables: offsets and rows in one commit, nothing twice, and what is known can be read back."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,22 @@ def test_tables_have_the_agreed_columns_and_partitions(tmp_path: Path, kind: str
     assert table.metadata().partition_columns == ["bucket", "month"]
     assert append(table, Batch(kind).frame(), {})
     assert scan(str(tmp_path), kind).collect().is_empty()
+
+
+def test_a_full_disk_is_an_error_that_says_so_and_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(1).frame(), {OFFSET: 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(HistoryError, match=r"readings/? cannot be written: .*File too large"):
+            append(table, batch(2).frame(), {OFFSET: 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    table = open_table(str(tmp_path), READINGS)
+    assert table.transaction_version(OFFSET) == 1
+    assert append(table, batch(2).frame(), {OFFSET: 2})
+    assert sorted(scan(str(tmp_path), topics.READINGS).collect()["sequence"]) == [1, 2]
 
 
 def test_rows_and_offset_are_one_commit(tmp_path: Path) -> None:

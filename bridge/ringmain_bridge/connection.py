@@ -1,0 +1,119 @@
+"""MQTT connections as the configuration wants them: the reader's own, and short ones beside it."""
+
+import contextlib
+import logging
+import secrets
+import ssl
+import threading
+from typing import Final
+
+from paho.mqtt.client import Client, ConnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from ringmain_bridge.config import Mqtt, read_secret
+
+CONNECT_TIMEOUT_S: Final = 5.0
+
+LOG = logging.getLogger("ringmain_bridge.mqtt")
+
+
+def end_loop(client: Client) -> None:
+    """Wait until the network thread of a client has ended."""
+    with contextlib.suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
+        client.loop_stop()
+
+
+def tls_context(config: Mqtt) -> ssl.SSLContext | None:
+    """What TLS needs; None without a ca_file and a certificate.
+
+    Raises:
+        OSError: If a file cannot be read or holds nothing usable.
+    """
+    if config.ca_file is None and config.certificate_file is None:
+        return None
+    tls = ssl.create_default_context(cafile=config.ca_file)
+    if config.certificate_file is not None:
+        tls.load_cert_chain(config.certificate_file, config.key_file)
+    return tls
+
+
+def new_client(config: Mqtt, client_id: str, *, clean_session: bool, client_type: type[Client] = Client) -> Client:
+    """A client that is not connected yet, does not reconnect by itself and acknowledges nothing by itself.
+
+    Certificates and passwords are read afresh each time, so that exchanged ones are taken up.
+
+    Raises:
+        OSError: If a file cannot be read or holds nothing usable.
+        ValueError: If a file holds an unusable value.
+    """
+    client = client_type(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=clean_session,
+        protocol=MQTTProtocolVersion.MQTTv311,
+        manual_ack=True,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    tls = tls_context(config)
+    if tls is not None:
+        client.tls_set_context(tls)
+    if config.username is not None:
+        client.username_pw_set(config.username, config.password_file and read_secret(config.password_file))
+    return client
+
+
+class BriefConnection:
+    """A clean session for a moment, in a thread of paho.
+
+    With a client id by chance and without subscriptions it is a witness: while it lives, network and broker are well.
+    With the client id of another session, it ends that session for good.
+    """
+
+    def __init__(self, config: Mqtt, client_id: str | None = None) -> None:
+        self._config = config
+        self._client_id = client_id or f"ringmain-bridge-witness-{secrets.token_hex(6)}"
+        self._client: Client | None = None
+        self._accepted = threading.Event()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the broker has accepted it and it has not ended."""
+        return self._client is not None and self._client.is_connected()
+
+    def open(self) -> bool:
+        """Connect, and wait for the broker's answer; whether it accepts."""
+        try:
+            client = new_client(self._config, self._client_id, clean_session=True)
+            client.on_connect = self._on_connect
+            client.connect(self._config.host, self._config.port, keepalive=self._config.keepalive_s)
+        except (OSError, ValueError) as error:
+            LOG.debug("mqtt brief connection client_id=%s: %s", self._client_id, error)
+            return False
+        self._client = client
+        client.loop_start()
+        return self._accepted.wait(CONNECT_TIMEOUT_S) and self.is_alive
+
+    def close(self) -> None:
+        """Disconnect."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+            end_loop(client)
+
+    def _on_connect(
+        self, _client: Client, _data: object, _flags: ConnectFlags, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if not code.is_failure:
+            self._accepted.set()
+
+
+def end_session(config: Mqtt, client_id: str) -> bool:
+    """Make the broker forget a session; whether it did."""
+    connection = BriefConnection(config, client_id)
+    try:
+        return connection.open()
+    finally:
+        connection.close()

@@ -1,0 +1,180 @@
+"""When the number of replicas changes: subscriptions and sessions that nobody wants any more.
+
+A session keeps its subscriptions, and the broker queues for it, until somebody says otherwise. So every replica takes
+back what an older number of replicas left in its own session, and ends the sessions of replicas that are gone: it
+connects as one of them, ends its subscriptions, forwards what the broker holds for it, and lets the broker forget it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from random import Random
+from typing import Final
+
+from ringmain_bridge.bridge import Bridge
+from ringmain_bridge.config import Mqtt
+from ringmain_bridge.connection import end_session
+from ringmain_bridge.mqtt import PahoReader
+from ringmain_bridge.reader import WINDOW_FULL
+from ringmain_bridge.window import Counts, total
+from ringmain_protocol import topics
+
+BEGIN_S: Final = 5.0
+"""So long after the start, when the other replicas have subscribed as well."""
+
+AGAIN_S: Final = 90.0
+"""A replica that still runs takes its session back; so often it is tried whether it is gone."""
+
+QUIET_S: Final = 3.0
+"""A session is drained when for so long nothing came and nothing is under way. Longer than a running replica's first
+back-off, so that one that lives has taken its session back by then."""
+
+ABSENT: Final = 3
+"""After so many client ids in a row without a session, there are no more."""
+
+STOP_S: Final = 2.0
+TICK_S: Final = 0.05
+
+LOG = logging.getLogger("ringmain_bridge.replicas")
+
+
+def foreign_filters(replica: int, replicas: int) -> list[str]:
+    """Every filter that some replica of some number subscribes to, without those of this one."""
+    return _every_filter(without=frozenset(topics.bridge_filters(replica, replicas)))
+
+
+def _every_filter(*, without: frozenset[str] = frozenset()) -> list[str]:
+    shards = [name for k in range(topics.SHARDS) for name in topics.bridge_filters(k, topics.SHARDS)]
+    return [name for name in (*topics.bridge_filters(), *shards) if name not in without]
+
+
+class _Outcome(Enum):
+    """What became of a visit to a session."""
+
+    ABSENT = "absent"
+    DRAINED = "drained"
+    IN_USE = "in use"  # taken back by a replica that runs
+    UNREACHABLE = "unreachable"
+
+
+class Leftovers:
+    """Ends the sessions of replicas that are gone, one after the other, in a thread of its own.
+
+    `settle` runs in the poll thread, `counts` in any.
+    """
+
+    def __init__(
+        self, config: Mqtt, client_ids: Sequence[str], new_bridge: Callable[[PahoReader], Bridge], random: Random
+    ) -> None:
+        self._config = config
+        self._client_ids = client_ids
+        self._new_bridge = new_bridge
+        self._random = random
+        self._lock = threading.Lock()
+        self._taken: list[Bridge] = []  # one a session: its own connection and window; Kafka and receipts are shared
+        self._past = total([])
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leftover-sessions", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        if self._client_ids:
+            self._thread.start()
+
+    def settle(self, *, now_s: float) -> None:
+        """Acknowledge what Kafka has confirmed."""
+        for bridge in self._of_now():
+            bridge.settle(now_s=now_s)
+            if bridge.is_stopping and bridge.counts().in_flight == 0:
+                with self._lock:
+                    self._taken.remove(bridge)
+                    self._past = total([self._past, bridge.counts()])
+
+    def counts(self) -> list[Counts]:
+        """What came over those sessions, for the books."""
+        with self._lock:
+            return [self._past, *(bridge.counts() for bridge in self._taken)]
+
+    def stop(self) -> None:
+        """Take in nothing more; returns at once. What is not forwarded yet stays with the broker."""
+        self._stopping.set()
+        for bridge in self._of_now():
+            bridge.begin_stop()
+
+    def join(self) -> None:
+        """Wait until every connection has ended."""
+        if self._thread.is_alive():
+            self._thread.join(2 * STOP_S)
+
+    def _of_now(self) -> list[Bridge]:
+        with self._lock:
+            return list(self._taken)
+
+    def _run(self) -> None:
+        self._stopping.wait(BEGIN_S)
+        waiting, explored = list(self._client_ids), False
+        while waiting and not self._stopping.is_set():
+            waiting, reached = self._visit(waiting, absent_max=len(self._client_ids) if explored else ABSENT)
+            explored = explored or reached
+            if waiting:
+                LOG.warning(
+                    "sessions of other replicas are in use or out of reach, trying again later: %s", ", ".join(waiting)
+                )
+                self._stopping.wait(AGAIN_S * self._random.uniform(0.9, 1.1))
+
+    def _visit(self, client_ids: Sequence[str], *, absent_max: int) -> tuple[list[str], bool]:
+        """Drain these sessions; returns those that are to be visited again, and whether the broker was there.
+
+        They are ended only after all have been drained, the highest first: what an interruption leaves is found again.
+        """
+        again: list[str] = []
+        drained: list[str] = []
+        absent = 0
+        for i, client_id in enumerate(client_ids):
+            if self._stopping.is_set() or absent == absent_max:
+                break
+            outcome = self._drain(client_id)
+            absent = absent + 1 if outcome is _Outcome.ABSENT else 0
+            if outcome is _Outcome.UNREACHABLE:
+                return [*again, *drained, *client_ids[i:]], False
+            (again if outcome is _Outcome.IN_USE else drained).append(client_id)
+        for client_id in reversed(drained):
+            if self._stopping.is_set() or not end_session(self._config, client_id):
+                again.append(client_id)  # noqa: PERF401  it acts, and not only tells
+        return again, True
+
+    def _drain(self, client_id: str) -> _Outcome:
+        """Forward what the broker holds for a session."""
+        random = Random(self._random.random())  # noqa: S311  jitter
+        reader = PahoReader(
+            self._config, client_id=client_id, filters=(), foreign=_every_filter(), random=random, quiet=True
+        )
+        bridge = self._new_bridge(reader)
+        with self._lock:
+            self._taken.append(bridge)
+        reader.start(bridge)
+        try:
+            outcome = self._watch(reader, bridge)
+        finally:
+            reader.stop(STOP_S)
+            bridge.begin_stop()
+        if outcome is _Outcome.DRAINED:
+            LOG.info("drained the session of a replica client_id=%s messages=%d", client_id, bridge.counts().received)
+        return outcome
+
+    def _watch(self, reader: PahoReader, bridge: Bridge) -> _Outcome:
+        quiet_since_s, before = time.monotonic(), None
+        while not self._stopping.wait(TICK_S):
+            if sum(number for reason, number in reader.reconnects.items() if reason != WINDOW_FULL):
+                return _Outcome.UNREACHABLE if reader.session_present is None else _Outcome.IN_USE
+            if reader.is_connected and not reader.session_present:
+                return _Outcome.ABSENT
+            counts = bridge.counts()
+            now = (counts.received, counts.consumed, counts.reattached, counts.unacknowledged, reader.is_connected)
+            if now != before or counts.unacknowledged or counts.in_flight or not reader.is_connected:
+                quiet_since_s, before = time.monotonic(), now
+            elif time.monotonic() - quiet_since_s >= QUIET_S:
+                return _Outcome.DRAINED
+        return _Outcome.UNREACHABLE

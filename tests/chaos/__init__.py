@@ -1,0 +1,1 @@
+"""Faults injected into a running ring, and what must hold afterwards: README.md in this folder."""
