@@ -43,7 +43,7 @@ BEGIN_MS: Final = 1_790_000_000_000
 READINGS: Final = topics.KAFKA_TOPICS[topics.READINGS]
 RUN_TIMEOUT_S: Final = 600.0
 LOOK_EVERY_S: Final = 0.04
-BROKER: Final = "max_inflight_messages 1000\nmax_queued_messages 0\n"
+BROKER: Final = "max_inflight_messages 1000\nmax_queued_messages 0\nset_tcp_nodelay false\n"
 TELEGRAF: Final = """\
 [agent]
   interval = "1s"

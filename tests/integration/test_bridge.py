@@ -255,7 +255,9 @@ def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
     headers = dict(good[0].headers() or [])
     assert headers["mqtt_topic"] == topics.topic(site.name, topics.READINGS).encode()
     assert headers["bridge"] == b"0"
-    by_bridge, by_kafka = int(str(headers["received_ms"], "ascii")), good[0].timestamp()[1]
+    received_ms = headers["received_ms"]
+    assert isinstance(received_ms, bytes)
+    by_bridge, by_kafka = int(received_ms), good[0].timestamp()[1]
     assert abs(by_bridge - by_kafka) < 60_000
     reasons = [dict(record.headers() or [])["reason"] for record in records if record.topic() == topics.DEADLETTER]
     assert sorted(str(reason) for reason in reasons) == ["b'invalid'", "b'undecodable'"]

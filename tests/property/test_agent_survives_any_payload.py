@@ -248,12 +248,15 @@ def test_values_of_any_size_make_a_step_that_can_be_sent() -> None:
     )
 )
 def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[tuple[str, bytes, int]]) -> None:
-    upstream, again = Upstream(), Upstream()
+    upstream, again, kept = Upstream(), Upstream(), {}
     for topic, payload, now_ms in arrived:
         remembered = outcome(lambda: upstream.take(topic, payload, now_ms=now_ms))  # noqa: B023  called at once
         assert not isinstance(remembered, str) or remembered in UPSTREAM_REASONS
         if isinstance(remembered, bytes):
-            again.take(topic, remembered, now_ms=0)
+            kept[topic] = remembered
+    for topic, remembered in kept.items():  # as after a restart
+        again.take(topic, remembered, now_ms=0)
+    assert again.series == upstream.series
     assert len(upstream.series) <= MAX_SERIES
     assert all(len(series.values) <= MAX_SERIES_STEPS for series in upstream.series.values())
     assert all(len(values) == 96 for values in upstream.known_future(start_ms=NOW_MS, step_s=STEP_S, steps=96).values())
