@@ -227,16 +227,16 @@ def run_agent(config: Path, station: Station) -> tuple[list[float], float]:
             agent = subprocess.Popen(command, stderr=output, stdout=output)
             station.setpoint.wait(60)
             starts.append(time.monotonic() - begin)
-        if number == 0:
-            wait_for(partial(says, log, "load_kw:1"), 90)
-        wait_for(partial(says, log, "agent plan"), 60)
-        if number == STARTS:
-            time.sleep(8)  # a look for models has come and gone
-            process = psutil.Process(agent.pid)
-            pss_mb = sum(pss(p.pid) for p in (process, *process.children(recursive=True))) / 1e6
-            assert says(log, "load_kw:1"), "the model is not in use"
-        agent.terminate()
-        agent.wait(20)
+        try:
+            wait_for(partial(says, log, "agent plan" if number else "load_kw:1"), 90)
+            if number == STARTS:
+                time.sleep(8)  # a look for models has come and gone
+                process = psutil.Process(agent.pid)
+                pss_mb = sum(pss(p.pid) for p in (process, *process.children(recursive=True))) / 1e6
+                assert says(log, "load_kw:1"), "the model is not in use"
+        finally:
+            agent.terminate()
+            agent.wait(20)
     return starts[1:], pss_mb  # the first start had no model yet
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -25,17 +24,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
-from prometheus_client.parser import text_string_to_metric_families
 
 from ringmain_protocol import messages, topics
 from ringmain_protocol.messages import encode
 from ringmain_simulation import embedded
-from servers.base import free_port, wait_until
+from servers.base import wait_until
+from servers.bridge import BridgeProcess
 from servers.kafka import Kafka
 from servers.mosquitto import Mosquitto
 
 STREAM = "0123456789abcdef"
-PARTS = ("delivered_total", "dead_lettered_total", "dropped_total", "in_flight")
 
 
 class Neighbors(NamedTuple):
@@ -46,57 +44,15 @@ class Neighbors(NamedTuple):
     real: bool
 
 
-class BridgeProcess:
-    """`ringmain-bridge run`, which can be killed and started again with the same configuration."""
-
-    def __init__(self, folder: Path, mqtt_port: int, bootstrap_servers: str, limits: str = "") -> None:
-        self.config, self.log = folder / "bridge.toml", folder / "bridge.log"
-        self.port = free_port()
-        self.config.write_text(
-            f"[mqtt]\nport = {mqtt_port}\n[kafka]\nbootstrap_servers = {bootstrap_servers!r}\nretention_days = 40\n"
-            f"[http]\nport = {self.port}\n[limits]\nreceipt_interval_s = 0.2\n{limits}\n"
-        )
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start; returns when /metrics is served."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ringmain_bridge", "run", "--config", str(self.config)], stderr=log
-            )
-        wait_until(lambda: self.get("/healthz") is not None, what="bridge serves")
-
-    def end(self, how: signal.Signals = signal.SIGKILL) -> int:
-        """End it, and return its exit status."""
-        assert self.process is not None
-        self.process.send_signal(how)
-        return self.process.wait(timeout=30)
-
-    def get(self, path: str) -> str | None:
-        """A page, or None while nothing is served."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as page:
-                text: str = page.read().decode()
-                return text
-        except OSError:
-            return None
-
-    def metrics(self) -> dict[str, float]:
-        """Sums over the labels, by name; the books balance at every scrape."""
-        text = self.get("/metrics")
-        assert text is not None, self.log.read_text()
-        totals: dict[str, float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                name = sample.name.removeprefix("ringmain_bridge_")
-                totals[name] = totals.get(name, 0) + sample.value
-        assert totals["messages_received_total"] == sum(totals[part] for part in PARTS)
-        return totals
-
-    def wait_for(self, name: str, least: float, *, timeout_s: float = 60) -> None:
-        """Wait until a metric has reached a value."""
-        wait_until(lambda: self.metrics().get(name, 0) >= least, timeout_s=timeout_s, what=f"{name} >= {least}")
+def started_bridge(folder: Path, mqtt_port: int, bootstrap_servers: str, limits: str = "") -> BridgeProcess:
+    """A running bridge between these neighbors."""
+    bridge = BridgeProcess(
+        folder,
+        f"[mqtt]\nport = {mqtt_port}\n[kafka]\nbootstrap_servers = {bootstrap_servers!r}\nretention_days = 40\n"
+        f"[limits]\nreceipt_interval_s = 0.2\n{limits}\n",
+    )
+    bridge.start()
+    return bridge
 
 
 class Site:
@@ -201,9 +157,9 @@ def neighbors(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Neighb
 
 @pytest.fixture
 def bridge(neighbors: Neighbors, tmp_path: Path) -> Iterator[BridgeProcess]:
-    process = BridgeProcess(tmp_path, neighbors.mqtt_port, neighbors.bootstrap_servers)
+    process = started_bridge(tmp_path, neighbors.mqtt_port, neighbors.bootstrap_servers)
     yield process
-    process.end()
+    process.end(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -234,7 +190,7 @@ def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
     ranges = site.wait_for_receipt(4)
     assert ranges == [(1, 4)]
     bridge.wait_for("dead_lettered_total", 2)
-    totals = bridge.metrics()
+    totals = bridge.samples()
     assert (totals["delivered_total"], totals["dead_lettered_total"], totals["dropped_total"]) == (5, 2, 0)
     assert (totals["ringmain_site_online"], totals["ringmain_site_model_release"]) == (1, 3)
     assert site.name in (bridge.get("/") or "")
@@ -264,8 +220,8 @@ def test_every_kind_reaches_its_topic_unchanged_and_gets_its_receipt(
 
     site.publish(topics.ONLINE, b"", retain=True)  # deleted
     site.publish(topics.STATUS, b"", retain=True)
-    wait_until(lambda: "ringmain_site_model_release" not in bridge.metrics(), what="status is gone")
-    assert bridge.metrics()["process_resident_memory_bytes"] > 0
+    wait_until(lambda: "ringmain_site_model_release" not in bridge.samples(), what="status is gone")
+    assert bridge.samples()["process_resident_memory_bytes"] > 0
     assert bridge.get("/other") is None
     assert bridge.end(signal.SIGTERM) == 0
     assert "stopped in_flight=0" in bridge.log.read_text()
@@ -281,13 +237,13 @@ def test_nothing_is_lost_or_reordered_when_the_bridge_is_killed_and_what_comes_m
         sent += [next(site.sequences) for _ in range(1000)]
         infos = [site.client.publish(topics.topic(site.name, topics.READINGS), readings(n), 1) for n in sent[-1000:]]
         bridge.wait_for("messages_received_total", 600)
-        bridge.end()
+        bridge.end(signal.SIGKILL)
         infos[-1].wait_for_publish(30)
         sent += site.send(500)
         bridge.start()
     sent += site.send(100)
     site.wait_for_receipt(sent[-1])
-    wait_until(lambda: bridge.metrics()["in_flight"] == 0, what="drained")
+    wait_until(lambda: bridge.samples()["in_flight"] == 0, what="drained")
     assert_complete_and_in_order(in_kafka(neighbors.bootstrap_servers, "ringmain.readings"), site, sent)
 
 
@@ -295,11 +251,11 @@ def test_topics_are_created_with_their_partitions_retention_and_clock(
     mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
 ) -> None:
     fresh_kafka.create_topic("ringmain.readings", 3)
-    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    bridge = started_bridge(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
     try:
         bridge.wait_for("kafka_ready", 1)
     finally:
-        bridge.end()
+        bridge.end(signal.SIGKILL)
     assert fresh_kafka.topics() == sorted([*topics.KAFKA_TOPICS.values(), topics.DEADLETTER])
     admin: AdminClient = fresh_kafka.admin()
     partitions = {name: len(t.partitions) for name, t in admin.list_topics(timeout=10).topics.items() if name[:2] != "__"}
@@ -318,7 +274,7 @@ def test_what_kafka_refuses_goes_to_the_dead_letters_and_waits_unacknowledged_un
     names = ["ringmain.readings", topics.DEADLETTER]
     for created in admin.create_topics([NewTopic(name, 12, 1, config=small) for name in names]).values():
         created.result(timeout=30)
-    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    bridge = started_bridge(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
     site = Site(mosquitto.port, "uw-114")
     try:
         bridge.wait_for("mqtt_connected", 1)
@@ -327,7 +283,7 @@ def test_what_kafka_refuses_goes_to_the_dead_letters_and_waits_unacknowledged_un
         bridge.wait_for("kafka_delivery_errors_total", 2)
         site.publish(topics.READINGS, readings(2))
         bridge.wait_for("delivered_total", 1)
-        totals = bridge.metrics()
+        totals = bridge.samples()
         assert (totals["in_flight"], totals["unacknowledged"], totals["dead_lettered_total"]) == (1, 2, 0)
         assert totals["oldest_unacknowledged_timestamp_seconds"] > 0
         assert site.wait_for_receipt(2) == [(2, 2)]
@@ -336,13 +292,13 @@ def test_what_kafka_refuses_goes_to_the_dead_letters_and_waits_unacknowledged_un
         resource = ConfigResource(ResourceType.TOPIC, topics.DEADLETTER, incremental_configs=mended)
         admin.incremental_alter_configs([resource])[resource].result(timeout=30)
         assert site.wait_for_receipt(1) == [(1, 2)]
-        assert bridge.metrics()["unacknowledged"] == 0
+        assert bridge.samples()["unacknowledged"] == 0
         (letter,) = in_kafka(fresh_kafka.bootstrap_servers, topics.DEADLETTER)
         assert letter.value() == refused
         assert dict(letter.headers() or [])["reason"] == b"kafka_rejected"
     finally:
         site.end()
-        bridge.end()
+        bridge.end(signal.SIGKILL)
 
 
 def test_a_message_whose_time_of_receipt_kafka_refuses_waits_and_is_no_dead_letter(
@@ -351,28 +307,28 @@ def test_a_message_whose_time_of_receipt_kafka_refuses_waits_and_is_no_dead_lett
     admin: AdminClient = fresh_kafka.admin()
     strict = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "0"}  # as if a clock were wrong
     admin.create_topics([NewTopic("ringmain.readings", 12, 1, config=strict)])["ringmain.readings"].result(timeout=30)
-    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    bridge = started_bridge(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
     site = Site(mosquitto.port, "uw-115")
     try:
         bridge.wait_for("mqtt_connected", 1)
         site.publish(topics.READINGS, readings(1))
         bridge.wait_for("kafka_delivery_errors_total", 2)
-        totals = bridge.metrics()
+        totals = bridge.samples()
         assert (totals["in_flight"], totals["unacknowledged"], totals["dead_lettered_total"]) == (1, 1, 0)
         mended = [ConfigEntry("message.timestamp.before.max.ms", str(2**62), incremental_operation=AlterConfigOpType.SET)]
         resource = ConfigResource(ResourceType.TOPIC, "ringmain.readings", incremental_configs=mended)
         admin.incremental_alter_configs([resource])[resource].result(timeout=30)
         assert site.wait_for_receipt(1) == [(1, 1)]
-        assert bridge.metrics()["dead_lettered_total"] == 0
+        assert bridge.samples()["dead_lettered_total"] == 0
     finally:
         site.end()
-        bridge.end()
+        bridge.end(signal.SIGKILL)
 
 
 def test_a_kafka_that_dies_stops_acknowledgments_and_loses_nothing(
     mosquitto: Mosquitto, own_kafka: Kafka, tmp_path: Path
 ) -> None:
-    bridge = BridgeProcess(tmp_path, mosquitto.port, own_kafka.bootstrap_servers, "window = 200")
+    bridge = started_bridge(tmp_path, mosquitto.port, own_kafka.bootstrap_servers, "window = 200")
     site = Site(mosquitto.port, "uw-114")
     try:
         bridge.wait_for("mqtt_connected", 1)
@@ -381,40 +337,40 @@ def test_a_kafka_that_dies_stops_acknowledgments_and_loses_nothing(
         own_kafka.kill()
         sent += site.send(2000)
         bridge.wait_for("in_flight", 200)
-        assert bridge.metrics()["oldest_unacknowledged_timestamp_seconds"] > 0
+        assert bridge.samples()["oldest_unacknowledged_timestamp_seconds"] > 0
         assert bridge.get("/healthz") is not None
         own_kafka.start()
         site.wait_for_receipt(sent[-1])
-        wait_until(lambda: bridge.metrics()["in_flight"] == 0, what="drained")
-        assert "oldest_unacknowledged_timestamp_seconds" not in bridge.metrics()
+        wait_until(lambda: bridge.samples()["in_flight"] == 0, what="drained")
+        assert "oldest_unacknowledged_timestamp_seconds" not in bridge.samples()
         assert_complete_and_in_order(in_kafka(own_kafka.bootstrap_servers, "ringmain.readings"), site, sent)
     finally:
         site.end()
-        bridge.end()
+        bridge.end(signal.SIGKILL)
 
 
 def test_a_broker_that_is_killed_costs_the_session_and_is_found_again(
     mosquitto: Mosquitto, fresh_kafka: Kafka, tmp_path: Path
 ) -> None:
-    bridge = BridgeProcess(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
+    bridge = started_bridge(tmp_path, mosquitto.port, fresh_kafka.bootstrap_servers)
     site = Site(mosquitto.port, "uw-114")
     try:
         bridge.wait_for("mqtt_connected", 1)
         first = site.send(100)
         site.wait_for_receipt(first[-1])
         mosquitto.kill()
-        wait_until(lambda: bridge.metrics()["mqtt_connected"] == 0, what="connection is lost")
+        wait_until(lambda: bridge.samples()["mqtt_connected"] == 0, what="connection is lost")
         mosquitto.start()
         bridge.wait_for("session_lost_total", 1)
         bridge.wait_for("mqtt_connected", 1)
         wait_until(site.client.is_connected, what="site is back")
         second = site.send(100)
         assert site.wait_for_receipt(second[-1]) == [(1, 200)]
-        assert bridge.metrics()["reconnects_total"] >= 1
+        assert bridge.samples()["reconnects_total"] >= 1
         assert_complete_and_in_order(in_kafka(fresh_kafka.bootstrap_servers, "ringmain.readings"), site, first + second)
     finally:
         site.end()
-        bridge.end()
+        bridge.end(signal.SIGKILL)
 
 
 def test_a_bridge_without_neighbors_waits_for_them(new_mosquitto: object, own_kafka: Kafka, tmp_path: Path) -> None:
@@ -422,9 +378,9 @@ def test_a_bridge_without_neighbors_waits_for_them(new_mosquitto: object, own_ka
     mosquitto: Mosquitto = new_mosquitto()
     mosquitto.stop()
     own_kafka.stop()
-    bridge = BridgeProcess(tmp_path, mosquitto.port, own_kafka.bootstrap_servers)
+    bridge = started_bridge(tmp_path, mosquitto.port, own_kafka.bootstrap_servers)
     try:
-        assert bridge.metrics()["kafka_ready"] == 0
+        assert bridge.samples()["kafka_ready"] == 0
         wait_until(lambda: "kafka not ready, waiting" in bridge.log.read_text(), what="says so")
         own_kafka.start()
         bridge.wait_for("kafka_ready", 1)
@@ -434,8 +390,7 @@ def test_a_bridge_without_neighbors_waits_for_them(new_mosquitto: object, own_ka
         assert re.search(r"reason='unreachable: .*refused", bridge.log.read_text())
         assert bridge.end(signal.SIGINT) == 0
     finally:
-        if bridge.process is not None and bridge.process.poll() is None:
-            bridge.end()
+        bridge.end(signal.SIGKILL)
 
 
 def test_an_unusable_certificate_is_a_matter_of_configuration(tmp_path: Path) -> None:
