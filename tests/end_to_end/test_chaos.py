@@ -3,6 +3,7 @@
 What the words mean: `tests/chaos/README.md`. Long runs with faults by chance: `make chaos FAULTS=100 SEED=1`.
 """
 
+import msgspec
 import pytest
 
 from chaos.faults import Kind, plan
@@ -33,7 +34,7 @@ def test_the_faults_were_real(result: Result) -> None:
 
 def test_nothing_that_was_accepted_is_lost(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
-        print(f"\n{result}", end=" ")
+        print(f"\n{msgspec.json.encode(result).decode()}", end=" ")
     assert result.sent > 5000
     assert result.lost == 0
     assert result.outbox_left == 0
