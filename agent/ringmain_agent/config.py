@@ -3,44 +3,46 @@
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from msgspec import Meta, Struct
 
 import ringmain_toml
+from ringmain_agent import nameplate
 from ringmain_agent.feeds import Feed, feed_problem
+from ringmain_agent.nameplate import Equipment
 from ringmain_agent.outbox_limits import OutboxLimits
 from ringmain_agent.outputs import Output, output_problem
-from ringmain_agent.site import (
-    DAY_S,
-    BatteryNameplate,
-    GridConnection,
-    PhotovoltaicsNameplate,
-    RegulatorSettings,
-    Site,
-    Tariff,
-    Transformer,
-    named_battery,
-    named_photovoltaics,
-)
+from ringmain_agent.site import DAY_S, GridConnection, RegulatorSettings, Site
+from ringmain_agent.tariff import Tariff
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Mode
 from ringmain_toml import ConfigError
+
+Kind = TypeVar("Kind", bound=Equipment)
 
 HISTORY_DAYS: Final = 8
 """A week of lags and a day to fill gaps from."""
 
 
-class Battery(BatteryNameplate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Battery(nameplate.Battery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[battery.<name>]`: nameplate and output; its feeds are `<name>_kw` and `<name>_soc_kwh`."""
 
+    name: str = ""
     output: Output
 
 
-class Photovoltaics(PhotovoltaicsNameplate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Photovoltaics(nameplate.Generator, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[photovoltaics.<name>]`: nameplate and, if the plant can be curtailed, output; its feed is `<name>_kw`."""
 
+    name: str = ""
     output: Output | None = None
+
+
+class Transformer(nameplate.Transformer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[transformer.<name>]`."""
+
+    name: str = ""
 
 
 class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,8 +136,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             step_s=self.step_s,
             horizon_steps=self.horizon_steps,
             history_steps=HISTORY_DAYS * DAY_S // self.step_s,
-            batteries=tuple(named_battery(name, battery) for name, battery in self.battery.items()),
-            photovoltaics=tuple(named_photovoltaics(name, pv) for name, pv in self.photovoltaics.items()),
+            batteries=tuple(_named(nameplate.Battery, name, table) for name, table in self.battery.items()),
+            generators=tuple(_named(nameplate.Generator, name, table) for name, table in self.photovoltaics.items()),
+            transformers=tuple(_named(nameplate.Transformer, name, table) for name, table in self.transformer.items()),
             grid_connection=self.grid_connection,
             tariff=self.tariff,
             regulator=RegulatorSettings(
@@ -144,6 +147,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 valid_for_s=longest_s,
             ),
         )
+
+
+def _named(kind: type[Kind], name: str, table: Equipment) -> Kind:
+    """The equipment of a table that may hold more than its nameplate."""
+    fields = {field: getattr(table, field) for field in kind.__struct_fields__}
+    return kind(**fields | {"name": name})
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ class Equipment:
         self._outputs = dict(outputs)
         self._sent: dict[str, Sent] = {}
         self._rated_kw = {b.name: max(b.charge_max_kw, b.discharge_max_kw) for b in site.batteries}
-        self._rated_kw |= {pv.name: pv.rated_power_kw for pv in site.photovoltaics}
+        self._rated_kw |= {pv.name: pv.rated_power_kw for pv in site.generators}
 
     def send(
         self, power_kw: Mapping[str, float | None], newest: Mapping[str, Reading], *, now_ms: int, publish: Publish

@@ -53,7 +53,7 @@ def present_step(plan: Plan | None, *, now_ms: int, site: Site) -> PlannedStep |
         return None
     fresh = age_ms < 1000 * (plan.step_s + FRESH_S)
     available_kw, curtailed_kw = {}, {}
-    for plant in site.photovoltaics:
+    for plant in site.generators:
         if plant.name in plan.power_kw:
             curtailed_kw[plant.name] = plan.curtailed_kw[plant.name][index]
             available_kw[plant.name] = plan.power_kw[plant.name][index] - curtailed_kw[plant.name]

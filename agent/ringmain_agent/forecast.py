@@ -242,7 +242,7 @@ def _history(snapshot: Snapshot, signal: str, steps: int) -> Array:
 
 def _possible(values: npt.NDArray[np.float64], signal: str, site: Site) -> npt.NDArray[np.float64]:
     """The quantiles inside what the equipment can do."""
-    for plant in site.photovoltaics:
+    for plant in site.generators:
         if plant.power_signal == signal:
             return np.clip(values, -plant.rated_power_kw, 0.0)
     return values

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from ringmain_agent.site import Battery, Photovoltaics, Site
+from ringmain_agent.nameplate import Battery, Generator
+from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Measurements, Sent
 
 ROUNDING_KW = 1e-9
@@ -77,7 +78,7 @@ def limit_setpoints(
         now_ms: The present instant.
     """
     batteries = {battery.name: battery for battery in site.batteries}
-    plants = {plant.name: plant for plant in site.photovoltaics}
+    plants = {plant.name: plant for plant in site.generators}
     power_kw: dict[str, float | None] = {}
     reasons: list[str] = []
     for name, wished in setpoints.items():
@@ -118,7 +119,7 @@ def _ramp_base(
     return Sent(power_kw, measurements.newest[battery.power_signal].at_ms)
 
 
-def _plant_range(plant: Photovoltaics) -> PowerRange:
+def _plant_range(plant: Generator) -> PowerRange:
     return PowerRange(-plant.rated_power_kw, 0.0)
 
 

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
 from ringmain_agent.fallback import rule_schedule
-from ringmain_agent.site import LOAD, Battery, Site
+from ringmain_agent.nameplate import Battery
+from ringmain_agent.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_agent.tariff import MONTHLY, per_kwh
 from ringmain_protocol.messages import Fallback
 
 PRICE_MAX_PER_KWH: Final = 100.0
@@ -61,7 +63,7 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
         return replace(rule, forecasts=forecasts)
     notes = [f"{f.signal} by persistence: {f.reason}" for f in forecasts if f.release == 0]
     median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
-    available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.photovoltaics}
+    available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
     problem = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
     try:
         schedule, excess = _checked(optimizer.dispatch(problem), problem, snapshot, site)
@@ -119,7 +121,7 @@ def _problem(
         import_price_per_kwh=np.where(missing, tariff.import_price_per_kwh, series) + tariff.import_surcharge_per_kwh,
         export_price_per_kwh=np.where(missing, tariff.export_price_per_kwh, series),
         soc_kwh=snapshot.soc_kwh,
-        billing_peak_kw=snapshot.billing_peak_kw,
+        billing_peak_kw=snapshot.billing_peak_kw.get(MONTHLY, 0.0),
     )
 
 
@@ -128,7 +130,7 @@ def _price_series(snapshot: Snapshot, site: Site) -> Array:
     prices = np.full(site.horizon_steps, np.nan)
     if site.tariff.price_series is not None:
         values = np.array(snapshot.known_future.get(site.tariff.price_series, ()), np.float64)[: site.horizon_steps]
-        prices[: len(values)] = values * site.tariff.series_factor
+        prices[: len(values)] = values * per_kwh(site.tariff.price_series)
     return np.where(np.abs(prices) <= PRICE_MAX_PER_KWH, prices, np.nan)
 
 

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from ringmain_agent.fallback import PlannedStep, present_step
 from ringmain_agent.limits import PowerRange, battery_range
+from ringmain_agent.nameplate import Generator
 from ringmain_agent.quarter import Quarter, counted, energy_kwh
-from ringmain_agent.site import BILLING_PERIOD_S, LOAD, PCC, Photovoltaics, Site
+from ringmain_agent.site import BILLING_PERIOD_S, LOAD, PCC, Site
 from ringmain_agent.snapshot import Measurements, Plan, Sent
 from ringmain_protocol.messages import Fallback
 
@@ -71,7 +72,7 @@ def regulate(
     step = present_step(plan, now_ms=now_ms, site=site)
     load_kw = _load_kw(measurements, site, now_ms)
     if load_kw is None:
-        names = [*(battery.name for battery in site.batteries), *(plant.name for plant in site.photovoltaics)]
+        names = [*(battery.name for battery in site.batteries), *(plant.name for plant in site.generators)]
         reason = "load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment"
         return Regulation(setpoints=dict.fromkeys(names), fallback=Fallback.RELEASE, reason=reason), state
     available_kw, free_kw = _available_kw(measurements, step, state, site, now_ms)
@@ -133,7 +134,7 @@ def _load_kw(measurements: Measurements, site: Site, now_ms: int) -> float | Non
     """The load now: its own feed with all PV plants known, else pcc minus all equipment."""
     stale_after_s = site.regulator.stale_after_s
     load_kw = measurements.fresh(LOAD, now_ms, stale_after_s)
-    plants = [measurements.fresh(plant.power_signal, now_ms, stale_after_s) for plant in site.photovoltaics]
+    plants = [measurements.fresh(plant.power_signal, now_ms, stale_after_s) for plant in site.generators]
     if load_kw is not None and None not in plants:
         return load_kw if math.isfinite(load_kw) else None
     pcc_kw = measurements.fresh(PCC, now_ms, stale_after_s)
@@ -154,7 +155,7 @@ def _available_kw(
     """
     available_kw: dict[str, float] = {}
     free_kw = dict(state.free_kw)
-    for plant in site.photovoltaics:
+    for plant in site.generators:
         power_kw = measurements.fresh(plant.power_signal, now_ms, site.regulator.stale_after_s)
         if power_kw is None or not math.isfinite(power_kw):
             available_kw[plant.name] = 0.0
@@ -168,7 +169,7 @@ def _available_kw(
     return available_kw, free_kw
 
 
-def _is_held_back(plant: Photovoltaics, power_kw: float, sent: Sent | None, site: Site, now_ms: int) -> bool:
+def _is_held_back(plant: Generator, power_kw: float, sent: Sent | None, site: Site, now_ms: int) -> bool:
     if sent is None or sent.power_kw is None or now_ms - sent.at_ms > 1000 * site.regulator.valid_for_s:
         return False
     return power_kw <= sent.power_kw + AT_BOUND_PU * plant.rated_power_kw

@@ -24,6 +24,7 @@ from ringmain_agent.reports import Report, SetpointReports, plan_reports
 from ringmain_agent.site import PCC
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
 from ringmain_agent.state_file import StateFile
+from ringmain_agent.tariff import MONTHLY
 from ringmain_agent.upstream import Upstream, step_starts_ms
 from ringmain_agent.watchdog import notify
 from ringmain_protocol import topics
@@ -280,7 +281,7 @@ class Agent:
             import_limit_kw=imports,
             export_limit_kw=exports,
             soc_kwh={b.name: measurements.fresh(b.soc_signal, now_ms, stale_after_s) for b in self._site.batteries},
-            billing_peak_kw=self._regulator.billing_peak_kw,
+            billing_peak_kw={MONTHLY: self._regulator.billing_peak_kw},
             models=self._models.paths,
         )
 

@@ -8,12 +8,54 @@ from msgspec import Struct
 from ringmain_protocol.messages import AtMs, Fallback, Quality
 
 
+class ForecastResult(Struct, frozen=True, kw_only=True):
+    """Quantiles of one signal, `values[lead][quantile]`; `release` 0 is persistence and `reason` says why."""
+
+    signal: str
+    quantiles: list[float]
+    values: list[list[float]]
+    release: int
+    reason: str = ""
+
+
+class Visit(Struct, frozen=True, kw_only=True):
+    """A vehicle at a charging station, or expected there: energy that it wants between two instants."""
+
+    from_ms: AtMs
+    to_ms: AtMs
+    energy_kwh: float
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What a load has had in the hours that run now (`run_h`, `starts`, `drawn_kwh`), and its state since `since_ms`."""
+
+    on: bool = False
+    since_ms: AtMs = 0
+    run_h: float = 0.0
+    starts: int = 0
+    drawn_kwh: float = 0.0
+
+
+class ThermalState(Struct, frozen=True):
+    """Temperatures of a transformer: top oil, and the two terms of the hot-spot rise over it.
+
+    Source: IEC 60076-7:2018, difference equations; hot spot = top oil + `winding_k` - `oil_lag_k`.
+    """
+
+    top_oil_degc: float
+    winding_k: float
+    oil_lag_k: float
+
+
 class Snapshot(Struct, frozen=True, kw_only=True):
     """All that a plan is made from.
 
     `issued_at_ms` is the START of the first planned step. `history` holds, for each signal, step values as little-endian
     float32, NaN where missing, the last one for the step that ended at `issued_at_ms`. `known_future` holds the values of
-    each series for the planned steps, `None` where missing. The limits are those of the site, narrowed by envelopes.
+    each series for the planned steps, `None` where missing. The limits are those of the site, narrowed by envelopes; where
+    an envelope has a price for breaching it, `wished_import_kw` and `wished_export_kw` hold its limits and `breach_per_kwh`
+    that price. What was measured is `None` or absent when it is not known. `held_kw` is the power at which equipment stays
+    that does not follow its setpoints. `forecasts`, when given, are used instead of the models.
     """
 
     issued_at_ms: int
@@ -23,19 +65,26 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     import_limit_kw: list[float]
     export_limit_kw: list[float]
     soc_kwh: dict[str, float | None]
-    billing_peak_kw: float = 0.0
+    wished_import_kw: list[float | None] = []
+    wished_export_kw: list[float | None] = []
+    breach_per_kwh: float = 0.0
+    billing_peak_kw: dict[str, float] = {}
+    """Peak of the billing period so far, by the name of the demand charge."""
+    runs: dict[str, Run] = {}
+    visits: dict[str, list[Visit]] = {}
+    temperature_degc: dict[str, float | None] = {}
+    """Of thermal loads."""
+    thermal: dict[str, ThermalState] = {}
+    """Of transformers."""
+    positions: dict[str, int | None] = {}
+    operations_left: dict[str, int] = {}
+    voltage_pu: float | None = None
+    pcc_kw: float | None = None
+    pcc_kvar: float | None = None
+    held_kw: dict[str, float] = {}
     models: dict[str, str] = {}
     """Path of the active ONNX file of each signal that has one."""
-
-
-class ForecastResult(Struct, frozen=True, kw_only=True):
-    """Quantiles of one signal, `values[lead][quantile]`; `release` 0 is persistence and `reason` says why."""
-
-    signal: str
-    quantiles: list[float]
-    values: list[list[float]]
-    release: int
-    reason: str = ""
+    forecasts: list[ForecastResult] = []
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -55,6 +104,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     soc_kwh: dict[str, list[float]] = {}
     reserve_kwh: dict[str, list[float]] = {}
     pcc_kw: list[float] = []
+    pcc_kvar: list[float] = []
+    positions: dict[str, list[int]] = {}
+    voltage_pu: list[float] = []
+    temperature_degc: dict[str, list[float]] = {}
+    loading_pu: dict[str, list[float]] = {}
+    top_oil_degc: dict[str, list[float]] = {}
+    hot_spot_degc: dict[str, list[float]] = {}
+    gap: float = 0.0
+    """How much dearer than the best possible the schedule may be, relative; above 0 for an incumbent."""
     solve_ms: float = 0.0
     plan_ms: float = 0.0
 

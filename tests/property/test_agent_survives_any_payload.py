@@ -21,8 +21,9 @@ from ringmain_agent.feeds import (
 )
 from ringmain_agent.history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
 from ringmain_agent.limits import limit_setpoints
+from ringmain_agent.nameplate import Battery, Generator
 from ringmain_agent.regulate import RegulatorState, decode_state, encode_state, regulate
-from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site
+from ringmain_agent.site import GridConnection, Site
 from ringmain_agent.snapshot import Measured, Measurements
 from ringmain_agent.upstream import MAX_SERIES, MAX_SERIES_STEPS, Upstream
 from ringmain_protocol import topics
@@ -53,7 +54,7 @@ SITE = Site(
     site="s",
     grid_connection=GridConnection(import_limit_kw=500.0, export_limit_kw=400.0, margin_kw=5.0),
     batteries=(Battery(name="battery", capacity_kwh=800.0, charge_max_kw=200.0, discharge_max_kw=200.0),),
-    photovoltaics=(Photovoltaics(name="pv", rated_power_kw=300.0),),
+    generators=(Generator(name="pv", rated_power_kw=300.0),),
 )
 
 

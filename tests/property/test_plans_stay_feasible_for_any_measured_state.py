@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmain_agent.dispatch import Dispatcher, DispatchProblem
-from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site, Tariff
+from ringmain_agent.nameplate import Battery, Generator
+from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.tariff import Tariff
 
 Array = npt.NDArray[np.float64]
 STEPS = 12
@@ -18,7 +20,7 @@ SITE = Site(
         Battery(name="one", capacity_kwh=400.0, charge_max_kw=200.0, discharge_max_kw=150.0, soc_min_pu=0.1, soc_max_pu=0.9),
         Battery(name="two", capacity_kwh=100.0, charge_max_kw=0.0, discharge_max_kw=50.0),
     ),
-    photovoltaics=(Photovoltaics(name="pv", rated_power_kw=800.0),),
+    generators=(Generator(name="pv", rated_power_kw=800.0),),
     tariff=Tariff(demand_charge_per_kw=1.0),
 )
 DISPATCHER = Dispatcher(SITE)

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from ringmain_agent.dispatch import Dispatcher
 from ringmain_agent.fallback import rule_schedule
+from ringmain_agent.nameplate import Battery, Generator
 from ringmain_agent.plan import plan
 from ringmain_agent.regulate import RegulatorState, regulate
-from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site, Tariff
+from ringmain_agent.site import GridConnection, Site
 from ringmain_agent.snapshot import ForecastResult, Measured, Measurements, Plan, Snapshot
+from ringmain_agent.tariff import Tariff
 from ringmain_protocol.messages import Fallback
 
 NOW_MS = 1_604_188_800_000
@@ -25,7 +27,7 @@ SITE = Site(
         Battery(name="one", capacity_kwh=400.0, charge_max_kw=200.0, discharge_max_kw=150.0),
         Battery(name="two", capacity_kwh=100.0, charge_max_kw=50.0, discharge_max_kw=50.0, discharge_efficiency=0.8),
     ),
-    photovoltaics=(Photovoltaics(name="pv", rated_power_kw=800.0),),
+    generators=(Generator(name="pv", rated_power_kw=800.0),),
     tariff=Tariff(price_series="price_eur_per_mwh", demand_charge_per_kw=0.1),
 )
 DISPATCHER = Dispatcher(SITE)
@@ -64,7 +66,7 @@ def cases(draw: st.DrawFn) -> tuple[Snapshot, Foreseen, dict[str, list[float]]]:
         import_limit_kw=draw(rows(0, 600)),
         export_limit_kw=draw(rows(0, 600)),
         soc_kwh={"one": draw(st.floats(0, 400)), "two": draw(st.one_of(st.none(), st.floats(0, 100)))},
-        billing_peak_kw=draw(st.floats(0, 500)),
+        billing_peak_kw={"month": draw(st.floats(0, 500))},
     )
     return snapshot, Foreseen(load_kw, pv_kw, draw(st.floats(0, 200))), {"load_kw": load_kw, "pv_kw": pv_kw}
 

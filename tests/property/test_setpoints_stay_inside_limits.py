@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmain_agent.limits import limit_setpoints
+from ringmain_agent.nameplate import Battery, Generator
 from ringmain_agent.regulate import RegulatorState, regulate, remember
-from ringmain_agent.site import Battery, GridConnection, Photovoltaics, RegulatorSettings, Site, Tariff
+from ringmain_agent.site import GridConnection, RegulatorSettings, Site
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Sent
+from ringmain_agent.tariff import Tariff
 from ringmain_protocol.messages import Fallback
 
 NOW_MS = 1_604_188_800_000
@@ -45,7 +47,7 @@ def sites(draw: st.DrawFn) -> Site:
             margin_kw=draw(st.floats(0, 100)),
         ),
         batteries=tuple(draw(batteries(name)) for name in ("one", "two")[: draw(st.integers(0, 2))]),
-        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=draw(st.floats(1, 1e4))),),
+        generators=(Generator(name="pv", rated_power_kw=draw(st.floats(1, 1e4))),),
         tariff=Tariff(demand_charge_per_kw=draw(st.sampled_from([0.0, 10.0]))),
         regulator=RegulatorSettings(valid_for_s=draw(st.sampled_from([10.0, 600.0]))),
     )
@@ -79,7 +81,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, float | None]) -> None:
-    for plant in site.photovoltaics:
+    for plant in site.generators:
         bound = power_kw.get(plant.name)
         assert bound is None or -plant.rated_power_kw <= bound <= 0
     for battery in site.batteries:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from models import write_model
-from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site, Tariff
+from ringmain_agent.nameplate import Battery, Generator
+from ringmain_agent.site import GridConnection, Site
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
+from ringmain_agent.tariff import Tariff
 from ringmain_protocol.messages import Fallback
 
 NOW_MS = 1_604_188_800_000  # 2020-11-01T00:00:00Z
@@ -36,7 +38,7 @@ def site() -> Site:
                 ramp_kw_per_min=1e6,
             ),
         ),
-        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=3000.0),),
+        generators=(Generator(name="pv", rated_power_kw=3000.0),),
         tariff=Tariff(import_price_per_kwh=0.05, export_price_per_kwh=0.03, price_series="price_eur_per_mwh"),
     )
 

@@ -8,7 +8,9 @@ import pytest
 
 from ringmain_agent.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.errors import DispatchError
-from ringmain_agent.site import Battery, GridConnection, Photovoltaics, Site, Tariff
+from ringmain_agent.nameplate import Battery, Generator
+from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.tariff import Tariff
 
 Problem = Callable[..., DispatchProblem]
 
@@ -32,7 +34,7 @@ def small_site(*, demand_charge_per_kw: float = 0.0, **battery: float) -> Site:
         horizon_steps=4,
         grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
         batteries=(Battery(name="battery", **nameplate),),
-        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=50.0),),
+        generators=(Generator(name="pv", rated_power_kw=50.0),),
         tariff=Tariff(demand_charge_per_kw=demand_charge_per_kw),
     )
 
@@ -242,6 +244,6 @@ def test_site_without_equipment_is_only_its_load(problem: Problem) -> None:
         step_s=3600,
         horizon_steps=4,
         grid_connection=GridConnection(import_limit_kw=1.0, export_limit_kw=1.0),
-        photovoltaics=(Photovoltaics(name="pv", rated_power_kw=50.0),),
+        generators=(Generator(name="pv", rated_power_kw=50.0),),
     )
     np.testing.assert_allclose(Dispatcher(site).dispatch(problem()).pcc_kw, [5] * 4)

@@ -5,18 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringmain_agent.site import (
-    Battery,
-    BatteryNameplate,
-    GridConnection,
-    Photovoltaics,
-    PhotovoltaicsNameplate,
-    Site,
-    Tariff,
-    Transformer,
-    named_battery,
-    named_photovoltaics,
-)
+from ringmain_agent.nameplate import Battery, Generator, Transformer
+from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.tariff import Tariff, per_kwh
 
 BATTERY: dict[str, Any] = {"capacity_kwh": 100.0, "charge_max_kw": 50.0, "discharge_max_kw": 40.0}
 GRID = GridConnection(import_limit_kw=100.0, export_limit_kw=100.0)
@@ -40,21 +31,7 @@ def test_impossible_battery_is_refused(change: dict[str, float], reason: str) ->
     with pytest.raises(ValueError, match=reason):
         Battery(name="battery", **(BATTERY | change))
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(BATTERY | change, BatteryNameplate)
-
-
-def test_configuration_table_with_an_output_becomes_a_battery() -> None:
-    class Table(BatteryNameplate, frozen=True, kw_only=True, forbid_unknown_fields=True):
-        output: str
-
-    table = msgspec.convert(BATTERY | {"output": "topic"}, Table)
-    assert named_battery("battery", table) == Battery(name="battery", **BATTERY)
-
-
-def test_configuration_table_becomes_a_pv_plant() -> None:
-    assert named_photovoltaics("pv", PhotovoltaicsNameplate(rated_power_kw=5.0)) == Photovoltaics(
-        name="pv", rated_power_kw=5.0
-    )
+        msgspec.convert(BATTERY | {"name": "battery"} | change, Battery)
 
 
 def test_energy_in_the_battery_loses_both_ways() -> None:
@@ -75,18 +52,18 @@ def test_energy_in_the_battery_loses_both_ways() -> None:
 )
 def test_impossible_site_is_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        Site(site="site-1", grid_connection=GRID, photovoltaics=(Photovoltaics(name="pv", rated_power_kw=1.0),), **change)
+        Site(site="site-1", grid_connection=GRID, generators=(Generator(name="pv", rated_power_kw=1.0),), **change)
 
 
 def test_price_series_says_its_unit_in_its_name() -> None:
-    assert Tariff(price_series="price_eur_per_mwh").series_factor == 0.001
-    assert Tariff(price_series="price_eur_per_kwh").series_factor == 1.0
+    assert per_kwh("price_eur_per_mwh") == 0.001
+    assert per_kwh("price_eur_per_kwh") == 1.0
     with pytest.raises(ValueError, match="must end in"):
         Tariff(price_series="price")
 
 
 def test_plan_needs_a_forecast_of_the_load_and_of_each_plant() -> None:
-    site = Site(site="site-1", grid_connection=GRID, photovoltaics=(Photovoltaics(name="roof", rated_power_kw=1.0),))
+    site = Site(site="site-1", grid_connection=GRID, generators=(Generator(name="roof", rated_power_kw=1.0),))
     assert site.forecast_signals == ("load_kw", "roof_kw")
 
 
@@ -96,6 +73,6 @@ def test_site_survives_the_pipe_to_the_planner() -> None:
 
 
 def test_transformer_loading_is_apparent_over_rated_power_whatever_the_direction() -> None:
-    transformer = Transformer(rated_power_kva=500.0)
+    transformer = Transformer(name="t1", rated_power_kva=500.0)
     assert transformer.loading_pu(-400.0, 300.0) == pytest.approx(1.0)
     assert transformer.loading_pu(250.0) == pytest.approx(0.5)

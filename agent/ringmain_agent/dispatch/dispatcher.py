@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.errors import DispatchError
-from ringmain_agent.linear_program import INF, Indices, LinearProgram, Solution, Term
-from ringmain_agent.site import Battery, Site
+from ringmain_agent.dispatch.linear_program import INF, Indices, LinearProgram, Solution, Term
+from ringmain_agent.nameplate import Battery
+from ringmain_agent.site import Site
 
 # Prices of wishes. An excess dominates every price of energy; the reserve is for a load that one day in ten brings.
 EXCESS_PER_PRICE: Final = 200.0
@@ -102,7 +103,7 @@ class Dispatcher:
         count = site.horizon_steps
         self._import, self._export, self._import_excess, self._export_excess = (program.columns(count) for _ in range(4))
         self._import_worst, self._export_worst, self._peak = (program.columns(1) for _ in range(3))
-        self._curtailed = {plant.name: program.columns(count) for plant in site.photovoltaics}
+        self._curtailed = {plant.name: program.columns(count) for plant in site.generators}
         self._batteries = [self._battery(battery) for battery in site.batteries]
         charge = [Term(b.charge, 1.0) for b in self._batteries]
         discharge = [Term(b.discharge, 1.0) for b in self._batteries]

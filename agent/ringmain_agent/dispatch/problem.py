@@ -1,0 +1,60 @@
+"""What the dispatcher is asked and what it answers. All arrays have the shape `(horizon_steps,)`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.snapshot import Snapshot
+
+LARGEST: Final = 1e9
+"""Powers and prices beyond are no input but an error upstream."""
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchProblem:
+    """One horizon. The arrays are finite, NaN is refused; the snapshot says what was measured, where it is known.
+
+    `available_kw` is the median forecast of each generator (negative), `net_high_kw` load and generation together at the
+    site's upper quantile. The ceilings are the limits less the margin. Prices include CO2. `ambient_degc` holds the
+    surroundings of each transformer and thermal load by its name.
+    """
+
+    snapshot: Snapshot
+    load_kw: Array
+    load_kvar: Array
+    available_kw: dict[str, Array]
+    net_high_kw: Array
+    import_ceiling_kw: Array
+    export_ceiling_kw: Array
+    import_price_per_kwh: Array
+    export_price_per_kwh: Array
+    ambient_degc: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """The schedule; energies and temperatures at the END of each step. The excesses exceed the ceilings.
+
+    `gap` is how much dearer than the best possible the schedule may be, relative; 0 when optimal.
+    """
+
+    optimal: bool
+    objective: float
+    gap: float
+    solve_ms: float
+    power_kw: dict[str, Array]
+    """Batteries and loads; a generator's power is what is available plus what is curtailed."""
+    soc_kwh: dict[str, Array]
+    reserve_kwh: dict[str, Array]
+    curtailed_kw: dict[str, Array]
+    positions: dict[str, Array]
+    temperature_degc: dict[str, Array]
+    hot_spot_degc: dict[str, Array]
+    pcc_kw: Array
+    import_excess_kw: Array
+    export_excess_kw: Array

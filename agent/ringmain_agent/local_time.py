@@ -1,0 +1,48 @@
+"""Hours of the day by the clock on the wall of the site: when a tariff, a rating, a limit or a window holds. Pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from msgspec import Meta, Struct
+
+ClockTime = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+Weekday = Annotated[int, Meta(ge=1, le=7)]
+Month = Annotated[int, Meta(ge=1, le=12)]
+
+
+class LocalHours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From `begin` up to `end` in local time, over midnight if `end` is not later; the day it begins on decides.
+
+    `weekdays` (1 is Monday) and `months` narrow it; empty means every one.
+    """
+
+    begin: ClockTime = "00:00"
+    end: ClockTime = "24:00"
+    weekdays: tuple[Weekday, ...] = ()
+    months: tuple[Month, ...] = ()
+
+
+ALWAYS = LocalHours()
+
+
+def minutes(clock_time: str) -> int:
+    """Minutes since midnight of a clock time."""
+    hours, rest = clock_time.split(":")
+    return 60 * int(hours) + int(rest)
+
+
+def holds(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[bool]:
+    """Whether each instant lies within the hours."""
+    zone, begin, end = ZoneInfo(time_zone), minutes(hours.begin), minutes(hours.end)
+    found = []
+    for start_ms in starts_ms:
+        local = datetime.fromtimestamp(start_ms / 1000, UTC).astimezone(zone)
+        minute, weekday, month = 60 * local.hour + local.minute, local.isoweekday(), local.month
+        within = begin <= minute < end if begin < end else minute >= begin or minute < end
+        if begin >= end and minute < end:  # the hours began the day before
+            weekday = (weekday - 2) % 7 + 1
+        fits = (not hours.weekdays or weekday in hours.weekdays) and (not hours.months or month in hours.months)
+        found.append(within and fits)
+    return found
