@@ -32,15 +32,12 @@ _KINDS: Final[dict[str, type[Struct]]] = {
     topics.SERIES: messages.Series,
     topics.ONLINE: messages.Online,
 }
-_BATCHES: Final = (messages.Readings, messages.Steps)
+_BATCHES: Final = frozenset((topics.READINGS, topics.STEPS))
 _RETAINED: Final = frozenset((topics.STATUS, topics.SERIES, topics.ONLINE))
 Header = tuple[str, str | bytes | None]
 Headers = list[Header]
 
 _ROUTES_MAX: Final = 32_768
-_QOS: Final[dict[int, Header]] = {qos: ("qos", b"%d" % qos) for qos in range(3)}
-_RETAIN: Final[dict[bool, Header]] = {False: ("retain", b"0"), True: ("retain", b"1")}
-_DUP: Final[dict[bool, Header]] = {False: ("dup", b"0"), True: ("dup", b"1")}
 
 
 class MqttMessage(Struct, frozen=True, gc=False):
@@ -130,7 +127,7 @@ class Forwarder(Struct, frozen=True, kw_only=True):
         if kind == topics.ONLINE:
             return Forwarded(None, None, site, kind, decoded, None)
         headers = self._headers(message, route.header)
-        if not self._plausible(decoded, message.received_ms):
+        if not self._plausible(kind, decoded, message.received_ms):
             headers.append(("implausible_time", b"1"))
         record = Record(route.kafka_topic, route.key, message.payload, headers, message.received_ms)
         sequence = getattr(decoded, "sequence", None)
@@ -147,22 +144,27 @@ class Forwarder(Struct, frozen=True, kw_only=True):
         return Record(topics.DEADLETTER, key, value, headers, message.received_ms)
 
     def _headers(self, message: MqttMessage, topic: Header) -> Headers:
-        return [
-            topic,
-            _QOS[message.qos],
-            _RETAIN[message.retain],
-            _DUP[message.dup],
-            ("received_ms", b"%d" % message.received_ms),
-            ("bridge", b"%d" % self.replica),
-        ]
+        return [topic, *_facts(message.qos, message.retain, message.dup, message.received_ms, self.replica)]
 
-    def _plausible(self, message: Struct, received_ms: int) -> bool:
+    def _plausible(self, kind: str, message: Struct, received_ms: int) -> bool:
         first, last = received_ms - self.time_behind_max_ms, received_ms + self.time_ahead_max_ms
-        if isinstance(message, _BATCHES):
-            times_ms = message.at_ms
+        if kind in _BATCHES:
+            times_ms: list[int] = message.at_ms  # type: ignore[attr-defined]  # the kind tells the Struct
             return not times_ms or (first <= min(times_ms) and max(times_ms) <= last)
         at_ms = _at_ms(message)
         return at_ms is None or first <= at_ms <= last
+
+
+@lru_cache(64)
+def _facts(qos: int, retain: bool, dup: bool, received_ms: int, replica: int) -> tuple[Header, ...]:  # noqa: FBT001
+    """Headers beside the topic's; remembered, because the messages of one read have them in common."""
+    return (
+        ("qos", b"%d" % qos),
+        ("retain", b"%d" % retain),
+        ("dup", b"%d" % dup),
+        ("received_ms", b"%d" % received_ms),
+        ("bridge", b"%d" % replica),
+    )
 
 
 @lru_cache(_ROUTES_MAX)

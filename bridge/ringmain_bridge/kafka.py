@@ -20,6 +20,7 @@ from ringmain_bridge.forward import Record
 
 MAX_RECORD_BYTES: Final = 1_048_576
 REQUEST_TIMEOUT_S: Final = 5.0
+_ANY_PARTITION: Final = -1
 
 OnReport = Callable[[KafkaError | None, Message | None], None]
 LOG = logging.getLogger("ringmain_bridge.kafka")
@@ -171,14 +172,11 @@ class KafkaWriter:
 
     def _produced(self, record: Record, on_report: OnReport) -> bool:
         try:
+            # topic, value, key, partition, callback, on_delivery, timestamp, headers: names would cost a tenth of the call
             self._producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                on_delivery=on_report,
-                timestamp=record.timestamp_ms,
-                headers=record.headers,
-            )
+                record.topic, record.value, record.key, _ANY_PARTITION, on_report, on_report, record.timestamp_ms,
+                record.headers,
+            )  # fmt: skip
         except BufferError:
             return False
         except KafkaException as error:
