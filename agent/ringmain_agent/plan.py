@@ -4,6 +4,7 @@ A failed forecast is replaced by seasonal persistence, a failed optimization by 
 and why.
 """
 
+import math
 from typing import Final, Protocol
 
 import numpy as np
@@ -13,16 +14,17 @@ from msgspec.structs import replace
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
 from ringmain_agent.fallback import rule_schedule
-from ringmain_agent.nameplate import Battery
+from ringmain_agent.nameplate import ThermalLoad, Transformer
+from ringmain_agent.resimulation import resimulated
 from ringmain_agent.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
-from ringmain_agent.tariff import MONTHLY, per_kwh
+from ringmain_agent.tariff import per_kwh
 from ringmain_protocol.messages import Fallback
 
 PRICE_MAX_PER_KWH: Final = 100.0
 """A price beyond is not believed; the fixed one stands in for it."""
-RESIMULATION_KW: Final = 0.1
-"""How much more than predicted the exact simulation may exceed a limit."""
+AMBIENT_MAX_DEGC: Final = 80.0
+"""Surroundings beyond are not believed either."""
 
 Array = npt.NDArray[np.float64]
 
@@ -56,7 +58,7 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
     _require_shape(snapshot, site)
     forecasts: list[ForecastResult] = []
     try:
-        forecasts.extend(_forecast(snapshot, signal, forecaster) for signal in site.forecast_signals)
+        forecasts.extend(_forecast(snapshot, site, signal, forecaster) for signal in site.forecast_signals)
     except ForecastError as error:
         reason = f"no forecast: {error}"
         rule = Plan(issued_at_ms=snapshot.issued_at_ms, step_s=snapshot.step_s, fallback=Fallback.RULE, reason=reason)
@@ -66,8 +68,9 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
     available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
     problem = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
     try:
-        schedule, excess = _checked(optimizer.dispatch(problem), problem, snapshot, site)
-        notes += excess
+        dispatch = optimizer.dispatch(problem)
+        schedule, excess = resimulated(dispatch, problem, site)
+        notes += [*excess, *([dispatch.note] if dispatch.note else [])]
     except DispatchError as error:
         schedule = _rule(snapshot, site, median[LOAD], available_kw)
         notes.insert(0, f"no optimal schedule: {error}")
@@ -96,33 +99,83 @@ def _require_shape(snapshot: Snapshot, site: Site) -> None:
         raise ValueError(f"limits must be given for {site.horizon_steps} steps")
 
 
-def _forecast(snapshot: Snapshot, signal: str, forecaster: ForecastSource) -> ForecastResult:
+def _forecast(snapshot: Snapshot, site: Site, signal: str, forecaster: ForecastSource) -> ForecastResult:
     try:
-        return forecaster.forecast(snapshot, signal)
+        given = next((f for f in snapshot.forecasts if f.signal == signal), None)
+        return forecaster.forecast(snapshot, signal) if given is None else _usable(given, site.horizon_steps)
     except (ForecastError, ModelRejectedError) as error:
         return forecaster.persistence(snapshot, signal, str(error))
+
+
+def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
+    """A forecast that came with the snapshot.
+
+    Raises:
+        ForecastError: If it is shorter than the horizon or has no median; persistence is tried next.
+    """
+    if len(forecast.values) < steps or 0.5 not in forecast.quantiles or forecast.quantiles != sorted(forecast.quantiles):
+        raise ForecastError(f"forecast of {forecast.signal} has no median for {steps} steps")
+    values = forecast.values[:steps]
+    if not all(len(row) == len(forecast.quantiles) and all(math.isfinite(value) for value in row) for row in values):
+        raise ForecastError(f"forecast of {forecast.signal} has values that are not finite")
+    return forecast if len(values) == len(forecast.values) else replace(forecast, values=values)
 
 
 def _problem(
     snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
 ) -> DispatchProblem:
     margin_kw, tariff = site.grid_connection.margin_kw, site.tariff
-    # Load and PV miss independently: their distances to the upper quantile add as squares.
-    beyond = [np.array([row[-1] - row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts]
+    # Load and generation miss independently: their distances to the upper quantile add as squares.
+    beyond = [_beyond(forecast, site.limit_quantile) for forecast in forecasts]
     net_kw = load_kw + sum(available_kw.values(), np.zeros(site.horizon_steps))
     series = _price_series(snapshot, site)
     missing = np.isnan(series)
     return DispatchProblem(
+        snapshot=snapshot,
         load_kw=load_kw,
+        load_kvar=np.full(site.horizon_steps, _load_kvar(snapshot, site)),
         available_kw=available_kw,
         net_high_kw=net_kw + np.sqrt(np.sum(np.square(beyond), axis=0)),
         import_ceiling_kw=np.maximum(np.array(snapshot.import_limit_kw) - margin_kw, 0.0),
         export_ceiling_kw=np.maximum(np.array(snapshot.export_limit_kw) - margin_kw, 0.0),
         import_price_per_kwh=np.where(missing, tariff.import_price_per_kwh, series) + tariff.import_surcharge_per_kwh,
         export_price_per_kwh=np.where(missing, tariff.export_price_per_kwh, series),
-        soc_kwh=snapshot.soc_kwh,
-        billing_peak_kw=snapshot.billing_peak_kw.get(MONTHLY, 0.0),
+        ambient_degc=_ambients(snapshot, site),
     )
+
+
+def _beyond(forecast: ForecastResult, quantile: float) -> Array:
+    """Distance of the quantile, interpolated between those of the forecast, from the median; never below 0."""
+    values = np.array(forecast.values, np.float64)
+    index = min(max(int(np.searchsorted(forecast.quantiles, quantile)), 1), len(forecast.quantiles) - 1)
+    median = values[:, forecast.quantiles.index(0.5)]
+    if index < 1:
+        return np.zeros(len(values))
+    below, above = forecast.quantiles[index - 1], forecast.quantiles[index]
+    share = min((quantile - below) / (above - below), 1.0)
+    return np.maximum((1 - share) * values[:, index - 1] + share * values[:, index] - median, 0.0)
+
+
+def _load_kvar(snapshot: Snapshot, site: Site) -> float:
+    """Reactive power of the load, as it is now: what the pcc has and the capacitors give."""
+    pcc_kvar = snapshot.pcc_kvar
+    if pcc_kvar is None or not math.isfinite(pcc_kvar):
+        return 0.0
+    return pcc_kvar + sum(bank.step_kvar * (snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
+
+
+def _ambients(snapshot: Snapshot, site: Site) -> dict[str, Array]:
+    """Surroundings of each transformer and thermal load: its series, or what its nameplate says."""
+    found = {}
+    surrounded: tuple[Transformer | ThermalLoad, ...] = (*site.transformers, *site.thermal_loads)
+    for equipment in surrounded:
+        ambient = np.full(site.horizon_steps, equipment.ambient_degc)
+        series = snapshot.known_future.get(equipment.ambient_series or "", [])[: site.horizon_steps]
+        values = np.array(series, np.float64)
+        believable = np.abs(values) < AMBIENT_MAX_DEGC
+        ambient[: len(values)][believable] = values[believable]
+        found[equipment.name] = ambient
+    return found
 
 
 def _price_series(snapshot: Snapshot, site: Site) -> Array:
@@ -132,65 +185,6 @@ def _price_series(snapshot: Snapshot, site: Site) -> Array:
         values = np.array(snapshot.known_future.get(site.tariff.price_series, ()), np.float64)[: site.horizon_steps]
         prices[: len(values)] = values * per_kwh(site.tariff.price_series)
     return np.where(np.abs(prices) <= PRICE_MAX_PER_KWH, prices, np.nan)
-
-
-def _checked(dispatch: Dispatch, problem: DispatchProblem, snapshot: Snapshot, site: Site) -> tuple[Plan, list[str]]:
-    """The schedule, re-simulated with the exact equations, and where it cannot keep a limit.
-
-    Raises:
-        DispatchError: If what would happen is not what the linear program said.
-    """
-    power_kw: dict[str, list[float]] = {}
-    soc_kwh: dict[str, list[float]] = {}
-    notes: list[str] = []
-    for battery in site.batteries:
-        held = problem.soc_kwh.get(battery.name)
-        if battery.name not in dispatch.battery_kw or held is None:
-            power_kw[battery.name] = [0.0] * site.horizon_steps
-            continue
-        power_kw[battery.name], soc_kwh[battery.name] = _simulated(
-            battery, dispatch.battery_kw[battery.name], held, site.step_h
-        )
-    for name, available_kw in problem.available_kw.items():
-        power_kw[name] = np.minimum(available_kw + dispatch.curtailed_kw[name], 0.0).tolist()
-    pcc_kw = problem.load_kw + sum((np.array(values) for values in power_kw.values()), np.zeros(site.horizon_steps))
-    for side, excess_kw, predicted_kw in (
-        ("import", pcc_kw - problem.import_ceiling_kw, dispatch.import_excess_kw),
-        ("export", -pcc_kw - problem.export_ceiling_kw, dispatch.export_excess_kw),
-    ):
-        if float((excess_kw - predicted_kw).max()) > RESIMULATION_KW:
-            raise DispatchError("re-simulation", f"{side} would exceed its limit by {excess_kw.max():.1f} kW")
-        if (most_kw := float(predicted_kw.max())) > RESIMULATION_KW:
-            notes.append(f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW")
-    schedule = Plan(
-        issued_at_ms=snapshot.issued_at_ms,
-        step_s=snapshot.step_s,
-        fallback=Fallback.OPTIMAL if dispatch.optimal else Fallback.INCUMBENT,
-        power_kw=power_kw,
-        curtailed_kw=_lists(dispatch.curtailed_kw),
-        soc_kwh=soc_kwh,
-        reserve_kwh=_lists(dispatch.reserve_kwh),
-        pcc_kw=pcc_kw.tolist(),
-        solve_ms=dispatch.solve_ms,
-    )
-    return schedule, notes
-
-
-def _simulated(battery: Battery, wished_kw: Array, held_kwh: float, step_h: float) -> tuple[list[float], list[float]]:
-    """What the battery really does with the schedule: its power and its energy at the END of each step."""
-    if not np.isfinite(wished_kw).all():
-        raise DispatchError("re-simulation", f"{battery.name} has a power that is not finite")
-    held = min(max(held_kwh, 0.0), battery.capacity_kwh)
-    lowest, highest = min(battery.soc_min_kwh, held), max(battery.soc_max_kwh, held)
-    power_kw, soc_kwh = [], []
-    for wished in wished_kw.tolist():
-        most = max(highest - held, 0.0) / battery.charge_efficiency / step_h
-        least = -max(held - lowest, 0.0) * battery.discharge_efficiency / step_h
-        power = min(max(wished, -battery.discharge_max_kw, least), battery.charge_max_kw, most)
-        held = battery.soc_after_kwh(held, power, step_h)
-        power_kw.append(power)
-        soc_kwh.append(held)
-    return power_kw, soc_kwh
 
 
 def _lists(arrays: dict[str, Array]) -> dict[str, list[float]]:

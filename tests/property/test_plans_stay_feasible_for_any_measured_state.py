@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ringmain_agent.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.nameplate import Battery, Generator
 from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.snapshot import Snapshot
 from ringmain_agent.tariff import Tariff
 
 Array = npt.NDArray[np.float64]
@@ -52,15 +53,24 @@ def test_plans_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     billing_peak_kw: float,
 ) -> None:
     problem = DispatchProblem(
+        snapshot=Snapshot(
+            issued_at_ms=0,
+            step_s=900,
+            history={},
+            known_future={},
+            import_limit_kw=[],
+            export_limit_kw=[],
+            soc_kwh={"one": soc_kwh[0], "two": soc_kwh[1]},
+            billing_peak_kw={"month": billing_peak_kw},
+        ),
         load_kw=load_kw,
+        load_kvar=np.zeros(STEPS),
         available_kw={"pv": pv_kw},
         net_high_kw=load_kw + pv_kw + spread_kw,
         import_ceiling_kw=ceilings[0],
         export_ceiling_kw=ceilings[1],
         import_price_per_kwh=prices[0],
         export_price_per_kwh=prices[1],
-        soc_kwh={"one": soc_kwh[0], "two": soc_kwh[1]},
-        billing_peak_kw=billing_peak_kw,
     )
     result = DISPATCHER.dispatch(problem)
     assert result.optimal
@@ -68,14 +78,14 @@ def test_plans_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     assert (-result.pcc_kw - result.export_excess_kw <= ceilings[1] + 1e-5).all()
     assert (result.curtailed_kw["pv"] <= -pv_kw + 1e-6).all()
     for battery in SITE.batteries:
-        if battery.name in result.battery_kw:
-            assert (result.battery_kw[battery.name] >= -battery.discharge_max_kw - 1e-6).all()
-            assert (result.battery_kw[battery.name] <= battery.charge_max_kw + 1e-6).all()
+        if battery.name in result.soc_kwh:
+            assert (result.power_kw[battery.name] >= -battery.discharge_max_kw - 1e-6).all()
+            assert (result.power_kw[battery.name] <= battery.charge_max_kw + 1e-6).all()
             assert (result.soc_kwh[battery.name] >= -1e-6).all()
             assert (result.soc_kwh[battery.name] <= battery.capacity_kwh + 1e-6).all()
             assert (result.reserve_kwh[battery.name] >= -1e-6).all()
-            held = min(max(problem.soc_kwh[battery.name] or 0.0, 0.0), battery.capacity_kwh)
-            for power_kw, after_kwh in zip(result.battery_kw[battery.name], result.soc_kwh[battery.name], strict=True):
+            held = min(max(problem.snapshot.soc_kwh[battery.name] or 0.0, 0.0), battery.capacity_kwh)
+            for power_kw, after_kwh in zip(result.power_kw[battery.name], result.soc_kwh[battery.name], strict=True):
                 held = battery.soc_after_kwh(held, power_kw, SITE.step_h)
                 assert abs(held - after_kwh) <= 0.01
                 held = after_kwh

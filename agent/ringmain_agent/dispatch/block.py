@@ -1,4 +1,4 @@
-"""What every block of the linear program looks like: one kind of equipment, or one thing that the connection demands."""
+"""What every block of the program looks like: one piece of equipment, or one thing that the connection demands."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -16,12 +16,25 @@ class Prices(NamedTuple):
     """Prices of wishes for one problem, each dominating the next.
 
     `excess_per_kwh` is for limits that must hold; `largest_per_kwh` the largest amount of any price of energy;
-    `destroyed_per_kwh` what destroying a kWh could bring (negative prices, curtailment, unavoidable export).
+    `destroyed_per_kwh` what destroying a kWh could bring (negative prices, curtailment, unavoidable export), and
+    `tie_per_kwh` decides between schedules of equal cost.
     """
 
     excess_per_kwh: float
     largest_per_kwh: float
     destroyed_per_kwh: float
+    tie_per_kwh: float = 1e-6
+
+
+class Features(NamedTuple):
+    """What a problem needs of its program."""
+
+    reserve: bool = False
+    outside: bool = False
+    wishes: bool = False
+    worst: bool = False
+    directions: bool = False
+    phase: int = 0
 
 
 @dataclass(kw_only=True)

@@ -1,131 +1,102 @@
-"""Rolling-horizon dispatch of batteries and curtailable PV at one grid connection, as a linear program.
+"""Rolling-horizon dispatch of everything at a site: puts the blocks together, writes each problem into them, solves, reads.
 
 Physics and nameplate are hard, every wish is a priced slack: no measured state and no forecast makes it infeasible. Not
-here: integers (the wear cost has a floor above which charging while discharging cannot pay), forecasts, re-simulation.
+here: forecasts, and the re-simulation with the exact equations.
 
-The margin against a wrong forecast is energy in reserve, not a lower limit all day: the schedule is optimal for the median;
-beside it runs the same schedule with the load at its upper quantile, in which the battery gives what then exceeds the limit
-(`need`), takes back what fits below it (`recover`), and must not run empty (`missing` is a priced shortage). Besides, a
-share of the battery can be kept (`soc_reserve_pu`) for sites whose forecast errors outgrow any quantile. The export limit
-needs no reserve: PV can always be curtailed.
+A problem that needs less gets a smaller program: the reserve only where the upper quantile could exceed a limit, the price
+of the highest excess only where there is one, integers only where selling pays more than buying costs. Each of them is built
+when it is first needed and then kept, so that the usual one is small and warm.
 """
 
-import math
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.dispatch import demand, reserve
+from ringmain_agent.dispatch.batteries import BatteryBlock, is_outside
+from ringmain_agent.dispatch.block import Block, Features, Parts, Prices
+from ringmain_agent.dispatch.demand import DemandChargeBlock
+from ringmain_agent.dispatch.generators import GeneratorBlock
+from ringmain_agent.dispatch.grid import GridBlock
+from ringmain_agent.dispatch.linear_program import LinearProgram, Solution, Term
+from ringmain_agent.dispatch.problem import LARGEST, Dispatch, DispatchProblem
+from ringmain_agent.dispatch.reserve import ReserveBlock
 from ringmain_agent.errors import DispatchError
-from ringmain_agent.dispatch.linear_program import INF, Indices, LinearProgram, Solution, Term
-from ringmain_agent.nameplate import Battery
 from ringmain_agent.site import Site
 
-# Prices of wishes. An excess dominates every price of energy; the reserve is for a load that one day in ten brings.
+# Prices of wishes: an excess dominates every price of energy, and every other wish.
 EXCESS_PER_PRICE: Final = 200.0
+EXCESS_PER_WISH: Final = 3.0
 EXCESS_MIN_PER_KWH: Final = 10.0
-RESERVE_SHARE: Final = 0.1
-CURTAILMENT_PER_KWH: Final = 0.001
-OVERLAP_FACTOR: Final = 1.1
+EXCESS_MAX_PER_KWH: Final = 1e5
+TIE_PER_PRICE: Final = 1e-5
+"""Small enough to cost nothing, large enough for the solver to see."""
 OVERLAP_KW: Final = 1e-3
-TARGET_FACTOR: Final = 1.1
-"""The energy wished at the end is worth more than the dearest that could be bought for it."""
-TIE_PER_KWH_H: Final = 1e-6
-"""Keeps reported reserves at what is needed where they cost nothing."""
+EXCESS_KW: Final = 1e-5
 TIME_LIMIT_S: Final = 3.0
-LARGEST: Final = 1e9
-"""Powers and prices beyond are no input but an error upstream."""
 
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DispatchProblem:
-    """One horizon; all arrays have the shape `(horizon_steps,)` and are finite. NaN is refused.
+class Program:
+    """The program of one site with some features, built once."""
 
-    `available_kw` is the median forecast of each PV plant (negative), `net_high_kw` load and PV together at their upper
-    quantile. The ceilings are the limits less the margin. `soc_kwh` is `None` for a battery that cannot be used.
-    """
+    def __init__(self, site: Site, features: Features) -> None:
+        self._program = program = LinearProgram()
+        self._count = site.horizon_steps
+        self.batteries = [BatteryBlock(program, battery, site, outside=features.outside) for battery in site.batteries]
+        generators: list[Block] = [GeneratorBlock(program, generator, site) for generator in site.generators]
+        self.grid = GridBlock(program, site, self.batteries, features)
+        self.blocks: list[Block] = [*self.batteries, *generators, self.grid]
+        controlled = [term for block in self.batteries for term in block.active]
+        drawn = [*controlled, *(term for block in generators for term in block.active)]
+        self._balance = program.rows(*self.grid.active, *(Term(term.columns, -term.value) for term in drawn))
+        for charge in site.tariff.demand_charges:
+            block = DemandChargeBlock(program, charge, site, imported=self.grid.imported, phase=features.phase)
+            self.blocks.append(block)
+        if features.reserve:
+            self.blocks.append(ReserveBlock(program, self.batteries, site, active=controlled))
+        program.build()
 
-    load_kw: Array
-    available_kw: dict[str, Array]
-    net_high_kw: Array
-    import_ceiling_kw: Array
-    export_ceiling_kw: Array
-    import_price_per_kwh: Array
-    export_price_per_kwh: Array
-    soc_kwh: dict[str, float | None]
-    billing_peak_kw: float = 0.0
+    def solve(self, problem: DispatchProblem, prices: Prices, time_limit_s: float) -> Solution:
+        """Write the problem and solve it.
 
+        Raises:
+            DispatchError: With the termination condition.
+        """
+        net_kw = problem.load_kw + sum(problem.available_kw.values(), np.zeros(self._count))
+        self._program.row_lower[self._balance] = self._program.row_upper[self._balance] = net_kw
+        for block in self.blocks:
+            block.write(problem, prices)
+        return self._program.solve(time_limit_s=time_limit_s)
 
-@dataclass(frozen=True, kw_only=True)
-class Dispatch:
-    """The schedule; energies at the END of each step. `import_excess_kw` and `export_excess_kw` exceed the ceilings."""
-
-    optimal: bool
-    objective: float
-    solve_ms: float
-    battery_kw: dict[str, Array]
-    soc_kwh: dict[str, Array]
-    reserve_kwh: dict[str, Array]
-    curtailed_kw: dict[str, Array]
-    pcc_kw: Array
-    import_excess_kw: Array
-    export_excess_kw: Array
-
-
-class _BatteryColumns(NamedTuple):
-    """Columns and rows of one battery."""
-
-    battery: Battery
-    charge: Indices
-    discharge: Indices
-    energy: Indices
-    below: Indices
-    above: Indices
-    need: Indices
-    recover: Indices
-    reserve: Indices
-    missing: Indices
-    kept: Indices
-    weak: Indices
-    short: Indices
-    energy_rows: Indices
+    def read(self, solution: Solution, note: str) -> Dispatch:
+        """The schedule that the solution is."""
+        parts = Parts()
+        for block in self.blocks:
+            block.read(solution.values, parts)
+        import_excess_kw, export_excess_kw = self.grid.excess_kw(solution.values)
+        return Dispatch(
+            optimal=solution.optimal,
+            objective=solution.objective,
+            gap=solution.gap,
+            solve_ms=1000 * solution.solve_s,
+            pcc_kw=self.grid.pcc_kw(solution.values),
+            import_excess_kw=import_excess_kw,
+            export_excess_kw=export_excess_kw,
+            note=note,
+            **vars(parts),
+        )
 
 
 class Dispatcher:
-    """The linear program of one site, built once; each `dispatch` writes costs and bounds and solves warm."""
+    """The programs of one site; each `dispatch` writes costs and bounds and solves warm."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._program = program = LinearProgram()
-        count = site.horizon_steps
-        self._import, self._export, self._import_excess, self._export_excess = (program.columns(count) for _ in range(4))
-        self._import_worst, self._export_worst, self._peak = (program.columns(1) for _ in range(3))
-        self._curtailed = {plant.name: program.columns(count) for plant in site.generators}
-        self._batteries = [self._battery(battery) for battery in site.batteries]
-        charge = [Term(b.charge, 1.0) for b in self._batteries]
-        discharge = [Term(b.discharge, 1.0) for b in self._batteries]
-        self._balance = program.rows(
-            Term(self._import, 1.0),
-            Term(self._import_excess, 1.0),
-            Term(self._export, -1.0),
-            Term(self._export_excess, -1.0),
-            *(Term(columns, -1.0) for columns in self._curtailed.values()),
-            *(Term(term.columns, -1.0) for term in charge),
-            *discharge,
-        )
-        for excess, worst in ((self._import_excess, self._import_worst), (self._export_excess, self._export_worst)):
-            # The sum alone would stack all excess up in one step.
-            program.rows(Term(excess, -1.0), Term(np.repeat(worst, count), 1.0), lower=0.0)
-        if site.tariff.demand_charge_per_kw > 0:
-            peak = Term(np.repeat(self._peak, count), 1.0)
-            program.rows(Term(self._import, -1.0), Term(self._import_excess, -1.0), peak, lower=0.0)
-        if self._batteries:
-            need = [Term(b.need, 1.0) for b in self._batteries] + [Term(b.recover, -1.0) for b in self._batteries]
-            self._need_rows = program.rows(*need, *(Term(term.columns, -1.0) for term in charge), *discharge)
-        program.build()
+        self._programs: dict[Features, Program] = {}
+        self._program(Features())
 
     def dispatch(self, problem: DispatchProblem, *, time_limit_s: float = TIME_LIMIT_S) -> Dispatch:
         """The cheapest schedule for the median forecast that keeps the reserve.
@@ -133,134 +104,80 @@ class Dispatcher:
         Raises:
             DispatchError: With the termination condition; the fallback rule decides.
         """
-        self._require_usable(problem)
-        self._write_bounds(problem)
-        self._write_costs(problem, excess_is_certain=False)
-        solution = self._program.solve(time_limit_s=time_limit_s)
-        if self._overlaps(solution):
-            # Export beyond the limit that nothing can avoid: then even burning energy would pay.
-            self._write_costs(problem, excess_is_certain=True)
-            solution = self._program.solve(time_limit_s=time_limit_s)
-        return self._read(solution, problem)
+        _require_usable(problem, self._site)
+        features = self._features(problem)
+        try:
+            return self._dispatch(problem, features, "", time_limit_s)
+        except DispatchError as error:
+            if not features.directions:
+                raise
+            note = f"export is valued at most at the import price: {error}"
+            return self._dispatch(problem, features._replace(directions=False), note, time_limit_s)
 
-    def _overlaps(self, solution: Solution) -> bool:
-        both = [np.minimum(solution.values[b.charge], solution.values[b.discharge]) for b in self._batteries]
-        return any(float(overlap_kw.max()) > OVERLAP_KW for overlap_kw in both)
+    def _dispatch(self, problem: DispatchProblem, features: Features, note: str, time_limit_s: float) -> Dispatch:
+        prices, program = _prices(problem, self._site), self._program(features)
+        solution = program.solve(problem, prices, time_limit_s)
+        if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
+            program = self._program(features._replace(worst=True))
+            solution = program.solve(problem, prices, time_limit_s)
+        if any(battery.overlap_kw(solution.values) > OVERLAP_KW for battery in program.batteries):
+            # Something outside its limits that nothing can avoid: then even burning energy would pay.
+            excess, step_h = prices.excess_per_kwh, self._site.step_h
+            burned = excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
+            prices = prices._replace(destroyed_per_kwh=prices.destroyed_per_kwh + burned)
+            solution = program.solve(problem, prices, time_limit_s)
+        return program.read(solution, note)
 
-    def _battery(self, battery: Battery) -> _BatteryColumns:
-        program, step_h, count = self._program, self._site.step_h, self._site.horizon_steps
-        charge, discharge, below, above, need, recover, reserve, missing, weak = (program.columns(count) for _ in range(9))
-        kept = program.columns(count)
-        energy, short = program.columns(count), program.columns(1)
-        into, out_of = battery.charge_efficiency * step_h, step_h / battery.discharge_efficiency
-        energy_rows = program.rows(
-            Term(energy, 1.0),
-            Term(charge, -into),
-            Term(discharge, out_of),
-            before=[Term(energy, -1.0)],
-            lower=0.0,
-            upper=0.0,
-        )
-        floor, ceiling = battery.soc_min_kwh, battery.soc_max_kwh
-        program.rows(Term(energy, 1.0), Term(below, 1.0), Term(above, -1.0), lower=floor, upper=ceiling)
-        program.rows(Term(energy, 1.0), Term(kept, 1.0), lower=battery.soc_reserve_pu * battery.capacity_kwh)
-        program.rows(Term(energy[-1:], 1.0), Term(short, 1.0), lower=battery.soc_target_pu * battery.capacity_kwh)
-        flows = [Term(need, -out_of), Term(recover, into)]
-        program.rows(Term(reserve, 1.0), *flows, before=[Term(reserve, -1.0)], lower=0.0, upper=0.0)
-        program.rows(Term(energy, 1.0), Term(reserve, -1.0), Term(missing, 1.0), lower=floor)
-        most, least = battery.charge_max_kw, battery.discharge_max_kw
-        program.rows(Term(discharge, 1.0), Term(charge, -1.0), Term(need, 1.0), Term(weak, -1.0), upper=least)
-        program.rows(Term(charge, 1.0), Term(discharge, -1.0), Term(recover, 1.0), upper=most)
-        return _BatteryColumns(
-            battery, charge, discharge, energy, below, above, need, recover, reserve, missing, kept, weak, short, energy_rows
-        )
+    def _program(self, features: Features) -> Program:
+        if features not in self._programs:
+            self._programs[features] = Program(self._site, features)
+        return self._programs[features]
 
-    def _require_usable(self, problem: DispatchProblem) -> None:
-        count = self._site.horizon_steps
-        arrays = {
-            "load_kw": problem.load_kw,
-            "net_high_kw": problem.net_high_kw,
-            "import_ceiling_kw": problem.import_ceiling_kw,
-            "export_ceiling_kw": problem.export_ceiling_kw,
-            "import_price_per_kwh": problem.import_price_per_kwh,
-            "export_price_per_kwh": problem.export_price_per_kwh,
-            "billing_peak_kw": np.full(count, problem.billing_peak_kw),
-        } | problem.available_kw
-        for name, values in arrays.items():
-            if values.shape != (count,) or not (np.abs(values) < LARGEST).all():
-                raise DispatchError("input", f"{name} is not {count} finite numbers below {LARGEST:.0e}")
-
-    def _write_costs(self, problem: DispatchProblem, *, excess_is_certain: bool) -> None:
-        cost, step_h = self._program.cost, self._site.step_h
-        price_in = problem.import_price_per_kwh
-        price_out = np.minimum(problem.export_price_per_kwh, price_in)  # else import paid for by export has no end
-        largest = float(max(np.abs(price_in).max(), np.abs(price_out).max()))
-        excess = max(EXCESS_MIN_PER_KWH, EXCESS_PER_PRICE * largest)
-        cost[self._import], cost[self._export] = price_in * step_h, -price_out * step_h
-        cost[self._import_excess], cost[self._export_excess] = (price_in + excess) * step_h, (excess - price_out) * step_h
-        cost[self._import_worst] = cost[self._export_worst] = excess
-        cost[self._peak] = self._site.tariff.demand_charge_per_kw
-        for columns in self._curtailed.values():
-            cost[columns] = CURTAILMENT_PER_KWH * step_h
-        destroyed = max(0.0, -float(price_in.min()), -float(price_out.min()), CURTAILMENT_PER_KWH)
-        if excess_is_certain:
-            destroyed += excess * (1 + 1 / step_h) + RESERVE_SHARE * excess * step_h * self._site.horizon_steps
-        for b in self._batteries:
-            round_trip = b.battery.charge_efficiency * b.battery.discharge_efficiency
-            threshold = OVERLAP_FACTOR * destroyed * (1 - round_trip) / (1 + round_trip)
-            wear = max(b.battery.wear_per_kwh, threshold)
-            cost[b.charge] = cost[b.discharge] = wear * step_h
-            cost[b.below] = cost[b.above] = cost[b.missing] = cost[b.weak] = RESERVE_SHARE * excess * step_h
-            # Each step below the kept share costs more than any trade can bring, and a day of it less than an excess.
-            cost[b.kept] = TARGET_FACTOR * (largest + wear) / b.battery.discharge_efficiency
-            cost[b.reserve] = TIE_PER_KWH_H * step_h
-            cost[b.short] = TARGET_FACTOR * (largest + wear) / b.battery.charge_efficiency
-
-    def _write_bounds(self, problem: DispatchProblem) -> None:
-        program = self._program
-        program.upper[self._import] = problem.import_ceiling_kw
-        program.upper[self._export] = problem.export_ceiling_kw
-        program.lower[self._peak] = max(problem.billing_peak_kw, 0.0)
-        net_kw = problem.load_kw.copy()
-        for name, columns in self._curtailed.items():
-            program.upper[columns] = -problem.available_kw[name]
-            net_kw += problem.available_kw[name]
-        program.row_lower[self._balance] = program.row_upper[self._balance] = net_kw
-        for b in self._batteries:
-            battery, soc_kwh = b.battery, _usable(problem.soc_kwh.get(b.battery.name), b.battery)
-            program.upper[b.charge] = program.upper[b.recover] = battery.charge_max_kw if soc_kwh is not None else 0.0
-            program.upper[b.discharge] = battery.discharge_max_kw if soc_kwh is not None else 0.0
-            program.upper[b.need] = INF if soc_kwh is not None else 0.0
-            held = soc_kwh if soc_kwh is not None else battery.soc_target_pu * battery.capacity_kwh
-            # A measured energy outside its band may stay there, at a price, but not move further out.
-            program.lower[b.energy] = min(battery.soc_min_kwh, held)
-            program.upper[b.energy] = max(battery.soc_max_kwh, held)
-            program.row_lower[b.energy_rows[0]] = program.row_upper[b.energy_rows[0]] = held
-        if self._batteries:
-            usable = any(_usable(problem.soc_kwh.get(b.battery.name), b.battery) is not None for b in self._batteries)
-            floor = problem.net_high_kw - problem.import_ceiling_kw
-            program.row_lower[self._need_rows] = floor if usable else -INF
-
-    def _read(self, solution: Solution, problem: DispatchProblem) -> Dispatch:
-        x = solution.values
-        known = [b for b in self._batteries if _usable(problem.soc_kwh.get(b.battery.name), b.battery) is not None]
-        excess_in, excess_out = x[self._import_excess], x[self._export_excess]
-        return Dispatch(
-            optimal=solution.optimal,
-            objective=solution.objective,
-            solve_ms=1000 * solution.solve_s,
-            battery_kw={b.battery.name: x[b.charge] - x[b.discharge] for b in known},
-            soc_kwh={b.battery.name: x[b.energy] for b in known},
-            reserve_kwh={b.battery.name: x[b.reserve] for b in known},
-            curtailed_kw={name: np.maximum(x[columns], 0.0) for name, columns in self._curtailed.items()},
-            pcc_kw=x[self._import] + excess_in - x[self._export] - excess_out,
-            import_excess_kw=excess_in,
-            export_excess_kw=excess_out,
+    def _features(self, problem: DispatchProblem) -> Features:
+        site, snapshot = self._site, problem.snapshot
+        wished = (*snapshot.wished_import_kw, *snapshot.wished_export_kw)
+        return Features(
+            reserve=reserve.is_needed(problem, site),
+            outside=any(is_outside(problem, battery, site.step_h) for battery in site.batteries),
+            wishes=snapshot.breach_per_kwh > 0 and any(value is not None for value in wished),
+            directions=bool((problem.export_price_per_kwh > problem.import_price_per_kwh).any()),
+            phase=demand.phase(snapshot, site) if site.tariff.demand_charges else 0,
         )
 
 
-def _usable(soc_kwh: float | None, battery: Battery) -> float | None:
-    """The measured energy inside what the battery can hold; a measurement never makes the program infeasible."""
-    if soc_kwh is None or not math.isfinite(soc_kwh):
-        return None
-    return min(max(soc_kwh, 0.0), battery.capacity_kwh)
+def _prices(problem: DispatchProblem, site: Site) -> Prices:
+    price_in, price_out = problem.import_price_per_kwh, problem.export_price_per_kwh
+    largest = float(max(np.abs(price_in).max(), np.abs(price_out).max()))
+    wishes = [flexible.missing_per_kwh for flexible in site.flexible_loads]
+    wishes += [on_off.missing_per_kwh for on_off in site.on_off_loads]
+    wishes += [station.missing_per_kwh for station in site.charging_stations]
+    wishes += [battery.target_miss_per_kwh or battery.end_value_per_kwh or 0.0 for battery in site.batteries]
+    wishes += [charge.per_kw / site.step_h for charge in site.tariff.demand_charges]
+    wish = max(problem.snapshot.breach_per_kwh, *wishes, 0.0) if wishes else problem.snapshot.breach_per_kwh
+    excess = max(EXCESS_MIN_PER_KWH, EXCESS_PER_PRICE * largest, EXCESS_PER_WISH * wish)
+    tie = TIE_PER_PRICE * max(largest, 0.01)
+    return Prices(
+        excess_per_kwh=min(excess, EXCESS_MAX_PER_KWH),
+        largest_per_kwh=largest,
+        destroyed_per_kwh=max(0.0, -float(price_in.min()), -float(price_out.min()), tie),
+        tie_per_kwh=tie,
+    )
+
+
+def _require_usable(problem: DispatchProblem, site: Site) -> None:
+    count = site.horizon_steps
+    arrays = {
+        "load_kw": problem.load_kw,
+        "load_kvar": problem.load_kvar,
+        "net_high_kw": problem.net_high_kw,
+        "import_ceiling_kw": problem.import_ceiling_kw,
+        "export_ceiling_kw": problem.export_ceiling_kw,
+        "import_price_per_kwh": problem.import_price_per_kwh,
+        "export_price_per_kwh": problem.export_price_per_kwh,
+        "breach_per_kwh": np.full(count, problem.snapshot.breach_per_kwh),
+    }
+    arrays |= problem.available_kw
+    arrays |= {f"ambient_degc of {name}": values for name, values in problem.ambient_degc.items()}
+    for name, values in arrays.items():
+        if values.shape != (count,) or not (np.abs(values) < LARGEST).all():
+            raise DispatchError("input", f"{name} is not {count} finite numbers below {LARGEST:.0e}")

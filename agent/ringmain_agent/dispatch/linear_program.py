@@ -1,9 +1,13 @@
-"""A linear program with a fixed matrix and moving costs and bounds, solved warm by HiGHS. Planner process only.
+"""A linear or mixed-integer program with a fixed matrix and moving costs and bounds, solved by HiGHS. Planner process only.
+
+Without integer columns each solve continues from the last basis; with them branch and bound starts afresh, and what it has
+found at the time limit is used.
 
 HiGHS hangs on a NaN cost and keeps old bounds on a NaN bound while it reports success (1.16): so every number is checked
 before it is handed over and every status after. What still hangs is killed with the planner process.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +20,13 @@ from ringmain_agent.errors import DispatchError
 INF: Final = float(highspy.kHighsInf)
 FEASIBLE: Final = 2
 """`primal_solution_status` of HiGHS for a feasible point."""
-OPTIONS: Final = {"output_flag": False, "threads": 1, "presolve": "off"}
+OPTIONS: Final = {
+    "output_flag": False,
+    "threads": 1,
+    "presolve": "off",
+    "dual_feasibility_tolerance": 1e-9,  # the prices that break ties are small
+}
+INTEGER_OPTIONS: Final = {"presolve": "choose", "mip_rel_gap": 2e-5, "mip_abs_gap": 1e-7}
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
@@ -30,11 +40,12 @@ class Term(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Values of all columns; `optimal` is false for a feasible point at the time limit."""
+    """Values of all columns; not `optimal` at the time limit, then feasible and at most by `gap` dearer than the best."""
 
     values: Array
     optimal: bool
     objective: float
+    gap: float
     solve_s: float
 
 
@@ -48,16 +59,20 @@ class LinearProgram:
     def __init__(self) -> None:
         self._column_count = 0
         self._row_count = 0
+        self._integers: list[Indices] = []
         self._bounds: list[tuple[Array, Array]] = []
         self._row_bounds: list[tuple[Array, Array]] = []
         self._terms: list[tuple[Indices, Indices, Array]] = []
         self._solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # its stubs lack half of what it has
         self.cost = self.lower = self.upper = self.row_lower = self.row_upper = np.zeros(0)
+        self._all_columns = self._all_rows = np.zeros(0, np.int32)
 
-    def columns(self, count: int, *, lower: float = 0.0, upper: float = INF) -> Indices:
+    def columns(self, count: int, *, lower: float = 0.0, upper: float = INF, integer: bool = False) -> Indices:
         """Declare columns; returns their indices."""
         indices = np.arange(self._column_count, self._column_count + count, dtype=np.int32)
         self._column_count += count
+        if integer:
+            self._integers.append(indices)
         self._bounds.append((np.full(count, lower), np.full(count, upper)))
         return indices
 
@@ -80,6 +95,10 @@ class LinearProgram:
         self._terms += [(indices[1:], term.columns[:-1], np.full(count - 1, term.value)) for term in before]
         return indices
 
+    def add(self, rows: Indices, columns: Indices, values: Array) -> None:
+        """Add one coefficient for each entry to rows declared before."""
+        self._terms.append((rows, columns, values))
+
     def build(self) -> None:
         """Fix the matrix and hand it to the solver."""
         self.lower, self.upper = (np.concatenate(side) for side in zip(*self._bounds, strict=True))
@@ -90,7 +109,10 @@ class LinearProgram:
         start = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self._column_count))])
         if not np.isfinite(values).all():
             raise DispatchError("input", "a coefficient of the matrix is not finite")
-        for name, value in OPTIONS.items():
+        integrality = np.zeros(self._column_count, np.int32)
+        for integers in self._integers:
+            integrality[integers] = int(highspy.HighsVarType.kInteger)
+        for name, value in (OPTIONS | INTEGER_OPTIONS if self._integers else OPTIONS).items():
             self._require(self._solver.setOptionValue(name, value), name)
         status = self._solver.passModel(
             self._column_count,
@@ -107,9 +129,11 @@ class LinearProgram:
             start.astype(np.int32),
             rows[order].astype(np.int32),
             values[order],
-            np.zeros(self._column_count, np.int32),
+            integrality,
         )
         self._require(status, "passModel")
+        self._all_columns = np.arange(self._column_count, dtype=np.int32)
+        self._all_rows = np.arange(self._row_count, dtype=np.int32)
 
     def solve(self, *, time_limit_s: float) -> Solution:
         """The optimum, or a feasible point at the time limit.
@@ -123,10 +147,10 @@ class LinearProgram:
             if np.isnan(lower).any() or np.isnan(upper).any() or (lower > upper).any():
                 raise DispatchError("input", "a bound is not a number, or a lower bound is above its upper bound")
         solver, columns, rows = self._solver, self._column_count, self._row_count
-        self._require(solver.changeColsCost(columns, np.arange(columns, dtype=np.int32), self.cost), "costs")
-        status = solver.changeColsBounds(columns, np.arange(columns, dtype=np.int32), self.lower, self.upper)
+        self._require(solver.changeColsCost(columns, self._all_columns, self.cost), "costs")
+        status = solver.changeColsBounds(columns, self._all_columns, self.lower, self.upper)
         self._require(status, "column bounds")
-        status = solver.changeRowsBounds(rows, np.arange(rows, dtype=np.int32), self.row_lower, self.row_upper)
+        status = solver.changeRowsBounds(rows, self._all_rows, self.row_lower, self.row_upper)
         self._require(status, "row bounds")
         before_s = solver.getRunTime()
         self._require(solver.setOptionValue("time_limit", before_s + time_limit_s), "time_limit")
@@ -141,7 +165,11 @@ class LinearProgram:
         values = np.array(solver.getSolution().col_value, np.float64)
         if len(values) != columns or not np.isfinite(values).all() or not np.isfinite(info.objective_function_value):
             raise DispatchError(name, "the solution is not finite")
-        return Solution(values, optimal, float(info.objective_function_value), solver.getRunTime() - before_s)
+        for integers in self._integers:
+            values[integers] = np.rint(values[integers])
+        gap = float(info.mip_gap) if self._integers else 0.0
+        solve_s = solver.getRunTime() - before_s
+        return Solution(values, optimal, float(info.objective_function_value), gap if gap >= 0 else math.inf, solve_s)
 
     def _require(self, status: object, what: str) -> None:
         if status != highspy.HighsStatus.kOk:

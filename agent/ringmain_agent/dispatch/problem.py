@@ -58,3 +58,5 @@ class Dispatch:
     pcc_kw: Array
     import_excess_kw: Array
     export_excess_kw: Array
+    note: str = ""
+    """What the schedule could not take into account."""

@@ -95,7 +95,7 @@ def test_schedule_that_the_exact_simulation_does_not_confirm_is_not_used(
     """2000 kW for a day is more than the battery holds: when it is empty, the import is not what was promised."""
 
     def wrong(dispatch: Dispatch) -> Dispatch:
-        return Dispatch(**(vars(dispatch) | {"battery_kw": {"battery": np.full(96, power_kw)}}))
+        return Dispatch(**(vars(dispatch) | {"power_kw": {"battery": np.full(96, power_kw)}}))
 
     tight = replace(snapshot, import_limit_kw=[4500.0] * 96)
     result = plan(tight, site, Forecaster(site), Changed(site, wrong))

@@ -1,0 +1,87 @@
+"""A schedule with the exact equations, before anything is done with it. Planner process only.
+
+The linear program predicts; what is published is what the equipment really does with the powers: their sum at the pcc,
+energies with losses, temperatures of the non-linear thermal model. Where that breaks a limit that the program promised to
+hold, the schedule is not used.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.dispatch import Dispatch, DispatchProblem
+from ringmain_agent.dispatch.batteries import follow, usable_kwh
+from ringmain_agent.errors import DispatchError
+from ringmain_agent.nameplate import Battery
+from ringmain_agent.site import Site
+from ringmain_agent.snapshot import Plan
+from ringmain_protocol.messages import Fallback
+
+LIMIT_KW: Final = 0.1
+"""How much more than predicted the exact simulation may exceed a limit."""
+ENERGY_SHARE: Final = 1e-3
+"""How far, of its capacity, a battery's energy may be from the predicted one."""
+
+Array = npt.NDArray[np.float64]
+
+
+def resimulated(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Plan, list[str]]:
+    """The plan that the schedule makes, without forecasts, and where it cannot keep a limit.
+
+    Raises:
+        DispatchError: If what would happen is not what the linear program said; the fallback rule decides.
+    """
+    for name, values in dispatch.power_kw.items():
+        if not np.isfinite(values).all():
+            raise DispatchError("re-simulation", f"{name} has a power that is not finite")
+    power_kw: dict[str, Array] = {}
+    soc_kwh: dict[str, list[float]] = {}
+    for battery in site.batteries:
+        power_kw[battery.name] = _battery(battery, dispatch, problem, site, soc_kwh)
+    for name, available_kw in problem.available_kw.items():
+        power_kw[name] = np.minimum(available_kw + dispatch.curtailed_kw[name], 0.0)
+    for load in site.controllable_loads:
+        power_kw[load.name] = np.maximum(dispatch.power_kw.get(load.name, np.zeros(site.horizon_steps)), 0.0)
+    pcc_kw = problem.load_kw + sum(power_kw.values(), np.zeros(site.horizon_steps))
+    plan = Plan(
+        issued_at_ms=problem.snapshot.issued_at_ms,
+        step_s=site.step_s,
+        fallback=Fallback.OPTIMAL if dispatch.optimal else Fallback.INCUMBENT,
+        power_kw={name: values.tolist() for name, values in power_kw.items()},
+        curtailed_kw={name: values.tolist() for name, values in dispatch.curtailed_kw.items()},
+        soc_kwh=soc_kwh,
+        reserve_kwh={name: values.tolist() for name, values in dispatch.reserve_kwh.items()},
+        pcc_kw=pcc_kw.tolist(),
+        gap=dispatch.gap,
+        solve_ms=dispatch.solve_ms,
+    )
+    return plan, _limits(pcc_kw, dispatch, problem)
+
+
+def _battery(
+    battery: Battery, dispatch: Dispatch, problem: DispatchProblem, site: Site, soc_kwh: dict[str, list[float]]
+) -> Array:
+    held, wished = usable_kwh(problem, battery), dispatch.power_kw[battery.name]
+    if held is None:
+        return wished
+    stuck = problem.snapshot.held_kw.get(battery.name) is not None
+    power_kw, energy_kwh = follow(battery, wished.tolist(), held, site.step_h, whole=stuck)
+    error_kwh = float(np.abs(np.array(energy_kwh) - dispatch.soc_kwh[battery.name]).max())
+    if error_kwh > max(ENERGY_SHARE * battery.capacity_kwh, 0.01):
+        raise DispatchError("re-simulation", f"{battery.name} would hold {error_kwh:.2f} kWh more or less than predicted")
+    soc_kwh[battery.name] = energy_kwh
+    return np.array(power_kw)
+
+
+def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list[str]:
+    notes = []
+    for side, excess_kw, predicted_kw in (
+        ("import", pcc_kw - problem.import_ceiling_kw, dispatch.import_excess_kw),
+        ("export", -pcc_kw - problem.export_ceiling_kw, dispatch.export_excess_kw),
+    ):
+        if float((excess_kw - predicted_kw).max()) > LIMIT_KW:
+            raise DispatchError("re-simulation", f"{side} would exceed its limit by {excess_kw.max():.1f} kW")
+        if (most_kw := float(predicted_kw.max())) > LIMIT_KW:
+            notes.append(f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW")
+    return notes
