@@ -1,7 +1,8 @@
 """Every cycle: follow the plan, corrected by what is measured now, so that limits hold when reality leaves the forecast.
 
 Pure: measurements, plan and state go in, setpoints and the next state come out. No filter and no second closed loop: the
-battery takes exactly what exceeds the limit, and the energy of the running quarter of an hour is the only memory.
+fastest equipment takes exactly what exceeds the band at the pcc, and the energy of the running quarter of an hour is the
+only memory of it.
 """
 
 import math
@@ -12,21 +13,21 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ringmain_agent.base_load import available_kw, base_load_kw
 from ringmain_agent.fallback import PlannedStep, present_step
-from ringmain_agent.limits import PowerRange, battery_range
-from ringmain_agent.nameplate import Generator
-from ringmain_agent.quarter import Quarter, counted, energy_kwh
-from ringmain_agent.site import BILLING_PERIOD_S, LOAD, PCC, Site
+from ringmain_agent.intervals import ROUNDING
+from ringmain_agent.pcc_band import Band, pcc_band
+from ringmain_agent.quarter import Quarter, counted
+from ringmain_agent.reach import Reach, reaches
+from ringmain_agent.rule_now import wished_by_rule
+from ringmain_agent.sharing import allowed_to_batteries, held_back, shared, undisturbed
+from ringmain_agent.site import PCC, Site
 from ringmain_agent.snapshot import Measurements, Plan, Sent
 from ringmain_protocol.messages import Fallback
 
-HASTE_S: Final = 60.0
-"""An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
-AT_BOUND_PU: Final = 0.02
-"""A PV plant this close to its bound is held back by it: what it could give is not measured."""
 AT_LIMIT_KW: Final = 1.0
 """A plan this close to the import limit has its battery power from the limit and not from prices."""
-ROUNDING_KW: Final = 1e-6
+MOVES_MAX: Final = 32
 
 
 class RegulatorState(Struct, frozen=True, kw_only=True):
@@ -34,8 +35,11 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
 
     quarter: Quarter = Quarter()
     sent: dict[str, Sent] = {}
+    moves: dict[str, tuple[Sent, ...]] = {}
+    """Setpoints that differed from the one before, oldest first: those that may still show, and the two newest."""
     free_kw: dict[str, float] = {}
     """Last measured power of each PV plant while nothing held it back."""
+    load_kw: float | None = None
 
     @property
     def billing_peak_kw(self) -> float:
@@ -44,11 +48,12 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
 
 
 class Regulation(Struct, frozen=True, kw_only=True):
-    """Setpoints of one cycle before `limits`; `None` releases the equipment."""
+    """Setpoints of one cycle before `limits`; `None` releases the equipment, or leaves a position as it is."""
 
     setpoints: dict[str, float | None]
     fallback: Fallback
     reason: str = ""
+    positions: dict[str, int | None] = {}
 
 
 def regulate(
@@ -67,43 +72,164 @@ def regulate(
         The setpoints with the rung of the ladder that they stand on, and the state for the next cycle. Without what it
         takes to know the load, everything is released.
     """
-    pcc = measurements.newest.get(PCC)
-    state = replace(state, quarter=counted(state.quarter, pcc, site=site, now_ms=now_ms))
+    state = replace(state, quarter=counted(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
     step = present_step(plan, now_ms=now_ms, site=site)
-    load_kw = _load_kw(measurements, site, now_ms)
-    if load_kw is None:
-        names = [*(battery.name for battery in site.batteries), *(plant.name for plant in site.generators)]
-        reason = "load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment"
-        return Regulation(setpoints=dict.fromkeys(names), fallback=Fallback.RELEASE, reason=reason), state
-    available_kw, free_kw = _available_kw(measurements, step, state, site, now_ms)
-    state = replace(state, free_kw=free_kw)
-    lowest_kw, highest_kw = _band_kw(measurements, step, state, site, now_ms)
-    ranges = {
-        battery.name: battery_range(battery, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms)
-        for battery in site.batteries
-    }
-    planned = {name: step.battery_kw.get(name, 0.0) if step else 0.0 for name in ranges}
-    curtailed_kw = step.curtailed_kw if step else {}
-    expected_kw = [min(power_kw + curtailed_kw.get(name, 0.0), 0.0) for name, power_kw in available_kw.items()]
-    rest_kw = load_kw + math.fsum(expected_kw)
-    ceiling_kw = max(measurements.import_limit_kw - site.grid_connection.margin_kw, 0.0)
-    meets_limit = step is not None and step.pcc_kw >= ceiling_kw - AT_LIMIT_KW
-    least_kw = _least_at_limit_kw(planned, rest_kw, highest_kw) if meets_limit else lowest_kw
-    power_kw = _shared(planned, ranges, rest_kw, max(lowest_kw, least_kw), highest_kw)
-    if step and math.fsum(curtailed_kw.values()) > ROUNDING_KW:
-        lowest_kw = max(lowest_kw, step.pcc_kw)  # the plan gives PV away down to this: with more load, less of it
-    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
-    setpoints |= _held_back(available_kw, lowest_kw - load_kw - math.fsum(power_kw.values()))
-    unknown = [name for name, allowed in ranges.items() if allowed is None]
-    reasons = [_reason(plan, step)] + [f"{name} released: its energy is not known" for name in unknown]
-    return (
-        Regulation(
-            setpoints=setpoints,
-            fallback=step.fallback if step else Fallback.RULE,
-            reason="; ".join(reason for reason in reasons if reason),
-        ),
-        state,
+    load_kw = base_load_kw(
+        measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site, now_ms=now_ms
     )
+    state = replace(state, load_kw=load_kw)
+    if load_kw is None:
+        return _released(site), state
+    available, free_kw = available_kw(
+        measurements,
+        step=step,
+        sent=state.sent,
+        moves=state.moves,
+        free_kw=state.free_kw,
+        site=site,
+        now_ms=now_ms,
+    )
+    state = replace(state, free_kw=free_kw)
+    found = reaches(measurements, state.sent, state.moves, site, now_ms)
+    held_kw = {name: kw for name, kw in measurements.held_kw.items() if name in found and math.isfinite(kw)}
+    cycle = _Cycle(
+        measurements=measurements,
+        step=step,
+        site=site,
+        now_ms=now_ms,
+        band=pcc_band(measurements, step, state.quarter, site, now_ms),
+        reaches={name: reach for name, reach in found.items() if reach is not None and name not in held_kw},
+        fixed_kw=load_kw + math.fsum(held_kw.values()),
+        available_kw=available,
+        in_force_kw=_in_force_kw(state, site, now_ms),
+    )
+    power_kw = _powers_kw(cycle)
+    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in found}
+    setpoints |= {name: state.sent[name].power_kw for name in held_kw if name in state.sent}  # so that it can come back
+    setpoints |= held_back(available, _least_kw(cycle) - cycle.fixed_kw - math.fsum(power_kw.values()), site)
+    regulation = Regulation(
+        setpoints=setpoints,
+        fallback=step.fallback if step else Fallback.RULE,
+        reason="; ".join(filter(None, [_reason(plan, step), *_details(cycle, found, held_kw)])),
+        positions=_positions(cycle),
+    )
+    return regulation, state
+
+
+class _Cycle(Struct, frozen=True, kw_only=True):
+    """What one cycle works on."""
+
+    measurements: Measurements
+    step: PlannedStep | None
+    site: Site
+    now_ms: int
+    band: Band
+    reaches: dict[str, Reach]
+    fixed_kw: float
+    """The load, and equipment that stays where it is."""
+    available_kw: dict[str, float]
+    in_force_kw: dict[str, float]
+
+
+def _powers_kw(cycle: _Cycle) -> dict[str, float]:
+    """The power of each battery and load: the plan or the rule, moved as far as the band wants it."""
+    step, site, band = cycle.step, cycle.site, cycle.band.interval
+    curtailed_kw = step.curtailed_kw if step else {}
+    generated_kw = math.fsum(min(kw + curtailed_kw.get(name, 0.0), 0.0) for name, kw in cycle.available_kw.items())
+    rest_kw = cycle.fixed_kw + generated_kw
+    if step is not None:
+        wished_kw = {name: step.power_kw.get(name, 0.0) for name in cycle.reaches}
+    else:
+        wished_kw = wished_by_rule(cycle.measurements, cycle.reaches, site, rest_kw=rest_kw, band=band, now_ms=cycle.now_ms)
+    batteries = [battery.name for battery in site.batteries if battery.name in wished_kw]
+    net_kw = rest_kw + math.fsum(kw for name, kw in wished_kw.items() if name not in batteries)
+    allowed = allowed_to_batteries(cycle.reaches, site, net_kw=net_kw, generated_kw=-generated_kw)
+    if step is None:
+        floor_kw = 0.0
+    elif step.pcc_kw >= cycle.band.ceiling_kw - AT_LIMIT_KW:
+        floor_kw = _floor_at_limit_kw(math.fsum(wished_kw[name] for name in batteries), net_kw, band.most)
+    else:
+        floor_kw = band.least
+    power_kw = shared(wished_kw, allowed, site, rest_kw=rest_kw, band=band, battery_floor_kw=floor_kw)
+    dead_band_kw = site.regulator.dead_band_kw
+    return undisturbed(power_kw, cycle.in_force_kw, allowed, rest_kw=rest_kw, band=band, dead_band_kw=dead_band_kw)
+
+
+def _floor_at_limit_kw(planned_kw: float, net_kw: float, most_kw: float) -> float:
+    """Least pcc power where the plan meets the import limit and the load is lower than it was forecast.
+
+    Batteries that charge by the plan take all that the limit leaves: so do ours. Those that discharge give what the limit
+    demands: with less load that is less, and none of it is worth anything at another time of need.
+    """
+    return most_kw if planned_kw >= 0 else min(most_kw, net_kw)
+
+
+def _least_kw(cycle: _Cycle) -> float:
+    """Lowest pcc power before plants are held back: the band's, or what the plan gives PV away down to."""
+    step, band = cycle.step, cycle.band.interval
+    curtails = step is not None and math.fsum(step.curtailed_kw.values()) > ROUNDING
+    return max(band.least, min(step.pcc_kw, band.most)) if step is not None and curtails else band.least
+
+
+def _positions(cycle: _Cycle) -> dict[str, int | None]:
+    """Positions of the plan; those without operations left, and all without a plan, stay as they are."""
+    planned = cycle.step.positions if cycle.step else {}
+    left = cycle.measurements.operations_left
+    return {
+        switched.name: planned.get(switched.name) if left.get(switched.name, 1) > 0 else None
+        for switched in cycle.site.switched
+    }
+
+
+def _released(site: Site) -> Regulation:
+    return Regulation(
+        setpoints=dict.fromkeys(equipment.name for equipment in site.powered),
+        positions=dict.fromkeys(switched.name for switched in site.switched),
+        fallback=Fallback.RELEASE,
+        reason="load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment",
+    )
+
+
+def _in_force_kw(state: RegulatorState, site: Site, now_ms: int) -> dict[str, float]:
+    return {
+        name: sent.power_kw
+        for name, sent in state.sent.items()
+        if sent.power_kw is not None and 0 <= now_ms - sent.at_ms <= 1000 * site.regulator.valid_for_s
+    }
+
+
+def _details(cycle: _Cycle, found: Mapping[str, Reach | None], held_kw: Mapping[str, float]) -> list[str]:
+    batteries = {battery.name for battery in cycle.site.batteries}
+    reasons = [
+        f"{name} released: its {'energy' if name in batteries else 'temperature'} is not known"
+        for name, reach in found.items()
+        if reach is None
+    ]
+    reasons += [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in held_kw.items()]
+    if cycle.band.transformer:
+        reasons.append(f"{cycle.band.transformer} allows {cycle.band.interval.most:.0f} kW")
+    return reasons
+
+
+def _reason(plan: Plan | None, step: PlannedStep | None) -> str:
+    if step is not None:
+        return step.reason
+    if plan is None:
+        return "no plan yet"
+    if plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
+        return plan.reason or "the plan itself is a rule"
+    return "plan is too old, past its horizon, from the future or not of numbers"
+
+
+def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: int) -> RegulatorState:
+    """The state after setpoints have left the agent; not to be called in observe, when nothing leaves."""
+    moves = dict(state.moves)
+    for name, power_kw in sent.items():
+        before = moves.get(name, ())
+        if not before or before[-1].power_kw != power_kw or before[-1].at_ms > now_ms:
+            kept = before if before and before[-1].at_ms <= now_ms else ()  # unless the clock was set back
+            moves[name] = (*kept[1 - MOVES_MAX :], Sent(power_kw, now_ms))
+    return replace(state, moves=moves, sent=state.sent | {name: Sent(power_kw, now_ms) for name, power_kw in sent.items()})
 
 
 def encode_state(state: RegulatorState) -> bytes:
@@ -123,120 +249,3 @@ def decode_state(kept: object) -> RegulatorState:
         return msgspec.json.decode(kept, type=RegulatorState)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{error}") from error
-
-
-def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: int) -> RegulatorState:
-    """The state after setpoints have left the agent; not to be called in observe, when nothing leaves."""
-    return replace(state, sent=state.sent | {name: Sent(power_kw, now_ms) for name, power_kw in sent.items()})
-
-
-def _load_kw(measurements: Measurements, site: Site, now_ms: int) -> float | None:
-    """The load now: its own feed with all PV plants known, else pcc minus all equipment."""
-    stale_after_s = site.regulator.stale_after_s
-    load_kw = measurements.fresh(LOAD, now_ms, stale_after_s)
-    plants = [measurements.fresh(plant.power_signal, now_ms, stale_after_s) for plant in site.generators]
-    if load_kw is not None and None not in plants:
-        return load_kw if math.isfinite(load_kw) else None
-    pcc_kw = measurements.fresh(PCC, now_ms, stale_after_s)
-    batteries = [measurements.fresh(battery.power_signal, now_ms, stale_after_s) for battery in site.batteries]
-    if pcc_kw is None or None in batteries:
-        return None
-    # Plants without a value stay inside what is called load: their sum with it is what counts.
-    load_kw = math.fsum([pcc_kw, *(-power_kw for power_kw in (*batteries, *plants) if power_kw is not None)])
-    return load_kw if math.isfinite(load_kw) else None
-
-
-def _available_kw(
-    measurements: Measurements, step: PlannedStep | None, state: RegulatorState, site: Site, now_ms: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """What each PV plant could give now, and the same as last measured while nothing held it back.
-
-    A plant at its bound shows the bound and not the sun: then the plan's forecast says what it could give.
-    """
-    available_kw: dict[str, float] = {}
-    free_kw = dict(state.free_kw)
-    for plant in site.generators:
-        power_kw = measurements.fresh(plant.power_signal, now_ms, site.regulator.stale_after_s)
-        if power_kw is None or not math.isfinite(power_kw):
-            available_kw[plant.name] = 0.0
-            continue
-        power_kw = min(power_kw, 0.0)
-        if _is_held_back(plant, power_kw, state.sent.get(plant.name), site, now_ms):
-            could_kw = step.available_kw.get(plant.name, power_kw) if step else free_kw.get(plant.name, power_kw)
-            available_kw[plant.name] = min(power_kw, max(could_kw, -plant.rated_power_kw))
-        else:
-            available_kw[plant.name] = free_kw[plant.name] = power_kw
-    return available_kw, free_kw
-
-
-def _is_held_back(plant: Generator, power_kw: float, sent: Sent | None, site: Site, now_ms: int) -> bool:
-    if sent is None or sent.power_kw is None or now_ms - sent.at_ms > 1000 * site.regulator.valid_for_s:
-        return False
-    return power_kw <= sent.power_kw + AT_BOUND_PU * plant.rated_power_kw
-
-
-def _band_kw(
-    measurements: Measurements, step: PlannedStep | None, state: RegulatorState, site: Site, now_ms: int
-) -> tuple[float, float]:
-    """Lowest and highest pcc power for the rest of the quarter-hour, so that its mean keeps the limits with their margin.
-
-    Never outside the limits themselves: room that was left unused earlier in the quarter is not spent.
-    """
-    margin_kw, tariff = site.grid_connection.margin_kw, site.tariff
-    highest_kw = max(measurements.import_limit_kw - margin_kw, 0.0)
-    lowest_kw = -max(measurements.export_limit_kw - margin_kw, 0.0)
-    if step is not None and tariff.demand_charge_per_kw > 0:
-        highest_kw = min(highest_kw, max(state.billing_peak_kw, step.pcc_max_kw))
-    left_h = max((state.quarter.start_ms - now_ms) / 3.6e6 + BILLING_PERIOD_S / 3600, HASTE_S / 3600)
-    so_far = energy_kwh(state.quarter, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
-    # Time of the quarter that nobody measured counts as lived at the limit: it neither gives room nor takes any.
-    allowed = [bound + (bound * so_far.covered_h - so_far.energy_kwh) / left_h for bound in (lowest_kw, highest_kw)]
-    highest_kw = min(highest_kw, allowed[1])
-    return min(max(lowest_kw, allowed[0]), highest_kw), highest_kw
-
-
-def _least_at_limit_kw(planned: Mapping[str, float], rest_kw: float, highest_kw: float) -> float:
-    """Lowest pcc power where the plan meets the import limit and the load is lower than it was forecast.
-
-    A plan that charges takes all that the limit leaves: so do we. A plan that discharges gives what the limit demands: with
-    less load that is less, and none of it is worth anything at another time of need.
-    """
-    return highest_kw if math.fsum(planned.values()) >= 0 else min(highest_kw, rest_kw)
-
-
-def _shared(
-    planned: Mapping[str, float],
-    ranges: Mapping[str, PowerRange | None],
-    rest_kw: float,
-    lowest_kw: float,
-    highest_kw: float,
-) -> dict[str, float]:
-    """The batteries' powers: as planned, moved together as far as the band at the pcc wants it and each can."""
-    usable = {name: allowed for name, allowed in ranges.items() if allowed is not None}
-    power_kw = {name: min(max(planned[name], r.least_kw), r.most_kw) for name, r in usable.items()}
-    total_kw = math.fsum(power_kw.values())
-    change_kw = min(max(total_kw, lowest_kw - rest_kw), highest_kw - rest_kw) - total_kw
-    room_kw = {n: (r.most_kw - power_kw[n]) if change_kw > 0 else (power_kw[n] - r.least_kw) for n, r in usable.items()}
-    if (whole_kw := math.fsum(room_kw.values())) <= 0:
-        return power_kw
-    share = min(max(change_kw / whole_kw, -1.0), 1.0)
-    return {name: power_kw[name] + share * room_kw[name] for name in power_kw}
-
-
-def _held_back(available_kw: Mapping[str, float], least_kw: float) -> dict[str, float | None]:
-    """Setpoint of each PV plant: its share of `least_kw`, the lowest sum that may flow; release when that suffices."""
-    total_kw = math.fsum(available_kw.values())
-    if total_kw >= min(least_kw, 0.0) - ROUNDING_KW:
-        return dict.fromkeys(available_kw)
-    share = max(min(least_kw, 0.0) / total_kw, 0.0)
-    return {name: share * power_kw for name, power_kw in available_kw.items()}
-
-
-def _reason(plan: Plan | None, step: PlannedStep | None) -> str:
-    if step is not None:
-        return step.reason
-    if plan is None:
-        return "no plan yet"
-    if plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
-        return plan.reason or "the plan itself is a rule"
-    return "plan is too old, past its horizon or from the future"

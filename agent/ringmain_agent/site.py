@@ -74,13 +74,15 @@ class RegulatorSettings(Struct, frozen=True, kw_only=True):
     """How old things may be that the regulator uses, and how long its setpoints stay in force.
 
     `valid_for_s` is the longest validity that an output gives a setpoint: a setpoint is safe for all of it. Changes of a
-    setpoint below `dead_band_kw` are not made.
+    setpoint below `dead_band_kw` are not made. For `settle_s` after a change the measured powers of the site and of its
+    equipment may not be of the same instant.
     """
 
     stale_after_s: Positive = 300.0
     plan_age_max_s: Positive = 14_400.0
     valid_for_s: Positive = 600.0
     dead_band_kw: NotNegative = 0.0
+    settle_s: NotNegative = 15.0
 
 
 class Site(Struct, frozen=True, kw_only=True):

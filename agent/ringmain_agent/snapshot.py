@@ -126,11 +126,22 @@ class Measured(Struct, frozen=True):
 
 
 class Measurements(Struct, frozen=True, kw_only=True):
-    """What a cycle works on: the newest value of each signal, and the limits in force now (site and envelopes)."""
+    """What a cycle works on: the newest value of each signal, the limits in force now (site and envelopes), what is tracked.
+
+    Fields beyond the limits mean the same as in a Snapshot.
+    """
 
     newest: dict[str, Measured]
     import_limit_kw: float
     export_limit_kw: float
+    wished_import_kw: float | None = None
+    wished_export_kw: float | None = None
+    runs: dict[str, Run] = {}
+    thermal: dict[str, ThermalState] = {}
+    ambient_degc: dict[str, float] = {}
+    """Of the air around transformers and thermal loads, by their name."""
+    operations_left: dict[str, int] = {}
+    held_kw: dict[str, float] = {}
 
     def fresh(self, signal: str, now_ms: int, stale_after_s: float) -> float | None:
         """The newest value, unless it is missing, too old, or from more than a minute in the future."""

@@ -1,0 +1,145 @@
+"""In closed loop with delays between setpoint and measurement: the pcc settles inside the limit and setpoints come to rest.
+
+The pcc is measured up to three cycles late, and the power of the battery up to three cycles late, not by the same number: a
+load that is their difference shows every setpoint again.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from ringmain_agent.limits import limit_setpoints
+from ringmain_agent.nameplate import Battery, ChargingStation, Generator
+from ringmain_agent.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.snapshot import Measured, Measurements
+
+START_MS = 1_604_188_800_000
+CYCLE_MS = 1000
+CYCLES = 120
+REST_CYCLES = 60
+"""What the loop must have come to rest after: the settling time, the ramp, and a stopped charger's rest."""
+
+
+class Moment(NamedTuple):
+    """Powers of one cycle."""
+
+    pcc_kw: float
+    powers_kw: dict[str, float]
+    setpoints: dict[str, float | None]
+
+
+class Wiring(NamedTuple):
+    """How many cycles late the pcc and the equipment's own powers are measured, and whether the load has a feed."""
+
+    pcc_delay: int
+    power_delay: int
+    load_feed: bool
+
+
+def closed_loop(site: Site, load_kw: list[float], wiring: Wiring, *, sun_kw: float = 0.0) -> list[Moment]:
+    """Cycles of one second; the equipment follows at once, and what is measured of it comes later."""
+    state, moments = RegulatorState(), [Moment(load_kw[0] - sun_kw, {"pv": -sun_kw}, {})] * 4
+    for cycle, load in enumerate(load_kw):
+        now_ms = START_MS + CYCLE_MS * cycle
+        seen = moments[-1 - wiring.power_delay].powers_kw
+        values = {"pcc_kw": moments[-1 - wiring.pcc_delay].pcc_kw, "battery_soc_kwh": 500.0, "charger_energy_kwh": 40.0}
+        values |= {f"{equipment.name}_kw": seen.get(equipment.name, 0.0) for equipment in site.powered}
+        if wiring.load_feed:
+            values["load_kw"] = load
+        newest = {name: Measured(value, now_ms) for name, value in values.items()}
+        limits = site.grid_connection
+        measurements = Measurements(
+            newest=newest, import_limit_kw=limits.import_limit_kw, export_limit_kw=limits.export_limit_kw
+        )
+        result, state = regulate(measurements, None, state, site, now_ms)
+        limited = limit_setpoints(
+            result.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms
+        ).power_kw
+        state = remember(state, limited, now_ms)
+        powers = {name: kw or 0.0 for name, kw in limited.items() if name != "pv"}
+        bound_kw = limited.get("pv")
+        powers["pv"] = -sun_kw if bound_kw is None else max(-sun_kw, bound_kw)
+        moments.append(Moment(load + sum(powers.values()), powers, limited))
+    return moments[4:]
+
+
+def site_with(ramp_kw_per_min: float, dead_band_kw: float, *, chargers: bool = False) -> Site:
+    return Site(
+        site="site-1",
+        grid_connection=GridConnection(import_limit_kw=500.0, export_limit_kw=500.0, margin_kw=10.0),
+        batteries=(
+            Battery(
+                name="battery",
+                capacity_kwh=1000.0,
+                charge_max_kw=400.0,
+                discharge_max_kw=400.0,
+                ramp_kw_per_min=ramp_kw_per_min,
+            ),
+        ),
+        generators=(Generator(name="pv", rated_power_kw=2000.0),),
+        charging_stations=(ChargingStation(name="charger", power_max_kw=150.0, power_min_kw=20.0),) if chargers else (),
+        regulator=RegulatorSettings(valid_for_s=60.0, dead_band_kw=dead_band_kw),
+    )
+
+
+WIRING = st.builds(Wiring, st.integers(0, 3), st.integers(0, 3), st.booleans())
+RAMP = st.sampled_from([600.0, 3000.0, 1e6])
+DEAD_BAND = st.sampled_from([0.0, 5.0])
+
+
+def assert_at_rest(moments: list[Moment]) -> None:
+    """Nothing changes any more, but for what the running quarter of an hour still has to make up."""
+    for name in moments[-1].setpoints:
+        late = [moment.setpoints[name] for moment in moments[REST_CYCLES:]]
+        moves = [b - a for a, b in pairwise(late) if a is not None and b is not None]
+        turns = [1 for a, b in pairwise(moves) if a * b < 0 and min(abs(a), abs(b)) > 0.5]
+        assert sum(turns) == 0, f"{name} swings: {late}"
+        assert max((abs(move) for move in moves), default=0.0) < 5.0
+
+
+@given(before_kw=st.floats(-800, 800), after_kw=st.floats(-800, 800), ramp=RAMP, dead_band_kw=DEAD_BAND, wiring=WIRING)
+def test_step_of_the_load_settles_inside_the_limit_without_swinging(
+    before_kw: float, after_kw: float, ramp: float, dead_band_kw: float, wiring: Wiring
+) -> None:
+    site = site_with(ramp, dead_band_kw)
+    load_kw = [before_kw] * 10 + [after_kw] * CYCLES
+    moments = closed_loop(site, load_kw, wiring)[10:]
+    assert all(-490 - 1e-6 <= moment.pcc_kw <= 490 + 1e-6 for moment in moments[REST_CYCLES:])
+    assert_at_rest(moments)
+
+
+@given(before_kw=st.floats(0, 800), after_kw=st.floats(300, 1000), ramp=RAMP, dead_band_kw=DEAD_BAND, wiring=WIRING)
+def test_chargers_do_not_flutter_where_the_battery_is_not_enough(
+    before_kw: float, after_kw: float, ramp: float, dead_band_kw: float, wiring: Wiring
+) -> None:
+    """Up to 890 kW of load can be held with the battery alone; a charger draws what is left, or nothing."""
+    site = site_with(ramp, dead_band_kw, chargers=True)
+    load_kw = [before_kw] * 10 + [after_kw] * CYCLES
+    moments = closed_loop(site, load_kw, wiring)[10:]
+    most_kw = max(490.0, after_kw - 400.0)
+    assert all(moment.pcc_kw <= most_kw + 1e-6 for moment in moments[REST_CYCLES:])
+    late = [moment.powers_kw["charger"] > 0 for moment in moments]
+    assert sum(a != b for a, b in pairwise(late)) <= 3
+
+
+@given(sun_kw=st.floats(0, 2000), load_kw=st.floats(0, 500), ramp=RAMP, dead_band_kw=DEAD_BAND, wiring=WIRING)
+def test_plant_is_held_back_without_swinging(
+    sun_kw: float, load_kw: float, ramp: float, dead_band_kw: float, wiring: Wiring
+) -> None:
+    site = site_with(ramp, dead_band_kw)
+    moments = closed_loop(site, [load_kw] * (CYCLES + 10), wiring, sun_kw=sun_kw)[10:]
+    assert all(moment.pcc_kw >= -490 - 1e-6 for moment in moments[REST_CYCLES:])
+    assert_at_rest(moments)
+
+
+@given(noise_kw=st.lists(st.floats(-2, 2), min_size=CYCLES, max_size=CYCLES))
+def test_changes_below_the_dead_band_are_not_made(noise_kw: list[float]) -> None:
+    """At 300 kW nothing is near a limit; the battery rests at first and is not moved by noise."""
+    site = site_with(1e6, 5.0)
+    site = replace(site, batteries=(replace(site.batteries[0], soc_target_pu=0.4),))
+    moments = closed_loop(site, [300.0 + kw for kw in noise_kw], Wiring(0, 0, load_feed=True))
+    assert len({moment.setpoints["battery"] for moment in moments}) <= 2
