@@ -46,3 +46,17 @@ def holds(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[b
         fits = (not hours.weekdays or weekday in hours.weekdays) and (not hours.months or month in hours.months)
         found.append(within and fits)
     return found
+
+
+def windows(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[int | None]:
+    """Which of the hours each instant lies in: the day (proleptic ordinal) on which those began, `None` outside."""
+    zone, begin, end = ZoneInfo(time_zone), minutes(hours.begin), minutes(hours.end)
+    found: list[int | None] = []
+    for start_ms, within in zip(starts_ms, holds(hours, starts_ms, time_zone), strict=True):
+        if not within:
+            found.append(None)
+            continue
+        local = datetime.fromtimestamp(start_ms / 1000, UTC).astimezone(zone)
+        began_the_day_before = begin >= end and 60 * local.hour + local.minute < end
+        found.append(local.toordinal() - began_the_day_before)
+    return found
