@@ -86,9 +86,11 @@ def _rule(snapshot: Snapshot, site: Site, load_kw: Array, available_kw: dict[str
         step_s=snapshot.step_s,
         fallback=Fallback.RULE,
         power_kw=rule.power_kw,
-        curtailed_kw={name: [0.0] * site.horizon_steps for name in available_kw},
+        curtailed_kw={name: [0.0] * site.horizon_steps for name in available_kw} | rule.curtailed_kw,
         soc_kwh=rule.soc_kwh,
         pcc_kw=rule.pcc_kw,
+        positions=rule.positions,
+        temperature_degc=rule.temperature_degc,
     )
 
 

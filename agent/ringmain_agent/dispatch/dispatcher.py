@@ -115,7 +115,7 @@ class Dispatcher:
             return self._dispatch(problem, features._replace(directions=False), note, time_limit_s)
 
     def _dispatch(self, problem: DispatchProblem, features: Features, note: str, time_limit_s: float) -> Dispatch:
-        prices, program = _prices(problem, self._site), self._program(features)
+        prices, program = prices_of(problem, self._site), self._program(features)
         solution = program.solve(problem, prices, time_limit_s)
         if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
             program = self._program(features._replace(worst=True))
@@ -145,7 +145,8 @@ class Dispatcher:
         )
 
 
-def _prices(problem: DispatchProblem, site: Site) -> Prices:
+def prices_of(problem: DispatchProblem, site: Site) -> Prices:
+    """Prices of the wishes in this problem."""
     price_in, price_out = problem.import_price_per_kwh, problem.export_price_per_kwh
     largest = float(max(np.abs(price_in).max(), np.abs(price_out).max()))
     wishes = [flexible.missing_per_kwh for flexible in site.flexible_loads]

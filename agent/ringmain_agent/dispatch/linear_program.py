@@ -153,7 +153,9 @@ class LinearProgram:
         status = solver.changeRowsBounds(rows, self._all_rows, self.row_lower, self.row_upper)
         self._require(status, "row bounds")
         before_s = solver.getRunTime()
-        self._require(solver.setOptionValue("time_limit", before_s + time_limit_s), "time_limit")
+        # The simplex compares the limit with the run time of all solves, branch and bound with that of this one (1.16).
+        limit_s = time_limit_s if self._integers else before_s + time_limit_s
+        self._require(solver.setOptionValue("time_limit", limit_s), "time_limit")
         status = solver.run()
         condition, info = solver.getModelStatus(), solver.getInfo()
         optimal = condition == highspy.HighsModelStatus.kOptimal

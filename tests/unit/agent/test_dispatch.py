@@ -8,15 +8,16 @@ import pytest
 
 from ringmain_agent.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.errors import DispatchError
+from ringmain_agent.local_time import LocalHours
 from ringmain_agent.nameplate import Battery, Generator
 from ringmain_agent.site import GridConnection, Site
 from ringmain_agent.snapshot import Snapshot
-from ringmain_agent.tariff import Tariff
+from ringmain_agent.tariff import DemandCharge, Tariff
 
 Problem = Callable[..., DispatchProblem]
 
 
-def small_site(*, demand_charge_per_kw: float = 0.0, **battery: float) -> Site:
+def small_site(*, demand_charge_per_kw: float = 0.0, site: dict[str, Any] | None = None, **battery: float) -> Site:
     """Four steps of an hour; a lossless battery of 10 kWh and 4 kW that costs nothing to use."""
     nameplate: dict[str, float] = {
         "capacity_kwh": 10.0,
@@ -29,15 +30,14 @@ def small_site(*, demand_charge_per_kw: float = 0.0, **battery: float) -> Site:
         "soc_target_pu": 0.0,
         "wear_per_kwh": 0.0,
     } | battery
-    return Site(
-        site="site-1",
-        step_s=3600,
-        horizon_steps=4,
-        grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
-        batteries=(Battery(name="battery", **nameplate),),
-        generators=(Generator(name="pv", rated_power_kw=50.0),),
-        tariff=Tariff(demand_charge_per_kw=demand_charge_per_kw),
-    )
+    parts: dict[str, Any] = {
+        "step_s": 3600,
+        "grid_connection": GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
+        "batteries": (Battery(name="battery", **nameplate),),
+        "generators": (Generator(name="pv", rated_power_kw=50.0),),
+        "tariff": Tariff(demand_charge_per_kw=demand_charge_per_kw),
+    }
+    return Site(site="site-1", horizon_steps=4, **(parts | (site or {})))
 
 
 @pytest.fixture
@@ -268,3 +268,185 @@ def test_site_without_equipment_is_only_its_load(problem: Problem) -> None:
         generators=(Generator(name="pv", rated_power_kw=50.0),),
     )
     np.testing.assert_allclose(Dispatcher(site).dispatch(problem()).pcc_kw, [5] * 4)
+
+
+def test_selling_above_the_buying_price_is_paid_in_full_and_never_bought_for_in_the_same_step(problem: Problem) -> None:
+    """8 kWh stored, 7 of PV and 5 of load in the hours in which selling pays 0.9: 6 kW are sold in each."""
+    result = Dispatcher(small_site()).dispatch(
+        problem(export_price_per_kwh=[0.9, 0.1, 0.1, 0.9], pv_kw=[-7, 0, 0, -7], soc_kwh={"battery": 8.0})
+    )
+    np.testing.assert_allclose(result.pcc_kw[[0, 3]], [-6, -6], atol=1e-6)
+    # 12 kWh are sold at 0.9, 10 bought at 0.2.
+    assert result.objective == pytest.approx(10 * 0.2 - 12 * 0.9, rel=1e-4)
+    assert (result.optimal, result.note) == (True, "")
+
+
+def test_wish_is_kept_where_breaching_it_costs_more_and_given_up_where_it_costs_less(problem: Problem) -> None:
+    """The wish is 3 of the 5 kW; keeping it costs 2 kWh stored at 0.2 instead of used at 0.3."""
+    asked = {"wished_import_kw": [3.0, None, None, None], "import_price_per_kwh": [0.2, 0.3, 0.3, 0.3]}
+    dispatcher = Dispatcher(small_site())
+    kept = dispatcher.dispatch(problem(breach_per_kwh=0.5, soc_kwh={"battery": 2.0}, **asked))
+    assert kept.pcc_kw[0] == pytest.approx(3.0)
+    given_up = dispatcher.dispatch(problem(breach_per_kwh=0.05, soc_kwh={"battery": 2.0}, **asked))
+    assert given_up.pcc_kw[0] >= 5.0 - 1e-6
+    assert given_up.import_excess_kw.max() == pytest.approx(0.0)
+
+
+def test_limit_holds_before_a_wish(problem: Problem) -> None:
+    """2 kWh are stored: for the limit in the last step, not for the wish in the first."""
+    result = Dispatcher(small_site()).dispatch(
+        problem(
+            load_kw=[5, 5, 5, 7],
+            import_ceiling_kw=[5] * 4,
+            wished_import_kw=[3.0, None, None, None],
+            breach_per_kwh=50.0,
+            soc_kwh={"battery": 2.0},
+        )
+    )
+    np.testing.assert_allclose(result.pcc_kw, [5] * 4, atol=1e-6)
+
+
+def quarter_site(**charge: Any) -> Site:
+    """Four steps of five minutes with a demand charge and no battery's worth of energy."""
+    charges = (DemandCharge(name="peak", per_kw=10.0, **charge),)
+    return small_site(site={"step_s": 300, "tariff": Tariff(demand_charge=charges)}, capacity_kwh=1.0)
+
+
+def test_demand_is_charged_on_the_mean_of_a_quarter_hour_by_the_clock(problem: Problem) -> None:
+    """Steps of 5 min: the first three make a quarter of 6 kW on average, the fourth begins the next one with 3 kW."""
+    result = Dispatcher(quarter_site()).dispatch(
+        problem(load_kw=[0, 0, 18, 3], soc_kwh={"battery": None}, import_price_per_kwh=[0.0] * 4)
+    )
+    assert result.objective == pytest.approx(60.0)
+
+
+def test_what_has_flowed_in_the_quarter_counts_into_its_mean(problem: Problem) -> None:
+    """12 kW in the 5 min before the first step and 3 and 0 kW in it are a mean of 5 kW; then 4.5 kW in half a quarter."""
+    result = Dispatcher(quarter_site()).dispatch(
+        problem(
+            load_kw=[3, 0, 4.5, 4.5],
+            soc_kwh={"battery": None},
+            import_price_per_kwh=[0.0] * 4,
+            issued_at_ms=300_000,
+            history={"pcc_kw": np.array([99.0, 12.0], "<f4").tobytes()},
+        )
+    )
+    assert result.objective == pytest.approx(50.0)
+
+
+def test_demand_outside_the_hours_of_the_charge_costs_nothing(problem: Problem) -> None:
+    """02:00 in Amsterdam is 01:00 UTC in winter: of 9, 8, 7 and 6 kW from 00:00 UTC on, 8 kW is the highest that counts."""
+    charges = (DemandCharge(name="day", per_kw=10.0, hours=LocalHours(begin="02:00", end="24:00")),)
+    site = small_site(site={"tariff": Tariff(demand_charge=charges), "time_zone": "Europe/Amsterdam"})
+    result = Dispatcher(site).dispatch(
+        problem(load_kw=[9, 8, 7, 6], soc_kwh={"battery": None}, import_price_per_kwh=[0.0] * 4)
+    )
+    assert result.objective == pytest.approx(80.0)
+
+
+def test_battery_does_not_export_where_it_must_not(problem: Problem) -> None:
+    connection = GridConnection(import_limit_kw=100.0, export_limit_kw=100.0, battery_export=False)
+    dear = {"export_price_per_kwh": [0.2] * 4, "import_price_per_kwh": [0.2] * 4}
+    result = Dispatcher(small_site(site={"grid_connection": connection})).dispatch(
+        problem(load_kw=[1] * 4, pv_kw=[-3, 0, 0, 0], soc_kwh={"battery": 10.0}, **dear)
+    )
+    assert (result.pcc_kw >= np.array([-2, 0, 0, 0]) - 1e-6).all()
+    free = Dispatcher(small_site()).dispatch(
+        problem(load_kw=[1] * 4, pv_kw=[-3, 0, 0, 0], soc_kwh={"battery": 10.0}, **dear)
+    )
+    assert free.pcc_kw.sum() == pytest.approx(4 - 3 - 10)
+
+
+def test_batteries_charge_from_generation_only_where_they_must(problem: Problem) -> None:
+    connection = GridConnection(import_limit_kw=100.0, export_limit_kw=100.0, battery_grid_charge=False)
+    result = Dispatcher(small_site(site={"grid_connection": connection})).dispatch(
+        problem(import_price_per_kwh=[0.1, 0.1, 0.5, 0.5], pv_kw=[-1, 0, 0, 0])
+    )
+    np.testing.assert_allclose(np.maximum(result.power_kw["battery"], 0.0), [1, 0, 0, 0], atol=1e-6)
+
+
+def test_plant_that_takes_no_setpoint_is_not_curtailed(problem: Problem) -> None:
+    plant = (Generator(name="pv", rated_power_kw=50.0, curtailable=False),)
+    result = Dispatcher(small_site(site={"generators": plant})).dispatch(
+        problem(pv_kw=[-20, 0, 0, 0], export_ceiling_kw=[5] * 4, soc_kwh={"battery": None})
+    )
+    assert result.curtailed_kw["pv"].max() == 0.0
+    assert result.export_excess_kw[0] == pytest.approx(10.0)
+
+
+def test_energy_left_at_the_end_is_worth_what_the_nameplate_says(problem: Problem) -> None:
+    worth = Dispatcher(small_site(end_value_per_kwh=0.25)).dispatch(problem())
+    assert worth.soc_kwh["battery"][-1] == pytest.approx(10.0)
+    little = Dispatcher(small_site(end_value_per_kwh=0.15)).dispatch(problem(soc_kwh={"battery": 10.0}))
+    assert little.soc_kwh["battery"][-1] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("soc_kwh", [0.0, 10.0])
+def test_target_with_a_price_is_met_from_either_side(problem: Problem, soc_kwh: float) -> None:
+    site = small_site(soc_target_pu=0.6, target_miss_per_kwh=5.0)
+    result = Dispatcher(site).dispatch(problem(soc_kwh={"battery": soc_kwh}, import_price_per_kwh=[0.2, 0.4, 0.2, 0.4]))
+    assert result.soc_kwh["battery"][-1] == pytest.approx(6.0)
+
+
+def test_energy_is_lost_at_rest(problem: Problem) -> None:
+    site = small_site(self_discharge_per_h=0.1, soc_min_pu=0.1, soc_target_pu=0.1)
+    result = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 8.0}, import_price_per_kwh=[0.0, 0.0, 0.0, 0.0]))
+    held = 8.0
+    for power_kw, after_kwh in zip(result.power_kw["battery"], result.soc_kwh["battery"], strict=True):
+        held = 0.9 * held + power_kw
+        assert held == pytest.approx(after_kwh, abs=1e-6)
+
+
+def test_energy_that_falls_out_of_its_band_by_itself_is_topped_up_at_a_price_and_no_obstacle(problem: Problem) -> None:
+    site = small_site(self_discharge_per_h=0.2, soc_min_pu=0.5, soc_target_pu=0.5)
+    result = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}))
+    np.testing.assert_allclose(result.soc_kwh["battery"], [5] * 4, atol=1e-6)
+    stuck = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}, held_kw={"battery": 0.0}))
+    np.testing.assert_allclose(stuck.soc_kwh["battery"], 5 * 0.8 ** np.arange(1, 5), atol=1e-6)
+
+
+def test_battery_that_does_not_follow_is_planned_around(problem: Problem) -> None:
+    """It gives 3 kW until it is empty; the other one charges where the first makes it cheap to."""
+    batteries = (
+        *small_site().batteries,
+        Battery(
+            name="stuck",
+            capacity_kwh=10.0,
+            charge_max_kw=4.0,
+            discharge_max_kw=4.0,
+            discharge_efficiency=1.0,
+            soc_target_pu=0.05,
+        ),
+    )
+    result = Dispatcher(small_site(site={"batteries": batteries})).dispatch(
+        problem(
+            soc_kwh={"battery": 0.0, "stuck": 7.0}, held_kw={"stuck": -3.0}, import_ceiling_kw=[5] * 4, load_kw=[5, 5, 5, 8]
+        )
+    )
+    np.testing.assert_allclose(result.power_kw["stuck"], [-3, -3, -1, 0], atol=1e-6)
+    assert result.import_excess_kw.max() == pytest.approx(0.0, abs=1e-9)
+    assert result.power_kw["battery"][3] == pytest.approx(-3.0)
+
+
+def test_several_batteries_share_what_there_is_to_do(problem: Problem) -> None:
+    """The second wears more: it only gives what the first cannot."""
+    first = small_site().batteries[0]
+    second = Battery(
+        name="second",
+        capacity_kwh=10.0,
+        charge_max_kw=4.0,
+        discharge_max_kw=4.0,
+        wear_per_kwh=0.01,
+        discharge_efficiency=1.0,
+        soc_target_pu=0.05,
+    )
+    result = Dispatcher(small_site(site={"batteries": (first, second)})).dispatch(
+        problem(
+            load_kw=[5, 5, 5, 11],
+            import_ceiling_kw=[5] * 4,
+            soc_kwh={"battery": 4.0, "second": 4.0},
+            import_price_per_kwh=[0.2] * 4,
+        )
+    )
+    assert result.import_excess_kw.max() == pytest.approx(0.0, abs=1e-9)
+    assert result.power_kw["battery"].sum() == pytest.approx(-4.0)
