@@ -16,9 +16,11 @@ from ringmain_agent.nameplate import Transformer
 from ringmain_agent.quarter import Quarter, energy_kwh
 from ringmain_agent.site import BILLING_PERIOD_S, REACTIVE, Site
 from ringmain_agent.snapshot import Measurements
+from ringmain_agent.thermal import after, constants, hot_spot_degc, limits_at
 
 HASTE_S: Final = 60.0
 """An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
+HALVINGS: Final = 24
 
 
 class Band(Struct, frozen=True):
@@ -49,7 +51,7 @@ def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[
     tightest, most_kw = "", math.inf
     for transformer in site.transformers:
         share = site.transformer_shares()[transformer.name]
-        carried_kva = _loading_max_pu(transformer, site, now_ms) * transformer.rated_power_kva / share
+        carried_kva = _loading_max_pu(transformer, measurements, site, now_ms) * transformer.rated_power_kva / share
         if (active_kw := _active_kw(carried_kva, kvar)) < most_kw:
             tightest, most_kw = transformer.name, active_kw
     if (firm_pu := site.grid_connection.firm_loading_max_pu) is not None:
@@ -103,10 +105,23 @@ def _rest_of_quarter(band: Interval, quarter: Quarter, site: Site, now_ms: int) 
     return Interval(min(least_kw, most_kw), most_kw)
 
 
-def _loading_max_pu(transformer: Transformer, site: Site, now_ms: int) -> float:
-    """The loading that the rating in force allows."""
-    most_pu = transformer.loading_max_pu
-    for rating in transformer.rating:
-        if rating.loading_max_pu is not None and holds(rating.hours, [now_ms], site.time_zone)[0]:
-            most_pu = rating.loading_max_pu
-    return most_pu
+def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, now_ms: int) -> float:
+    """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
+    limits = limits_at(transformer, [now_ms], site.time_zone)[0]
+    state = measurements.thermal.get(transformer.name)
+    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
+    if state is None or not math.isfinite(hot_spot_degc(state) + ambient_degc):
+        return limits.loading_max_pu
+    known, step_min = constants(transformer), site.step_s / 60
+
+    def holds_at(loading_pu: float) -> bool:
+        then = after(state, loading_pu, ambient_degc, step_min, known)
+        return hot_spot_degc(then) <= limits.hot_spot_max_degc and then.top_oil_degc <= limits.top_oil_max_degc
+
+    if holds_at(limits.loading_max_pu):
+        return limits.loading_max_pu
+    allowed_pu, too_much_pu = 0.0, limits.loading_max_pu
+    for _ in range(HALVINGS):
+        middle_pu = (allowed_pu + too_much_pu) / 2
+        allowed_pu, too_much_pu = (middle_pu, too_much_pu) if holds_at(middle_pu) else (allowed_pu, middle_pu)
+    return allowed_pu
