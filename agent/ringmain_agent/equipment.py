@@ -1,12 +1,28 @@
 """Setpoints on their way to equipment: when to send one, and whether it is followed."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
-from ringmain_agent.outputs import Output, Sent, follows, setpoint_payload
+from ringmain_agent.nameplate import ChargingStation, FlexibleLoad, ThermalLoad
+from ringmain_agent.outputs import Obedience, Output, Told, follows, setpoint_payload
 from ringmain_agent.site import Site
 from ringmain_protocol.steps import Reading
 
 Publish = Callable[[str, bytes], bool]
+TOLERANCE_PU: Final = 0.05
+"""Of the rating: how far a measured power may be from its setpoint."""
+HALF_A_POSITION: Final = 0.5
+REMEMBERED: Final = 1000
+
+
+class Orders(NamedTuple):
+    """What one cycle tells the equipment, and why; `None` releases it, or leaves its position as it is."""
+
+    power_kw: Mapping[str, float | None]
+    positions: Mapping[str, int | None]
+    fallback: str
+    reason: str
 
 
 class Equipment:
@@ -20,37 +36,62 @@ class Equipment:
         self.not_followed: list[str] = []
         self.last_sequence = last_sequence
         self._outputs = dict(outputs)
-        self._sent: dict[str, Sent] = {}
-        self._rated_kw = {b.name: max(b.charge_max_kw, b.discharge_max_kw) for b in site.batteries}
-        self._rated_kw |= {pv.name: pv.rated_power_kw for pv in site.generators}
+        self._told: dict[str, deque[Told]] = {}
+        self._sent_ms: dict[str, int] = {}
+        self._obedience = _obedience(site)
+        self._signals = {switched.name: switched.position_signal for switched in site.switched}
 
-    def send(
-        self, power_kw: Mapping[str, float | None], newest: Mapping[str, Reading], *, now_ms: int, publish: Publish
-    ) -> int:
+    def send(self, orders: Orders, newest: Mapping[str, Reading], *, now_ms: int, publish: Publish) -> int:
         """Publish what `limits` has passed; returns how many messages went out."""
         count = 0
         self.last_sequence = max(self.last_sequence + 1, now_ms)
         self.not_followed = [name for name in self._outputs if not self._follows(name, newest, now_ms)]
         for name, output in self._outputs.items():
-            value, before = power_kw.get(name), self._sent.get(name)
-            same = before is not None and before.power_kw == value
-            if before is not None and same and 0 <= now_ms - before.sent_ms < 1000 * output.repeat_s:  # unless set back
+            power_kw, position = orders.power_kw.get(name), orders.positions.get(name)
+            if name in self._signals and position is None:
                 continue
-            payload = setpoint_payload(output, value, sequence=self.last_sequence, now_ms=now_ms)
+            value = power_kw if position is None else position
+            told = self._told.setdefault(name, deque(maxlen=REMEMBERED))
+            if told and told[-1].since_ms > now_ms:  # the clock was set back
+                told.clear()
+            same = bool(told) and told[-1].value == value
+            if same and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
+                continue
+            payload = setpoint_payload(
+                output,
+                power_kw,
+                position=position,
+                sequence=self.last_sequence,
+                now_ms=now_ms,
+                fallback=orders.fallback,
+                reason=orders.reason,
+            )
             if publish(output.topic, payload):
                 count += 1
-                since_ms = before.since_ms if before is not None and same else now_ms
-                self._sent[name] = Sent(power_kw=value, since_ms=since_ms, sent_ms=now_ms)
+                self._sent_ms[name] = now_ms
+                if not same:
+                    told.append(Told(value, now_ms))
         return count
 
     def forget(self) -> None:
         """In observe nothing is in force; when control returns, everything is sent at once."""
-        self._sent.clear()
+        self._told.clear()
         self.not_followed = []
 
     def _follows(self, name: str, newest: Mapping[str, Reading], now_ms: int) -> bool:
-        sent, output = self._sent.get(name), self._outputs[name]
-        if sent is None:
-            return True
-        measured = newest.get(output.confirmed_by or f"{name}_kw")
-        return follows(sent, measured, output, rated_kw=self._rated_kw[name], now_ms=now_ms)
+        output = self._outputs[name]
+        measured = newest.get(output.confirmed_by or self._signals.get(name, f"{name}_kw"))
+        return follows(tuple(self._told.get(name, ())), measured, output, self._obedience[name], now_ms=now_ms)
+
+
+def _obedience(site: Site) -> dict[str, Obedience]:
+    """A plant may generate less than its bound, a vehicle or a thermostat may draw less than it is allowed."""
+    found = {b.name: Obedience(TOLERANCE_PU * max(b.charge_max_kw, b.discharge_max_kw)) for b in site.batteries}
+    for plant in site.generators:
+        found[plant.name] = Obedience(TOLERANCE_PU * plant.rated_power_kw, more_is_fine=True)
+    reducible: tuple[ChargingStation | FlexibleLoad | ThermalLoad, ...]
+    reducible = (*site.charging_stations, *site.flexible_loads, *site.thermal_loads)
+    for load in reducible:
+        found[load.name] = Obedience(TOLERANCE_PU * load.power_max_kw, less_is_fine=True)
+    found |= {load.name: Obedience(TOLERANCE_PU * load.power_kw) for load in site.on_off_loads}
+    return found | {switched.name: Obedience(HALF_A_POSITION) for switched in site.switched}

@@ -1,9 +1,10 @@
 """From setpoint to payload, in the unit and sign of the equipment; and whether the equipment follows."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from string import Template
 from types import MappingProxyType
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -11,15 +12,20 @@ from ringmain_agent.feeds import PositiveDirection
 from ringmain_protocol.steps import Reading
 
 _FACTORS: Final[Mapping[str, float]] = MappingProxyType({"W": 1000.0, "kW": 1.0, "MW": 0.001})
-_FIELDS: Final = ("power", "sequence", "issued_at_ms", "valid_for_s")
-PAYLOAD: Final = '{"power_kw": $power, "sequence": $sequence, "issued_at_ms": $issued_at_ms, "valid_for_s": $valid_for_s}'
-RELEASE_PAYLOAD: Final = '{"release": true, "sequence": $sequence, "issued_at_ms": $issued_at_ms}'
+_FIELDS: Final = ("power", "on", "position", "sequence", "issued_at_ms", "valid_for_s", "fallback", "reason")
+_COMMON: Final = '"sequence": $sequence, "issued_at_ms": $issued_at_ms'
+_WHY: Final = '"valid_for_s": $valid_for_s, "fallback": "$fallback", "reason": "$reason"'
+PAYLOAD: Final = f'{{"power_kw": $power, {_COMMON}, {_WHY}}}'
+POSITION_PAYLOAD: Final = f'{{"position": $position, {_COMMON}, {_WHY}}}'
+RELEASE_PAYLOAD: Final = f'{{"release": true, {_COMMON}}}'
+REASON_MAX: Final = 200
 
 
 class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where an equipment takes its setpoint and how it wants it written.
 
-    `payload` and `release_payload` may hold `$power`, `$sequence`, `$issued_at_ms` and `$valid_for_s`. The equipment counts
+    `payload` and `release_payload` may hold `$power`, `$on` (true or false), `$position`, `$sequence`, `$issued_at_ms`,
+    `$valid_for_s`, `$fallback` and `$reason` (safe inside the quotes of JSON). The equipment counts
     `valid_for_s` from receipt on its own clock and lets go by itself; an unchanged setpoint is sent again after `repeat_s`.
     `confirmed_by` names the signal that shows the effect (default: the power of the equipment); when it stays further than
     `confirm_tolerance_kw` from the setpoint for `confirm_after_s`, the status names the equipment.
@@ -55,31 +61,63 @@ def output_problem(output: Output) -> str | None:
     return None
 
 
-def setpoint_payload(output: Output, power_kw: float | None, *, sequence: int, now_ms: int) -> bytes:
-    """The payload for a setpoint, or for the release of control (`None`)."""
+def setpoint_payload(  # noqa: PLR0913  keyword-only: what a payload may hold
+    output: Output,
+    power_kw: float | None,
+    *,
+    sequence: int,
+    now_ms: int,
+    position: int | None = None,
+    fallback: str = "",
+    reason: str = "",
+) -> bytes:
+    """The payload for a setpoint, or for the release of control (neither a power nor a position)."""
     sign = -1.0 if output.positive_direction is PositiveDirection.EXPORT else 1.0
-    power = "" if power_kw is None else repr(round(sign * power_kw * _FACTORS[output.unit], 6) + 0.0)
-    text = output.release_payload if power_kw is None else output.payload
-    values = (power, sequence, now_ms, f"{output.valid_for_s:g}")
-    return Template(text).substitute(dict(zip(_FIELDS, values, strict=True))).encode()
+    if power_kw is None and position is None:
+        text = output.release_payload
+    else:
+        text = POSITION_PAYLOAD if position is not None and output.payload == PAYLOAD else output.payload
+    fields = {
+        "power": "" if power_kw is None else repr(round(sign * power_kw * _FACTORS[output.unit], 6) + 0.0),
+        "on": "true" if power_kw else "false",
+        "position": "" if position is None else position,
+        "sequence": sequence,
+        "issued_at_ms": now_ms,
+        "valid_for_s": f"{output.valid_for_s:g}",
+        "fallback": fallback,
+        "reason": json.dumps(reason[:REASON_MAX])[1:-1],
+    }
+    return Template(text).substitute(fields).encode()
 
 
-class Sent(Struct, frozen=True, kw_only=True):
-    """A setpoint that an equipment should be following: its value and since when."""
+class Told(NamedTuple):
+    """What an equipment was told, and since when; `None` released it."""
 
-    power_kw: float | None
+    value: float | None
     since_ms: int
-    sent_ms: int
 
 
-def follows(sent: Sent, measured: Reading | None, output: Output, *, rated_kw: float, now_ms: int) -> bool:
+class Obedience(NamedTuple):
+    """How far off is not following: `tolerance` either way, unless less or more than it was told is its right."""
+
+    tolerance: float
+    less_is_fine: bool = False
+    more_is_fine: bool = False
+
+
+def follows(told: Sequence[Told], measured: Reading | None, output: Output, obedience: Obedience, *, now_ms: int) -> bool:
     """Whether the equipment does as it was told, as far as one can know yet.
 
-    A released equipment follows always. The measurement must be younger than the setpoint, and `confirm_after_s` over.
+    What it was told in the last `confirm_after_s` counts, and what was in force before: it must be near that range, also
+    when every cycle tells it something else. A released equipment follows always; a measurement from before says nothing.
     """
-    if sent.power_kw is None or measured is None or measured.value is None:
+    since_ms = now_ms - 1000 * output.confirm_after_s
+    first = max((i for i, one in enumerate(told) if one.since_ms <= since_ms), default=None)
+    if first is None or measured is None or measured.value is None or measured.at_ms < told[first].since_ms:
         return True
-    if now_ms - sent.since_ms < 1000 * output.confirm_after_s or measured.at_ms < sent.since_ms:
+    values = [one.value for one in told[first:] if one.value is not None]
+    if len(values) < len(told) - first:
         return True
-    tolerance_kw = output.confirm_tolerance_kw if output.confirm_tolerance_kw is not None else 0.05 * rated_kw
-    return abs(measured.value - sent.power_kw) <= tolerance_kw
+    tolerance = obedience.tolerance if output.confirm_tolerance_kw is None else output.confirm_tolerance_kw
+    enough = obedience.less_is_fine or measured.value >= min(values) - tolerance
+    return enough and (obedience.more_is_fine or measured.value <= max(values) + tolerance)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ringmain_agent.limits import Limited
 from ringmain_agent.regulate import Regulation
 from ringmain_agent.snapshot import Plan
 from ringmain_protocol import topics
@@ -49,22 +50,21 @@ class SetpointReports:
         self._at_ms = 0
         self._before: tuple[Mode, Fallback, Mapping[str, float | None]] | None = None
 
-    def report(
-        self, regulation: Regulation, power_kw: Mapping[str, float | None], limited: tuple[str, ...], mode: Mode, now_ms: int
-    ) -> Report | None:
+    def report(self, regulation: Regulation, limited: Limited, mode: Mode, now_ms: int) -> Report | None:
         """The report of this cycle, if it is due."""
+        values: dict[str, float | None] = {**limited.power_kw, **limited.positions}
         if self._before is not None and 0 <= now_ms - self._at_ms < 1000 * REPEAT_S:  # unless the clock was set back
             before_mode, before_rung, before_kw = self._before
-            if before_mode is mode and before_rung is regulation.fallback and not _differ(before_kw, power_kw):
+            if before_mode is mode and before_rung is regulation.fallback and not _differ(before_kw, values):
                 return None
-        self._at_ms, self._before = now_ms, (mode, regulation.fallback, dict(power_kw))
+        self._at_ms, self._before = now_ms, (mode, regulation.fallback, values)
         fields = {
             "issued_at_ms": now_ms,
             "valid_for_s": self._valid_for_s,
             "mode": mode,
             "fallback": regulation.fallback,
-            "power_kw": dict(power_kw),
-            "reason": "; ".join(reason for reason in (regulation.reason, *limited) if reason)[:REASON_MAX],
+            "power_kw": limited.power_kw,
+            "reason": "; ".join(reason for reason in (regulation.reason, *limited.reasons) if reason)[:REASON_MAX],
         }
         return topics.SETPOINT, Setpoint, fields
 

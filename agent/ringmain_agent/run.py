@@ -4,28 +4,29 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ringmain_agent import __version__
 from ringmain_agent.accuracy import ForecastAccuracy
 from ringmain_agent.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.config import LoadedConfig
-from ringmain_agent.equipment import Equipment
+from ringmain_agent.connections import local_connection, upstream_connection
+from ringmain_agent.equipment import Equipment, Orders
 from ringmain_agent.feeds import Feed, is_plausible, read_feed
 from ringmain_agent.history import StepHistory, columns, step_columns
 from ringmain_agent.limits import limit_setpoints
 from ringmain_agent.model_store import ModelStore
-from ringmain_agent.mqtt import Connection
 from ringmain_agent.outbox import Outbox
 from ringmain_agent.planner import Planner
 from ringmain_agent.regulate import Regulation, RegulatorState, decode_state, encode_state, regulate, remember
 from ringmain_agent.reports import Report, SetpointReports, plan_reports
-from ringmain_agent.site import PCC
-from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
+from ringmain_agent.situation import Situation
+from ringmain_agent.snapshot import Plan, Snapshot
 from ringmain_agent.state_file import StateFile
+from ringmain_agent.status import current_status
 from ringmain_agent.tariff import MONTHLY
-from ringmain_agent.upstream import Upstream, step_starts_ms
+from ringmain_agent.tracking import decode_tracked, encode_tracked
+from ringmain_agent.upstream import Upstream
 from ringmain_agent.watchdog import notify
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -40,7 +41,7 @@ from ringmain_protocol.messages import (
     decode,
     encode,
 )
-from ringmain_protocol.steps import Reading, StepValue, step_start_ms
+from ringmain_protocol.steps import Reading, StepValue
 from ringmain_toml import ConfigError
 
 logger = logging.getLogger("ringmain_agent")
@@ -76,7 +77,9 @@ class Agent:
             step_s=config.step_s,
             steps_kept=site.history_steps,
         )
+        self._situation = Situation(site, self._history, self._upstream_inputs)
         self._regulator = RegulatorState()
+        self._planned_around: tuple[str, ...] = ()
         self._switched_on = config.switch is None
         self._restore()
         last_sequence = int(self._state.fact("setpoint_sequence") or 0)
@@ -94,30 +97,8 @@ class Agent:
         self._status: tuple[float, tuple[object, ...]] = (-1e9, ())
         self._committed_ms = self._now_ms = 0
         self._connects = 0
-        local_topics = [*self._feeds, *([config.switch.topic] if config.switch else [])]
-        if simulated:
-            local_topics.append(topics.SIMULATION_CLOCK)
-        self._local = Connection(
-            "local",
-            config.mqtt.local,
-            client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
-            subscriptions=local_topics,
-            resolve=loaded.path,
-        )
-        self._upstream = Connection(
-            "upstream",
-            config.mqtt.upstream,
-            client_id=config.mqtt.upstream.client_id or f"ringmain-agent-{config.site}",
-            subscriptions=[
-                topics.topic(config.site, topics.RECEIPT),
-                topics.topic(config.site, topics.ENVELOPE),
-                topics.topic(config.site, topics.MODEL),
-                topics.all_series(config.site),
-            ],
-            resolve=loaded.path,
-            persistent=True,
-            will=(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
-        )
+        self._local = local_connection(loaded, self._feeds, simulated=simulated)
+        self._upstream = upstream_connection(loaded)
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
         if simulated:
             last_tick = int(self._state.fact("tick") or 0)
@@ -151,16 +132,27 @@ class Agent:
         self._take_feeds(cycle)
         self._take_upstream(now_ms)
         closed = self._close_steps(now_ms)
-        wanted = bool(closed) or self._plan is None or self._models_changed
-        if wanted:
+        self._situation.advance(now_ms)
+        if self._plan_wanted(closed):
             self._planner.request(self._snapshot(now_ms))
             self._models_changed = False
-        waits = wanted and cycle.tick is not None
+            waits = cycle.tick is not None
+        else:
+            waits = False
         self._take_plan(self._planner.wait(self._config.planner_timeout_s) if waits else self._planner.poll(), now_ms)
-        measurements = self._measurements(now_ms)
-        self._regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site, now_ms)
+        sent = self._regulate(now_ms)
+        self._commit(cycle)
+        self._exchange()
+        return sent
+
+    def _regulate(self, now_ms: int) -> int:
+        """Setpoints through `limits` and out; says how many messages went."""
+        measurements = self._situation.measurements(now_ms, self._equipment.not_followed)
+        regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site, now_ms)
+        self._regulation = regulation
         limited = limit_setpoints(
-            self._regulation.setpoints,
+            regulation.setpoints,
+            positions=regulation.positions,
             site=self._site,
             measurements=measurements,
             previous=self._regulator.sent,
@@ -168,16 +160,15 @@ class Agent:
         )
         sent = 0
         if self._mode is Mode.CONTROL:
+            orders = Orders(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
             newest, publish = self._history.newest, self._local.publish_setpoint
-            sent = self._equipment.send(limited.power_kw, newest, now_ms=now_ms, publish=publish)
+            sent = self._equipment.send(orders, newest, now_ms=now_ms, publish=publish)
             self._regulator = remember(self._regulator, limited.power_kw, now_ms)
         else:
             self._equipment.forget()
-        report = self._setpoints.report(self._regulation, limited.power_kw, limited.reasons, self._mode, now_ms)
+        report = self._setpoints.report(regulation, limited, self._mode, now_ms)
         if report is not None:
             self._report(report)
-        self._commit(cycle)
-        self._exchange()
         return sent
 
     def _exchange(self) -> None:
@@ -266,23 +257,18 @@ class Agent:
 
     # Plan
 
+    def _plan_wanted(self, closed: Sequence[StepValue]) -> bool:
+        """A new step, a new model, or equipment that has begun or ceased to follow."""
+        followed, self._planned_around = self._planned_around, tuple(self._equipment.not_followed)
+        return bool(closed) or self._plan is None or self._models_changed or followed != self._planned_around
+
     def _snapshot(self, now_ms: int) -> Snapshot:
-        config, steps = self._config, self._config.horizon_steps
-        start_ms = step_start_ms(now_ms, config.step_s)
-        starts = list(step_starts_ms(start_ms, config.step_s, steps))
-        imports, exports = self._upstream_inputs.limits_kw(config.grid_connection, starts, now_ms=now_ms)
-        measurements = self._measurements(now_ms)
-        stale_after_s = self._site.regulator.stale_after_s
-        return Snapshot(
-            issued_at_ms=start_ms,
-            step_s=config.step_s,
-            history={signal: self._history.window(signal, self._site.history_steps) for signal in config.feeds},
-            known_future=self._upstream_inputs.known_future(start_ms=start_ms, step_s=config.step_s, steps=steps),
-            import_limit_kw=imports,
-            export_limit_kw=exports,
-            soc_kwh={b.name: measurements.fresh(b.soc_signal, now_ms, stale_after_s) for b in self._site.batteries},
+        return self._situation.snapshot(
+            now_ms,
+            signals=self._config.feeds,
             billing_peak_kw={MONTHLY: self._regulator.billing_peak_kw},
             models=self._models.paths,
+            not_followed=self._planned_around,
         )
 
     def _take_plan(self, plan: Plan | None, now_ms: int) -> None:
@@ -311,11 +297,6 @@ class Agent:
         kind, message, fields = report
         self._outbox.add(kind, message, **fields)
 
-    def _measurements(self, now_ms: int) -> Measurements:
-        imports, exports = self._upstream_inputs.limits_kw(self._config.grid_connection, [now_ms], now_ms=now_ms)
-        newest = {signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()}
-        return Measurements(newest=newest, import_limit_kw=imports[0], export_limit_kw=exports[0])
-
     @property
     def _mode(self) -> Mode:
         return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
@@ -337,6 +318,7 @@ class Agent:
         self._taken = []
         self._state.set_fact("setpoint_sequence", self._equipment.last_sequence)
         self._state.set_fact("regulator", encode_state(self._regulator))
+        self._state.set_fact("tracked", encode_tracked(self._situation.tracked))
         self._state.commit()
 
     def _publish(self) -> None:
@@ -361,39 +343,21 @@ class Agent:
             self._status = (now_s, state)
 
     def _current_status(self, now_ms: int) -> Status:
-        errors = {signal: accuracy.error_kw for signal, accuracy in self._accuracy.items()}
-        persistence = {signal: accuracy.persistence_error_kw for signal, accuracy in self._accuracy.items()}
-        measurements, stale_after_s = self._measurements(now_ms), self._site.regulator.stale_after_s
-        soc = {b.name: measurements.fresh(b.soc_signal, now_ms, 86_400) for b in self._site.batteries}
-        pcc_kw, pcc_kvar = (measurements.fresh(signal, now_ms, stale_after_s) for signal in (PCC, "pcc_kvar"))
-        loading = (
-            {}
-            if pcc_kw is None
-            else {
-                name: transformer.loading_pu(pcc_kw, pcc_kvar or 0.0)
-                for name, transformer in self._config.transformer.items()
-            }
-        )
-        capacity = {b.name: b.capacity_kwh for b in self._site.batteries}
         reasons = [self._regulation.reason, self._plan.reason if self._plan else "", self._planner.failure]
         reasons += [self._models.trouble, *self._models.reasons.values(), self._state.trouble]
         dropped = dict(self._state.dropped)
         if self._local.dropped + self._upstream.dropped:
             dropped["queue_full"] = self._local.dropped + self._upstream.dropped
-        return Status(
-            at_ms=now_ms,
-            time_zone=self._config.time_zone,
-            agent_version=__version__,
-            config_sha256=self._loaded.sha256,
-            stream=self._outbox.stream,
+        return current_status(
+            loaded=self._loaded,
             mode=self._mode,
-            mode_source="switch" if self._config.mode is Mode.CONTROL and self._config.switch else "configuration",
-            fallback=self._regulation.fallback,
+            regulation=self._regulation,
+            measurements=self._situation.measurements(now_ms),
+            accuracy=self._accuracy,
+            reasons=reasons,
+            now_ms=now_ms,
+            stream=self._outbox.stream,
             releases=self._models.releases,
-            forecast_error_kw={signal: error for signal, error in errors.items() if error is not None},
-            persistence_error_kw={signal: error for signal, error in persistence.items() if error is not None},
-            soc_pu={name: value / capacity[name] for name, value in soc.items() if value is not None},
-            transformer_loading_pu=loading,
             billing_peak_kw=self._regulator.billing_peak_kw,
             outbox_messages=self._state.outbox_messages,
             outbox_capacity_messages=self._config.outbox.messages_max,
@@ -401,7 +365,6 @@ class Agent:
             rejected=dict(self._rejected),
             connections={"local": self._local.trouble, "upstream": self._upstream.trouble},
             not_followed=self._equipment.not_followed,
-            reason="; ".join(dict.fromkeys(reason for reason in reasons if reason))[:2000],
         )
 
     # Restart
@@ -415,12 +378,13 @@ class Agent:
         self._history.restore_steps(self._state.steps())
         if self._state.fact("switch") is not None and self._config.switch is not None:
             self._switched_on = bool(self._state.fact("switch"))
-        kept = self._state.fact("regulator")
-        if kept is not None:
-            try:
+        try:
+            if (kept := self._state.fact("regulator")) is not None:
                 self._regulator = decode_state(kept)
-            except ValueError as error:
-                logger.warning("regulator state is damaged or of another version, and not used: %s", error)
+            if (kept := self._state.fact("tracked")) is not None:
+                self._situation.tracked = decode_tracked(kept)
+        except ValueError as error:
+            logger.warning("kept state is damaged or of another version, and not used: %s", error)
         for topic, payload in self._state.retained():
             try:
                 self._upstream_inputs.take(topic, payload, now_ms=0)

@@ -3,15 +3,36 @@
 import json
 
 from ringmain_agent.feeds import PositiveDirection
-from ringmain_agent.outputs import Output, Sent, follows, output_problem, setpoint_payload
+from ringmain_agent.outputs import Obedience, Output, Told, follows, output_problem, setpoint_payload
 from ringmain_protocol.steps import Reading
 
 OUTPUT = Output(topic="battery/setpoint", valid_for_s=60)
 
 
-def test_default_payload_carries_power_sequence_time_and_validity() -> None:
-    payload = json.loads(setpoint_payload(OUTPUT, -12.5, sequence=7, now_ms=1000))
-    assert payload == {"power_kw": -12.5, "sequence": 7, "issued_at_ms": 1000, "valid_for_s": 60}
+def test_default_payload_carries_power_sequence_time_validity_and_why() -> None:
+    payload = json.loads(
+        setpoint_payload(OUTPUT, -12.5, sequence=7, now_ms=1000, fallback="shifted", reason='plan is "20 min" old\n')
+    )
+    assert payload == {
+        "power_kw": -12.5,
+        "sequence": 7,
+        "issued_at_ms": 1000,
+        "valid_for_s": 60,
+        "fallback": "shifted",
+        "reason": 'plan is "20 min" old\n',
+    }
+
+
+def test_position_has_a_default_payload_of_its_own() -> None:
+    payload = json.loads(setpoint_payload(OUTPUT, None, position=-3, sequence=7, now_ms=1000))
+    assert payload["position"] == -3
+    assert "power_kw" not in payload
+
+
+def test_on_off_load_can_be_told_in_its_own_words() -> None:
+    output = Output(topic="t", payload='{"run": $on}')
+    assert setpoint_payload(output, 100.0, sequence=1, now_ms=0) == b'{"run": true}'
+    assert setpoint_payload(output, 0.0, sequence=1, now_ms=0) == b'{"run": false}'
 
 
 def test_release_is_a_payload_of_its_own() -> None:
@@ -35,10 +56,33 @@ def test_outputs_that_cannot_work_are_named() -> None:
 
 
 def test_equipment_that_stays_away_from_its_setpoint_is_seen_after_the_time_given() -> None:
-    sent = Sent(power_kw=100.0, since_ms=0, sent_ms=0)
+    told, within = [Told(100.0, 0)], Obedience(5.0)
     idle = Reading("battery_kw", 31_000, 0.0)
-    assert follows(sent, idle, OUTPUT, rated_kw=100, now_ms=29_000)
-    assert not follows(sent, idle, OUTPUT, rated_kw=100, now_ms=31_000)
-    assert follows(sent, Reading("battery_kw", 31_000, 97.0), OUTPUT, rated_kw=100, now_ms=31_000)
-    assert follows(sent, None, OUTPUT, rated_kw=100, now_ms=31_000)
-    assert follows(Sent(power_kw=None, since_ms=0, sent_ms=0), idle, OUTPUT, rated_kw=100, now_ms=31_000)
+    assert follows(told, idle, OUTPUT, within, now_ms=29_000)
+    assert not follows(told, idle, OUTPUT, within, now_ms=31_000)
+    assert follows(told, Reading("battery_kw", 31_000, 97.0), OUTPUT, within, now_ms=31_000)
+    assert follows(told, None, OUTPUT, within, now_ms=31_000)
+    assert follows([Told(None, 0)], idle, OUTPUT, within, now_ms=31_000)
+    assert follows([], idle, OUTPUT, within, now_ms=31_000)
+
+
+def test_equipment_is_seen_not_to_follow_also_when_every_cycle_tells_it_something_else() -> None:
+    told = [Told(100.0 + second % 7, 1000 * second) for second in range(60)]
+    within = Obedience(5.0)
+    assert not follows(told, Reading("battery_kw", 59_000, 0.0), OUTPUT, within, now_ms=60_000)
+    assert follows(told, Reading("battery_kw", 59_000, 103.0), OUTPUT, within, now_ms=60_000)
+    released = [*told, Told(None, 59_500)]
+    assert follows(released, Reading("battery_kw", 59_000, 0.0), OUTPUT, within, now_ms=60_000)
+
+
+def test_measurement_from_before_the_setpoint_says_nothing() -> None:
+    assert follows([Told(100.0, 5000)], Reading("battery_kw", 4000, 0.0), OUTPUT, Obedience(5.0), now_ms=60_000)
+
+
+def test_plant_below_its_bound_and_vehicle_that_draws_less_follow() -> None:
+    plant, vehicle = Obedience(5.0, more_is_fine=True), Obedience(5.0, less_is_fine=True)
+    bound, allowed = [Told(-100.0, 0)], [Told(11.0, 0)]
+    assert follows(bound, Reading("pv_kw", 31_000, -20.0), OUTPUT, plant, now_ms=31_000)
+    assert not follows(bound, Reading("pv_kw", 31_000, -120.0), OUTPUT, plant, now_ms=31_000)
+    assert follows(allowed, Reading("charger_kw", 31_000, 0.0), OUTPUT, vehicle, now_ms=31_000)
+    assert not follows(allowed, Reading("charger_kw", 31_000, 22.0), OUTPUT, vehicle, now_ms=31_000)
