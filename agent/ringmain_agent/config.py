@@ -1,11 +1,15 @@
 """The site's TOML as typed Structs, and the checks that need more than one of its tables."""
 
-from collections.abc import Iterator
+import difflib
+import math
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 import ringmain_toml
 from ringmain_agent import nameplate
@@ -13,13 +17,11 @@ from ringmain_agent.feeds import Feed, feed_problem
 from ringmain_agent.nameplate import Equipment
 from ringmain_agent.outbox_limits import OutboxLimits
 from ringmain_agent.outputs import Output, output_problem
-from ringmain_agent.site import DAY_S, GridConnection, RegulatorSettings, Site
+from ringmain_agent.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site
 from ringmain_agent.tariff import Tariff
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Mode
 from ringmain_toml import ConfigError
-
-Kind = TypeVar("Kind", bound=Equipment)
 
 HISTORY_DAYS: Final = 8
 """A week of lags and a day to fill gaps from."""
@@ -32,17 +34,84 @@ class Battery(nameplate.Battery, frozen=True, kw_only=True, forbid_unknown_field
     output: Output
 
 
-class Photovoltaics(nameplate.Generator, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[photovoltaics.<name>]`: nameplate and, if the plant can be curtailed, output; its feed is `<name>_kw`."""
+class Generator(nameplate.Generator, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[photovoltaics.<name>]` and `[wind.<name>]`: with an output it can be curtailed; its feed is `<name>_kw`."""
 
     name: str = ""
     output: Output | None = None
 
 
-class Transformer(nameplate.Transformer, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[transformer.<name>]`."""
+class FlexibleLoad(nameplate.FlexibleLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[flexible_load.<name>]`: nameplate and output; its feed is `<name>_kw`."""
 
     name: str = ""
+    output: Output
+
+
+class OnOffLoad(nameplate.OnOffLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[on_off_load.<name>]`: nameplate and output; its feed is `<name>_kw`."""
+
+    name: str = ""
+    output: Output
+
+
+class ChargingStation(nameplate.ChargingStation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[charging_station.<name>]`: its feeds are `<name>_kw`, `<name>_energy_kwh` and, if known, `<name>_departure_s`."""
+
+    name: str = ""
+    output: Output
+
+
+class ThermalLoad(nameplate.ThermalLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[thermal_load.<name>]`: nameplate and output; its feeds are `<name>_kw` and `<name>_degc`."""
+
+    name: str = ""
+    output: Output
+
+
+class CapacitorBank(nameplate.CapacitorBank, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[capacitor_bank.<name>]`: nameplate and output; its feed is `<name>_position`."""
+
+    name: str = ""
+    output: Output
+
+
+class TapChanger(nameplate.TapChanger, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tap_changer.<name>]`: nameplate and output; its feed is `<name>_position`."""
+
+    name: str = ""
+    output: Output
+
+
+class Transformer(nameplate.Transformer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[transformer.<name>]`: takes no setpoints; `<name>_top_oil_degc`, if there is such a feed, corrects its model."""
+
+    name: str = ""
+
+
+class Kind(NamedTuple):
+    """Where the tables of one kind go: nameplate, field of the site, and the feeds without which it cannot be run."""
+
+    nameplate: type[Equipment]
+    field: str
+    feeds: tuple[str, ...] = ("_kw",)
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "battery": Kind(nameplate.Battery, "batteries", ("_kw", "_soc_kwh")),
+        "photovoltaics": Kind(nameplate.Generator, "generators"),
+        "wind": Kind(nameplate.Generator, "generators"),
+        "flexible_load": Kind(nameplate.FlexibleLoad, "flexible_loads"),
+        "on_off_load": Kind(nameplate.OnOffLoad, "on_off_loads"),
+        "charging_station": Kind(nameplate.ChargingStation, "charging_stations", ("_kw", "_energy_kwh")),
+        "thermal_load": Kind(nameplate.ThermalLoad, "thermal_loads", ("_kw", "_degc")),
+        "capacitor_bank": Kind(nameplate.CapacitorBank, "capacitor_banks", ("_position",)),
+        "tap_changer": Kind(nameplate.TapChanger, "tap_changers", ("_position",)),
+        "transformer": Kind(nameplate.Transformer, "transformers", ()),
+    }
+)
+"""Every kind of equipment, by the name of its tables."""
 
 
 class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,19 +178,34 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     status_interval_s: Annotated[float, Meta(ge=1, le=3600)] = 15.0
     state_folder: Annotated[str, Meta(min_length=1)] = "state"
     switch: Switch | None = None
+    limit_quantile: Annotated[float, Meta(ge=0.5, lt=1)] = 0.9
     battery: dict[str, Battery] = {}
-    photovoltaics: dict[str, Photovoltaics] = {}
+    photovoltaics: dict[str, Generator] = {}
+    wind: dict[str, Generator] = {}
+    flexible_load: dict[str, FlexibleLoad] = {}
+    on_off_load: dict[str, OnOffLoad] = {}
+    charging_station: dict[str, ChargingStation] = {}
+    thermal_load: dict[str, ThermalLoad] = {}
+    capacitor_bank: dict[str, CapacitorBank] = {}
+    tap_changer: dict[str, TapChanger] = {}
     transformer: dict[str, Transformer] = {}
+    busbar: Busbar | None = None
     tariff: Tariff = Tariff()
     regulator: RegulatorSettings = RegulatorSettings()
     outbox: OutboxLimits = OutboxLimits()
     models: Models | None = None
 
     @property
+    def tables(self) -> Iterator[tuple[str, str, Equipment]]:
+        """Kind, name and table of every equipment."""
+        for kind in KINDS:
+            yield from ((kind, name, table) for name, table in getattr(self, kind).items())
+
+    @property
     def outputs(self) -> dict[str, Output]:
         """The output of each equipment that takes setpoints."""
-        outputs = {name: battery.output for name, battery in self.battery.items()}
-        return outputs | {name: pv.output for name, pv in self.photovoltaics.items() if pv.output is not None}
+        outputs = {name: getattr(table, "output", None) for _, name, table in self.tables}
+        return {name: output for name, output in outputs.items() if output is not None}
 
     def as_site(self) -> Site:
         """The site as the calculations know it.
@@ -130,29 +214,31 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ValueError: If its tables contradict each other.
         """
         longest_s = max((output.valid_for_s for output in self.outputs.values()), default=self.regulator.valid_for_s)
+        equipment: dict[str, tuple[Any, ...]] = {}
+        for kind, name, table in self.tables:
+            field = KINDS[kind].field
+            equipment[field] = (*equipment.get(field, ()), _named(KINDS[kind].nameplate, name, table))
         return Site(
             site=self.site,
             time_zone=self.time_zone,
             step_s=self.step_s,
             horizon_steps=self.horizon_steps,
             history_steps=HISTORY_DAYS * DAY_S // self.step_s,
-            batteries=tuple(_named(nameplate.Battery, name, table) for name, table in self.battery.items()),
-            generators=tuple(_named(nameplate.Generator, name, table) for name, table in self.photovoltaics.items()),
-            transformers=tuple(_named(nameplate.Transformer, name, table) for name, table in self.transformer.items()),
+            limit_quantile=self.limit_quantile,
             grid_connection=self.grid_connection,
+            busbar=self.busbar,
             tariff=self.tariff,
-            regulator=RegulatorSettings(
-                stale_after_s=self.regulator.stale_after_s,
-                plan_age_max_s=self.regulator.plan_age_max_s,
-                valid_for_s=longest_s,
-            ),
+            regulator=replace(self.regulator, valid_for_s=longest_s),
+            **equipment,
         )
 
 
-def _named(kind: type[Kind], name: str, table: Equipment) -> Kind:
-    """The equipment of a table that may hold more than its nameplate."""
-    fields = {field: getattr(table, field) for field in kind.__struct_fields__}
-    return kind(**fields | {"name": name})
+def _named(kind: type[Equipment], name: str, table: Equipment) -> Equipment:
+    """The equipment of a table that may hold more than its nameplate; a generator without output is not curtailable."""
+    fields = {field: getattr(table, field) for field in kind.__struct_fields__} | {"name": name}
+    if isinstance(table, Generator):
+        fields["curtailable"] = table.output is not None
+    return kind(**fields)
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):
@@ -175,13 +261,13 @@ def load_config(path: Path) -> LoadedConfig:
         ConfigError: With everything that is wrong in it: file, key and what would be valid.
     """
     config = ringmain_toml.load(path, Config, check=_part_problems)
-    problems = list(_problems(config))
-    if problems:
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    problems, site = list(_problems(config)), None
     try:
         site = config.as_site()
     except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        problems.append(str(error))
+    if problems or site is None:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     digest = sha256(path.read_bytes()).hexdigest()
     return LoadedConfig(config=config, site=site, folder=path.resolve().parent, sha256=digest)
 
@@ -194,22 +280,34 @@ def _part_problems(table: dict[str, Any]) -> Iterator[str]:
             yield f"feeds.{signal}: a signal must match [a-z][a-z0-9_]{{0,62}}"
         elif feed is not None and (problem := feed_problem(signal, feed)):
             yield f"feeds.{signal}: {problem}"
-    for kind in ("battery", "photovoltaics", "transformer"):
+    for kind in KINDS:
         for name in ringmain_toml.parts(table, kind):
-            if not topics.is_signal(name):
-                yield f"{kind}.{name}: an equipment's name must match [a-z][a-z0-9_]{{0,62}}"
-            output = ringmain_toml.part(table, Output, kind, name, "output")
-            if output is not None and (problem := output_problem(output)):
-                yield f"{kind}.{name}.output: {problem}"
+            yield from _equipment_problems(table, kind, name)
+
+
+def _equipment_problems(table: dict[str, Any], kind: str, name: str) -> Iterator[str]:
+    if not topics.is_signal(name):
+        yield f"{kind}.{name}: an equipment's name must match [a-z][a-z0-9_]{{0,62}}"
+    keys = list(ringmain_toml.parts(table, kind, name))
+    if "name" in keys:
+        yield f"{kind}.{name}.name: the name of an equipment is that of its table; remove the key"
+    if "curtailable" in keys:
+        yield f"{kind}.{name}.curtailable: a plant with an output can be curtailed, one without cannot; remove the key"
+    output = ringmain_toml.part(table, Output, kind, name, "output")
+    if output is not None and (problem := output_problem(output)):
+        yield f"{kind}.{name}.output: {problem}"
 
 
 def _problems(config: Config) -> Iterator[str]:
     """Problems between tables."""
-    wanted = {f"{name}_kw": f"photovoltaics.{name}" for name in config.photovoltaics}
-    for name in config.battery:
-        wanted |= {f"{name}_kw": f"battery.{name}", f"{name}_soc_kwh": f"battery.{name}"}
-    yield from (f"feeds.{s}: missing; {equipment} needs it" for s, equipment in wanted.items() if s not in config.feeds)
-    if "load_kw" not in config.feeds and "pcc_kw" not in config.feeds:
+    wanted = {f"{name}{suffix}": f"{kind}.{name}" for kind, name, _ in config.tables for suffix in KINDS[kind].feeds}
+    if config.busbar is not None:
+        wanted[VOLTAGE] = "busbar"
+    for signal, needed_by in wanted.items():
+        if signal not in config.feeds:
+            near = difflib.get_close_matches(signal, set(config.feeds) - set(wanted), n=1, cutoff=0.8)
+            yield f"feeds.{signal}: missing; {needed_by} needs it" + (f"; is it `{near[0]}`?" if near else "")
+    if LOAD not in config.feeds and PCC not in config.feeds:
         yield "feeds: load_kw or pcc_kw is needed, else no limit can be held"
     for name, output in config.outputs.items():
         if output.confirmed_by is not None and output.confirmed_by not in config.feeds:
@@ -218,3 +316,7 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"{name}.output.valid_for_s: {output.valid_for_s:g} is below two cycles of {config.cycle_s:g} s"
     if config.grid_connection.margin_kw >= max(config.grid_connection.import_limit_kw, 1e-9):
         yield "grid_connection.margin_kw: must be below import_limit_kw"
+    shares = [table.share for table in config.transformer.values()]
+    told = math.fsum(share for share in shares if share is not None)
+    if told > 1 + 1e-9 or (None in shares and told >= 1):
+        yield f"transformer: the shares add up to {told:g}, which leaves nothing for the others"

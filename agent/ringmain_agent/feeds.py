@@ -1,6 +1,7 @@
 """From payload to reading: the one place where a sender's unit and sign are turned into ours.
 
-Inside the agent power is in kW, positive when drawn from the network; energy in kWh, temperature in degC, shares per unit.
+Inside the agent power is in kW, positive when drawn from the network; energy in kWh, temperature in degC, shares per unit,
+positions of tap changers and capacitor banks are plain numbers.
 """
 
 import math
@@ -37,6 +38,8 @@ _UNITS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = MappingProxyTyp
         "_hz": {"Hz": (1.0, 0.0)},
         "_w_per_m2": {"W/m2": (1.0, 0.0)},
         "_m_per_s": {"m/s": (1.0, 0.0), "km/h": (1 / 3.6, 0.0)},
+        "_position": {"1": (1.0, 0.0)},
+        "_s": {"s": (1.0, 0.0), "min": (60.0, 0.0), "h": (3600.0, 0.0)},
     }
 )
 """Suffix of our signal -> unit of the sender -> (factor, offset)."""

@@ -77,7 +77,7 @@ def part(table: object, kind: type[Config], *keys: str) -> Config | None:
 
 
 def parts(table: object, *keys: str) -> Iterator[str]:
-    """Names of the tables below a key; for a `Check`."""
+    """Names of what stands below a key; for a `Check`."""
     for key in keys:
         table = table.get(key) if isinstance(table, dict) else None
     if isinstance(table, dict):
