@@ -5,6 +5,7 @@ energies with losses, temperatures of the non-linear thermal model. Where that b
 hold, the schedule is not used.
 """
 
+import math
 from typing import Final
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy.typing as npt
 
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.dispatch.batteries import follow, usable_kwh
+from ringmain_agent.dispatch.heating import heating
 from ringmain_agent.errors import DispatchError
-from ringmain_agent.nameplate import Battery
+from ringmain_agent.nameplate import Battery, ThermalLoad
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Plan
 from ringmain_protocol.messages import Fallback
@@ -44,6 +46,9 @@ def resimulated(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tup
     for load in site.controllable_loads:
         power_kw[load.name] = np.maximum(dispatch.power_kw.get(load.name, np.zeros(site.horizon_steps)), 0.0)
     pcc_kw = problem.load_kw + sum(power_kw.values(), np.zeros(site.horizon_steps))
+    pcc_kvar = problem.load_kvar - _capacitors_kvar(dispatch, problem, site)
+    site_kva = np.hypot(pcc_kw, pcc_kvar)
+    heated = {transformer.name: heating(transformer, site_kva, problem, site) for transformer in site.transformers}
     plan = Plan(
         issued_at_ms=problem.snapshot.issued_at_ms,
         step_s=site.step_s,
@@ -53,6 +58,12 @@ def resimulated(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tup
         soc_kwh=soc_kwh,
         reserve_kwh={name: values.tolist() for name, values in dispatch.reserve_kwh.items()},
         pcc_kw=pcc_kw.tolist(),
+        pcc_kvar=pcc_kvar.tolist() if site.capacitor_banks or problem.load_kvar.any() else [],
+        positions={name: [round(value) for value in values.tolist()] for name, values in dispatch.positions.items()},
+        temperature_degc={load.name: t for load in site.thermal_loads if (t := _temperature(load, power_kw, problem, site))},
+        loading_pu={name: of.loading_pu for name, of in heated.items()},
+        top_oil_degc={name: of.top_oil_degc for name, of in heated.items()},
+        hot_spot_degc={name: of.hot_spot_degc for name, of in heated.items()},
         gap=dispatch.gap,
         solve_ms=dispatch.solve_ms,
     )
@@ -72,6 +83,27 @@ def _battery(
         raise DispatchError("re-simulation", f"{battery.name} would hold {error_kwh:.2f} kWh more or less than predicted")
     soc_kwh[battery.name] = energy_kwh
     return np.array(power_kw)
+
+
+def _capacitors_kvar(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> Array:
+    """What the capacitors give; without a plan for them they stay where they are."""
+    given_kvar = np.zeros(site.horizon_steps)
+    for bank in site.capacitor_banks:
+        stays = np.full(site.horizon_steps, problem.snapshot.positions.get(bank.name) or 0)
+        given_kvar += bank.step_kvar * dispatch.positions.get(bank.name, stays)
+    return given_kvar
+
+
+def _temperature(load: ThermalLoad, power_kw: dict[str, Array], problem: DispatchProblem, site: Site) -> list[float]:
+    """Temperature at the END of each step; empty without a measured one to begin with."""
+    degc = problem.snapshot.temperature_degc.get(load.name)
+    if degc is None or not math.isfinite(degc):
+        return []
+    found = []
+    for power, ambient_degc in zip(power_kw[load.name].tolist(), problem.ambient_degc[load.name].tolist(), strict=True):
+        degc = load.after_degc(degc, power, ambient_degc, site.step_h)
+        found.append(degc)
+    return found
 
 
 def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list[str]:

@@ -3,9 +3,10 @@
 Physics and nameplate are hard, every wish is a priced slack: no measured state and no forecast makes it infeasible. Not
 here: forecasts, and the re-simulation with the exact equations.
 
-A problem that needs less gets a smaller program: the reserve only where the upper quantile could exceed a limit, the price
-of the highest excess only where there is one, integers only where selling pays more than buying costs. Each of them is built
-when it is first needed and then kept, so that the usual one is small and warm.
+A problem that needs less gets a smaller program: the reserve only where the upper quantile could exceed a limit, the
+transformers only where a limit of theirs is near, the price of the highest excess only where there is one, integers for
+directions only where selling pays more than buying costs. Each of them is built when it is first needed and then kept, so
+that the usual one is small and warm.
 """
 
 from typing import Final
@@ -19,9 +20,12 @@ from ringmain_agent.dispatch.block import Block, Features, Parts, Prices
 from ringmain_agent.dispatch.demand import DemandChargeBlock
 from ringmain_agent.dispatch.generators import GeneratorBlock
 from ringmain_agent.dispatch.grid import GridBlock
+from ringmain_agent.dispatch.heating import ageing_matters, limits_matter
 from ringmain_agent.dispatch.linear_program import LinearProgram, Solution, Term
+from ringmain_agent.dispatch.loads import load_blocks
 from ringmain_agent.dispatch.problem import LARGEST, Dispatch, DispatchProblem
 from ringmain_agent.dispatch.reserve import ReserveBlock
+from ringmain_agent.dispatch.transformers import FirmCapacity, TransformerBlock
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.site import Site
 
@@ -34,6 +38,8 @@ TIE_PER_PRICE: Final = 1e-5
 """Small enough to cost nothing, large enough for the solver to see."""
 OVERLAP_KW: Final = 1e-3
 EXCESS_KW: Final = 1e-5
+SPARE: Final = 0.03
+"""Transformers whose limits are further away than this are left out of the next program."""
 TIME_LIMIT_S: Final = 3.0
 
 Array = npt.NDArray[np.float64]
@@ -47,17 +53,30 @@ class Program:
         self._count = site.horizon_steps
         self.batteries = [BatteryBlock(program, battery, site, outside=features.outside) for battery in site.batteries]
         generators: list[Block] = [GeneratorBlock(program, generator, site) for generator in site.generators]
+        controlled: list[Block] = [*self.batteries, *load_blocks(program, site)]
         self.grid = GridBlock(program, site, self.batteries, features)
-        self.blocks: list[Block] = [*self.batteries, *generators, self.grid]
-        controlled = [term for block in self.batteries for term in block.active]
-        drawn = [*controlled, *(term for block in generators for term in block.active)]
+        drawn = [term for block in (*controlled, *generators) for term in block.active]
         self._balance = program.rows(*self.grid.active, *(Term(term.columns, -term.value) for term in drawn))
+        self.blocks: list[Block] = [*controlled, *generators, self.grid]
+        self.transformers: list[TransformerBlock] = []
+        if features.transformers:
+            self._add_transformers(site, [] if features.reactive else None)
         for charge in site.tariff.demand_charges:
             block = DemandChargeBlock(program, charge, site, imported=self.grid.imported, phase=features.phase)
             self.blocks.append(block)
         if features.reserve:
-            self.blocks.append(ReserveBlock(program, self.batteries, site, active=controlled))
+            active = [term for block in controlled for term in block.active]
+            self.blocks.append(ReserveBlock(program, self.batteries, site, active=active))
         program.build()
+
+    def _add_transformers(self, site: Site, reactive: list[Term] | None) -> None:
+        program, pcc = self._program, self.grid.active
+        self.transformers = [
+            TransformerBlock(program, transformer, site, pcc, reactive) for transformer in site.transformers
+        ]
+        self.blocks += self.transformers
+        if site.grid_connection.firm_loading_max_pu is not None:
+            self.blocks.append(FirmCapacity(program, site, pcc, reactive))
 
     def solve(self, problem: DispatchProblem, prices: Prices, time_limit_s: float) -> Solution:
         """Write the problem and solve it.
@@ -69,7 +88,18 @@ class Program:
         self._program.row_lower[self._balance] = self._program.row_upper[self._balance] = net_kw
         for block in self.blocks:
             block.write(problem, prices)
-        return self._program.solve(time_limit_s=time_limit_s)
+        solution = self._program.solve(time_limit_s=time_limit_s)
+        off = [transformer for transformer in self.transformers if transformer.refine(solution.values)]
+        if off:
+            for transformer in off:
+                transformer.write(problem, prices)
+            solution = self._program.solve(time_limit_s=time_limit_s)
+        return solution
+
+    def site_kva(self, solution: Solution, problem: DispatchProblem) -> Array:
+        """Apparent power at the pcc."""
+        kva: Array = np.hypot(self.grid.pcc_kw(solution.values), problem.load_kvar)
+        return kva
 
     def read(self, solution: Solution, note: str) -> Dispatch:
         """The schedule that the solution is."""
@@ -96,6 +126,7 @@ class Dispatcher:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._programs: dict[Features, Program] = {}
+        self._transformers_matter = ageing_matters(site)
         self._program(Features())
 
     def dispatch(self, problem: DispatchProblem, *, time_limit_s: float = TIME_LIMIT_S) -> Dispatch:
@@ -117,6 +148,14 @@ class Dispatcher:
     def _dispatch(self, problem: DispatchProblem, features: Features, note: str, time_limit_s: float) -> Dispatch:
         prices, program = prices_of(problem, self._site), self._program(features)
         solution = program.solve(problem, prices, time_limit_s)
+        if self._site.transformers:
+            spare = SPARE if features.transformers else 0.0
+            matter = limits_matter(program.site_kva(solution, problem), problem, self._site, spare=spare)
+            self._transformers_matter = matter or ageing_matters(self._site)
+            if self._transformers_matter and not features.transformers:
+                features = features._replace(transformers=True)
+                program = self._program(features)
+                solution = program.solve(problem, prices, time_limit_s)
         if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
             program = self._program(features._replace(worst=True))
             solution = program.solve(problem, prices, time_limit_s)
@@ -141,6 +180,8 @@ class Dispatcher:
             outside=any(is_outside(problem, battery, site.step_h) for battery in site.batteries),
             wishes=snapshot.breach_per_kwh > 0 and any(value is not None for value in wished),
             directions=bool((problem.export_price_per_kwh > problem.import_price_per_kwh).any()),
+            transformers=self._transformers_matter,
+            reactive=bool(site.transformers) and bool(problem.load_kvar.any()),
             phase=demand.phase(snapshot, site) if site.tariff.demand_charges else 0,
         )
 

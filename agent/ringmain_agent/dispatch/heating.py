@@ -1,0 +1,69 @@
+"""What a schedule does to the transformers by the exact thermal model, and whether that is near a limit of theirs."""
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent import thermal
+from ringmain_agent.dispatch.problem import DispatchProblem
+from ringmain_agent.dispatch.transformers import firm_capacity_kva
+from ringmain_agent.nameplate import Transformer
+from ringmain_agent.site import Site
+from ringmain_agent.snapshot import ThermalState
+
+HOTTEST_DEGC: Final = 300.0
+"""A state with a term beyond is not believed."""
+
+Array = npt.NDArray[np.float64]
+
+
+class Heating(NamedTuple):
+    """Loading in each step, temperatures at the END of it."""
+
+    loading_pu: list[float]
+    top_oil_degc: list[float]
+    hot_spot_degc: list[float]
+
+
+def heating(transformer: Transformer, site_kva: Array, problem: DispatchProblem, site: Site) -> Heating:
+    """Of one transformer that carries its share of the apparent power at the pcc."""
+    constants = thermal.constants(transformer)
+    share = site.transformer_shares()[transformer.name]
+    loading_pu = (share * site_kva / transformer.rated_power_kva).tolist()
+    ambients = problem.ambient_degc.get(transformer.name, np.full(len(site_kva), transformer.ambient_degc)).tolist()
+    state = problem.snapshot.thermal.get(transformer.name)
+    if state is None or not _is_believable(state):
+        state = thermal.steady_state(loading_pu[0], ambients[0], constants)
+    top_oil_degc, hot_spot_degc = [], []
+    for loading, ambient_degc in zip(loading_pu, ambients, strict=True):
+        state = thermal.after(state, loading, ambient_degc, site.step_s / 60, constants)
+        top_oil_degc.append(state.top_oil_degc)
+        hot_spot_degc.append(thermal.hot_spot_degc(state))
+    return Heating(loading_pu, top_oil_degc, hot_spot_degc)
+
+
+def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site, *, spare: float = 0.0) -> bool:
+    """Whether a schedule comes within `spare` (a share of each limit) of what the transformers may carry."""
+    if float(site_kva.max()) > (1 - spare) * firm_capacity_kva(site):
+        return True
+    step_ms = 1000 * site.step_s
+    starts_ms = [problem.snapshot.issued_at_ms + step_ms * index for index in range(len(site_kva))]
+    for transformer in site.transformers:
+        limits = np.array(thermal.limits_at(transformer, starts_ms, site.time_zone))
+        reached = np.array(heating(transformer, site_kva, problem, site)).T
+        order = limits[:, 0], limits[:, 2], limits[:, 1]  # loading, top oil, hot spot
+        if (reached > (1 - spare) * np.array(order).T).any():
+            return True
+    return False
+
+
+def ageing_matters(site: Site) -> bool:
+    """Whether a transformer's ageing is priced or limited."""
+    return any(t.ageing_cost_per_h > 0 or t.ageing_max_h_per_day is not None for t in site.transformers)
+
+
+def _is_believable(state: ThermalState) -> bool:
+    terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k)
+    return all(math.isfinite(term) and abs(term) <= HOTTEST_DEGC for term in terms)
