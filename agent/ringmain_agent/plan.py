@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
+from ringmain_agent import prices
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
 from ringmain_agent.fallback import rule_schedule
@@ -18,13 +19,10 @@ from ringmain_agent.nameplate import ThermalLoad, Transformer
 from ringmain_agent.resimulation import resimulated
 from ringmain_agent.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
-from ringmain_agent.tariff import per_kwh
 from ringmain_protocol.messages import Fallback
 
-PRICE_MAX_PER_KWH: Final = 100.0
-"""A price beyond is not believed; the fixed one stands in for it."""
 AMBIENT_MAX_DEGC: Final = 80.0
-"""Surroundings beyond are not believed either."""
+"""Surroundings beyond are not believed; what the nameplate says stands in for them."""
 
 Array = npt.NDArray[np.float64]
 
@@ -66,8 +64,9 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
     notes = [f"{f.signal} by persistence: {f.reason}" for f in forecasts if f.release == 0]
     median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
     available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
-    problem = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
     try:
+        problem, wrong = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
+        notes += wrong
         dispatch = optimizer.dispatch(problem)
         schedule, excess = resimulated(dispatch, problem, site)
         notes += [*excess, *([dispatch.note] if dispatch.note else [])]
@@ -125,14 +124,15 @@ def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
 
 def _problem(
     snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
-) -> DispatchProblem:
-    margin_kw, tariff = site.grid_connection.margin_kw, site.tariff
+) -> tuple[DispatchProblem, list[str]]:
+    """The problem that the optimizer solves, and what was wrong with the prices."""
+    margin_kw = site.grid_connection.margin_kw
     # Load and generation miss independently: their distances to the upper quantile add as squares.
     beyond = [_beyond(forecast, site.limit_quantile) for forecast in forecasts]
     net_kw = load_kw + sum(available_kw.values(), np.zeros(site.horizon_steps))
-    series = _price_series(snapshot, site)
-    missing = np.isnan(series)
-    return DispatchProblem(
+    import_price, wrong_import = prices.import_price_per_kwh(snapshot, site)
+    export_price, wrong_export = prices.export_price_per_kwh(snapshot, site)
+    problem = DispatchProblem(
         snapshot=snapshot,
         load_kw=load_kw,
         load_kvar=np.full(site.horizon_steps, _load_kvar(snapshot, site)),
@@ -140,10 +140,11 @@ def _problem(
         net_high_kw=net_kw + np.sqrt(np.sum(np.square(beyond), axis=0)),
         import_ceiling_kw=np.maximum(np.array(snapshot.import_limit_kw) - margin_kw, 0.0),
         export_ceiling_kw=np.maximum(np.array(snapshot.export_limit_kw) - margin_kw, 0.0),
-        import_price_per_kwh=np.where(missing, tariff.import_price_per_kwh, series) + tariff.import_surcharge_per_kwh,
-        export_price_per_kwh=np.where(missing, tariff.export_price_per_kwh, series),
+        import_price_per_kwh=import_price,
+        export_price_per_kwh=export_price,
         ambient_degc=_ambients(snapshot, site),
     )
+    return problem, list(dict.fromkeys(wrong_import + wrong_export))
 
 
 def _beyond(forecast: ForecastResult, quantile: float) -> Array:
@@ -178,15 +179,6 @@ def _ambients(snapshot: Snapshot, site: Site) -> dict[str, Array]:
         ambient[: len(values)][believable] = values[believable]
         found[equipment.name] = ambient
     return found
-
-
-def _price_series(snapshot: Snapshot, site: Site) -> Array:
-    """Price of each step per kWh, NaN where the series has none that can be believed."""
-    prices = np.full(site.horizon_steps, np.nan)
-    if site.tariff.price_series is not None:
-        values = np.array(snapshot.known_future.get(site.tariff.price_series, ()), np.float64)[: site.horizon_steps]
-        prices[: len(values)] = values * per_kwh(site.tariff.price_series)
-    return np.where(np.abs(prices) <= PRICE_MAX_PER_KWH, prices, np.nan)
 
 
 def _lists(arrays: dict[str, Array]) -> dict[str, list[float]]:
