@@ -43,7 +43,8 @@ def visits(
     found: list[Visit] = []
     wanted_kwh = _wanted_kwh(station, measurements, site, now_ms)
     if wanted_kwh is not None:
-        to_ms = max(_departure_ms(station, measurements, site, now_ms), now_ms + 1000 * site.step_s)
+        to_ms = _departure_ms(station, measurements, site, now_ms)
+        to_ms = to_ms if to_ms > now_ms else now_ms + 1000 * site.step_s
         found.append(Visit(from_ms=now_ms, to_ms=to_ms, energy_kwh=wanted_kwh))
     for visit in sorted(_expected(station, site, now_ms, horizon_to_ms), key=lambda visit: visit.from_ms):
         had = last_there_ms is not None and visit.from_ms <= last_there_ms
