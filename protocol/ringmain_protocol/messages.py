@@ -21,6 +21,7 @@ Count = Annotated[int, Meta(ge=0, le=2**62)]
 Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
 StreamId = Annotated[str, Meta(min_length=8, max_length=64, pattern=r"^[0-9a-f]+\Z")]
 Text = Annotated[str, Meta(max_length=2000)]
+Position = Annotated[int, Meta(ge=-1000, le=1000)]
 
 
 class Quality:
@@ -99,7 +100,10 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
-    """What was decided for the steps from `issued_at_ms` on. State of charge is the value at the END of a step."""
+    """What was decided for the steps from `issued_at_ms` on. State of charge is the value at the END of a step.
+
+    `positions` are those of tap changers and capacitor banks.
+    """
 
     stream: StreamId
     sequence: Count
@@ -110,10 +114,14 @@ class Schedule(Struct, frozen=True, kw_only=True):
     power_kw: dict[Name, list[float]]
     soc_kwh: dict[Name, list[float]]
     reason: Text = ""
+    positions: dict[Name, list[Position]] = {}
 
 
 class Setpoint(Struct, frozen=True, kw_only=True):
-    """Setpoints of one control cycle. `None` releases the equipment; in observe nothing of it was sent."""
+    """Setpoints of one control cycle. `None` releases the equipment; in observe nothing of it was sent.
+
+    A position that is `None` stays as it is.
+    """
 
     stream: StreamId
     sequence: Count
@@ -123,6 +131,7 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     fallback: Fallback
     power_kw: dict[Name, float | None]
     reason: Text = ""
+    positions: dict[Name, Position | None] = {}
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -181,7 +190,12 @@ class Series(Struct, frozen=True, kw_only=True):
 
 
 class Envelope(Struct, frozen=True, kw_only=True):
-    """Import and export limits by the network operator, both non-negative; `None` sets no limit for that step."""
+    """Import and export limits by the network operator, both non-negative; `None` sets no limit for that step.
+
+    It must hold, or with `breach_price_per_kwh` is a wish, a demand-response request: each kWh beyond it costs that much.
+    Those that must hold count all together. Of several wishes for a step the one with the highest priority counts, among
+    equals the narrower.
+    """
 
     issued_at_ms: AtMs
     expires_at_ms: AtMs
@@ -190,6 +204,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     step_s: Annotated[int, Meta(gt=0, le=86400)]
     import_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
     export_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
+    breach_price_per_kwh: Annotated[float, Meta(ge=0, le=10_000)] | None = None
 
 
 class Tick(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The only place where an MQTT or Kafka topic is spelled.
 
-`ringmain/1/<shard>/<site>/<kind>`; a series has its name behind the kind. The shard is two hex digits, so that replicas
+`ringmain/1/<shard>/<site>/<kind>`; a series has its name behind the kind, an envelope may have one. The shard is two hex digits, so that replicas
 of the bridge can divide the fleet by subscription and each site stays with one of them.
 """
 
@@ -51,7 +51,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Topic(NamedTuple):
-    """A topic taken apart; `name` is set for a series only."""
+    """A topic taken apart; `name` is that of a series, or of one of several envelopes."""
 
     shard: str
     site: str
@@ -65,7 +65,7 @@ def is_site(text: str) -> bool:
 
 
 def is_signal(text: str) -> bool:
-    """Whether the text may name a signal or a series."""
+    """Whether the text may name a signal, a series or an envelope."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -75,17 +75,17 @@ def shard(site: str) -> str:
 
 
 def topic(site: str, kind: str, name: str | None = None) -> str:
-    """The MQTT topic of one site and kind; `name` for a series.
+    """The MQTT topic of one site and kind; a series needs a `name`, an envelope may have one.
 
     Raises:
         ValueError: If site, kind or name are not of the protocol.
     """
     if not is_site(site):
         raise ValueError(f"site id {site!r} must match [a-z0-9-]{{1,63}}")
-    if kind == SERIES:
+    if kind == SERIES or (kind == ENVELOPE and name is not None):
         if name is None or not is_signal(name):
-            raise ValueError(f"series name {name!r} must match [a-z][a-z0-9_]{{0,62}}")
-        return f"{PREFIX}/{shard(site)}/{site}/{SERIES}/{name}"
+            raise ValueError(f"{kind} name {name!r} must match [a-z][a-z0-9_]{{0,62}}")
+        return f"{PREFIX}/{shard(site)}/{site}/{kind}/{name}"
     if kind not in _KINDS or name is not None:
         raise ValueError(f"no topic for kind {kind!r} with name {name!r}")
     return f"{PREFIX}/{shard(site)}/{site}/{kind}"
@@ -94,6 +94,11 @@ def topic(site: str, kind: str, name: str | None = None) -> str:
 def all_series(site: str) -> str:
     """Filter for every series of a site."""
     return f"{PREFIX}/{shard(site)}/{site}/{SERIES}/+"
+
+
+def all_envelopes(site: str) -> str:
+    """Filter for every envelope of a site that has a name; the one without has a topic of its own."""
+    return f"{PREFIX}/{shard(site)}/{site}/{ENVELOPE}/+"
 
 
 def parse(text: str) -> Topic:
@@ -106,8 +111,8 @@ def parse(text: str) -> Topic:
     if "/".join(parts[:2]) == PREFIX and len(parts) in (5, 6) and is_site(parts[3]) and parts[2] == shard(parts[3]):
         if len(parts) == 5 and parts[4] in _KINDS:
             return Topic(parts[2], parts[3], parts[4])
-        if len(parts) == 6 and parts[4] == SERIES and is_signal(parts[5]):
-            return Topic(parts[2], parts[3], SERIES, parts[5])
+        if len(parts) == 6 and parts[4] in (SERIES, ENVELOPE) and is_signal(parts[5]):
+            return Topic(parts[2], parts[3], parts[4], parts[5])
     raise MessageError("unknown_topic", f"{text[:200]!r} is not a topic of this protocol")
 
 

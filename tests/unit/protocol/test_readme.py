@@ -62,6 +62,7 @@ def test_every_topic_is_documented() -> None:
         f"`{topics.PREFIX}/<shard>/{site}/{kind}{'/<name>' if kind == topics.SERIES else ''}`"
         for kind in (*topics.FORWARDED, topics.ONLINE, topics.RECEIPT, topics.ENVELOPE, topics.MODEL)
     ]
+    expected.append(f"`{topics.PREFIX}/<shard>/{site}/{topics.ENVELOPE}/<name>`")
     expected += [f"`{topics.SIMULATION_CLOCK}`", "`ringmain-simulation/answer/<site>`"]
     assert sorted(row[0] for row in rows_below("Topics")) == sorted(expected)
 

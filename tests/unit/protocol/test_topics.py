@@ -34,6 +34,14 @@ def test_a_series_carries_its_name(site: str, name: str) -> None:
     assert topic_matches_sub(topics.all_series(site), text)
 
 
+@given(site=SITES, name=st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True))
+def test_one_of_several_envelopes_carries_its_name(site: str, name: str) -> None:
+    text = topics.topic(site, topics.ENVELOPE, name)
+    assert topics.parse(text) == topics.Topic(topics.shard(site), site, topics.ENVELOPE, name)
+    assert topic_matches_sub(topics.all_envelopes(site), text)
+    assert not any(topic_matches_sub(item, text) for item in topics.bridge_filters())
+
+
 @pytest.mark.parametrize(
     ("site", "kind", "name"),
     [
@@ -46,6 +54,7 @@ def test_a_series_carries_its_name(site: str, name: str) -> None:
         ("abc", "no-such-kind", None),
         ("abc", topics.READINGS, "named"),
         ("abc", topics.SERIES, None),
+        ("abc", topics.ENVELOPE, "Flex/x"),
         ("abc", topics.SERIES, "Price"),
         ("abc", topics.SERIES, "price/x"),
         ("abc", topics.SERIES, "price\n"),
