@@ -7,10 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmain_agent.limits import limit_setpoints
-from ringmain_agent.nameplate import Battery, Generator
+from ringmain_agent.nameplate import (
+    Battery,
+    CapacitorBank,
+    ChargingStation,
+    FlexibleLoad,
+    Generator,
+    OnOffLoad,
+    ThermalLoad,
+    Transformer,
+)
 from ringmain_agent.regulate import RegulatorState, regulate, remember
 from ringmain_agent.site import GridConnection, RegulatorSettings, Site
-from ringmain_agent.snapshot import Measured, Measurements, Plan, Sent
+from ringmain_agent.snapshot import Measured, Measurements, Plan, Run, Sent, ThermalState
 from ringmain_agent.tariff import Tariff
 from ringmain_protocol.messages import Fallback
 
@@ -48,33 +57,59 @@ def sites(draw: st.DrawFn) -> Site:
         ),
         batteries=tuple(draw(batteries(name)) for name in ("one", "two")[: draw(st.integers(0, 2))]),
         generators=(Generator(name="pv", rated_power_kw=draw(st.floats(1, 1e4))),),
+        charging_stations=(ChargingStation(name="charger", power_max_kw=draw(st.floats(10, 500)), power_min_kw=10.0),),
+        flexible_loads=(FlexibleLoad(name="pump", power_max_kw=draw(st.floats(1, 500)), energy_kwh=100.0),),
+        thermal_loads=(
+            ThermalLoad(
+                name="boiler",
+                power_max_kw=draw(st.floats(1, 500)),
+                capacity_kwh_per_k=10.0,
+                loss_kw_per_k=0.5,
+                temperature_min_degc=50.0,
+                temperature_max_degc=60.0,
+            ),
+        ),
+        on_off_loads=(OnOffLoad(name="mill", power_kw=draw(st.floats(1, 500)), run_h=1.0, run_min_h=0.5),),
+        capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=3),),
+        transformers=(Transformer(name="t1", rated_power_kva=draw(st.floats(10, 1e4))),),
         tariff=Tariff(demand_charge_per_kw=draw(st.sampled_from([0.0, 10.0]))),
         regulator=RegulatorSettings(valid_for_s=draw(st.sampled_from([10.0, 600.0]))),
     )
 
 
-SIGNALS = ("load_kw", "pcc_kw", "pv_kw", "one_kw", "two_kw", "one_soc_kwh", "two_soc_kwh")
+LOADS = ("charger", "pump", "boiler", "mill")
+POWERED = ("one", "two", "pv", *LOADS)
+SIGNALS = (
+    *("load_kw", "pcc_kw", "pcc_kvar", "one_soc_kwh", "two_soc_kwh", "charger_energy_kwh", "boiler_degc", "bank_position"),
+    *(f"{name}_kw" for name in POWERED),
+)
 MEASURED = st.builds(Measured, st.one_of(st.none(), POWER), INSTANT, st.integers(0, 2))
 MEASUREMENTS = st.builds(
     Measurements,
     newest=st.dictionaries(st.sampled_from(SIGNALS), MEASURED),
     import_limit_kw=st.floats(0, 1e4),
     export_limit_kw=st.floats(0, 1e4),
+    wished_import_kw=st.one_of(st.none(), st.floats(0, 1e4)),
+    runs=st.dictionaries(
+        st.sampled_from(["pump", "mill"]), st.builds(Run, on=st.booleans(), since_ms=INSTANT, drawn_kwh=st.floats(0, 200))
+    ),
+    thermal=st.dictionaries(st.just("t1"), st.builds(ThermalState, ANY, ANY, ANY)),
+    ambient_degc=st.dictionaries(st.just("t1"), st.floats(-40, 50)),
+    operations_left=st.dictionaries(st.just("bank"), st.integers(0, 3)),
+    held_kw=st.dictionaries(st.sampled_from(POWERED), POWER),
 )
-SENT = st.dictionaries(
-    st.sampled_from(["one", "two", "pv"]), st.builds(Sent, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT)
-)
-FEW = st.lists(st.floats(-1e5, 1e5), min_size=3, max_size=3)
+SENT = st.dictionaries(st.sampled_from(POWERED), st.builds(Sent, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT))
+FEW = st.lists(st.one_of(st.floats(-1e5, 1e5), ANY), min_size=3, max_size=3)
 
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    names = ("one", "two", "pv")
     return Plan(
         issued_at_ms=NOW_MS + 900_000 * draw(st.integers(-4, 1)),
         step_s=900,
         fallback=draw(st.sampled_from(Fallback)),
-        power_kw={name: draw(FEW) for name in names},
+        power_kw={name: draw(FEW) for name in POWERED},
+        positions={"bank": draw(st.lists(st.integers(-99, 99), min_size=3, max_size=3))},
         curtailed_kw={"pv": draw(FEW)},
         pcc_kw=draw(FEW),
     )
@@ -84,6 +119,11 @@ def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, floa
     for plant in site.generators:
         bound = power_kw.get(plant.name)
         assert bound is None or -plant.rated_power_kw <= bound <= 0
+    for load in (*site.charging_stations, *site.flexible_loads, *site.thermal_loads):
+        drawn = power_kw.get(load.name)
+        assert drawn is None or drawn == 0 or getattr(load, "power_min_kw", 0.0) <= drawn <= load.power_max_kw
+    for load in site.on_off_loads:
+        assert power_kw.get(load.name) in {None, 0.0, load.power_kw}
     for battery in site.batteries:
         power = power_kw.get(battery.name)
         if power is None:
@@ -102,14 +142,14 @@ def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, floa
     site=sites(),
     measurements=MEASUREMENTS,
     previous=SENT,
-    wished=st.dictionaries(st.sampled_from(["one", "two", "pv", "other"]), st.one_of(st.none(), POWER)),
+    wished=st.dictionaries(st.sampled_from([*POWERED, "other"]), st.one_of(st.none(), POWER)),
 )
 def test_setpoints_stay_inside_limits(
     site: Site, measurements: Measurements, previous: dict[str, Sent], wished: dict[str, float | None]
 ) -> None:
     """A setpoint that is followed for its whole validity leaves the energy inside its band, or does not move it out."""
     limited = limit_setpoints(wished, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
-    assert set(limited.power_kw) == set(wished) & {*(b.name for b in site.batteries), "pv"}
+    assert set(limited.power_kw) == set(wished) & {e.name for e in site.powered}
     assert_safe(site, measurements, limited.power_kw)
     again = limit_setpoints(limited.power_kw, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
     assert again.power_kw == limited.power_kw
@@ -121,10 +161,20 @@ def test_regulator_answers_whatever_is_measured_and_planned(
 ) -> None:
     state = RegulatorState(sent=previous)
     result, state = regulate(measurements, plan, state, site, NOW_MS)
-    assert set(result.setpoints) == {*(b.name for b in site.batteries), "pv"}
+    assert set(result.setpoints) == {e.name for e in site.powered}
     assert all(power is None or math.isfinite(power) for power in result.setpoints.values())
-    limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=NOW_MS)
+    limited = limit_setpoints(
+        result.setpoints,
+        positions=result.positions,
+        site=site,
+        measurements=measurements,
+        previous=state.sent,
+        now_ms=NOW_MS,
+    )
     assert_safe(site, measurements, limited.power_kw)
+    position = limited.positions["bank"]
+    at = measurements.fresh("bank_position", NOW_MS, site.regulator.stale_after_s)
+    assert position is None or (at is not None and 0 <= position <= 3 and abs(position - round(at)) <= 1)
     state = remember(state, limited.power_kw, NOW_MS)
     later, _ = regulate(measurements, plan, state, site, NOW_MS + 1000)
     assert set(later.setpoints) == set(result.setpoints)

@@ -6,10 +6,21 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.limits import limit_setpoints
-from ringmain_agent.site import Site
+from ringmain_agent.local_time import LocalHours
+from ringmain_agent.nameplate import (
+    CapacitorBank,
+    ChargingStation,
+    FlexibleLoad,
+    OnOffLoad,
+    Rating,
+    TapChanger,
+    Transformer,
+)
+from ringmain_agent.site import Busbar, Site
 from ringmain_agent.snapshot import Measurements, Sent
 
 Measure = Callable[..., Measurements]
+NIGHT = LocalHours(begin="22:00", end="06:00")
 
 
 def limited(
@@ -94,3 +105,81 @@ def test_unknown_equipment_gets_nothing(site: Site, measured: Measure, now_ms: i
     result = limit_setpoints({"pump": 1.0}, site=site, measurements=measured(now_ms), previous={}, now_ms=now_ms)
     assert result.power_kw == {}
     assert result.reasons == ("pump is not equipment of this site",)
+
+
+@pytest.fixture
+def equipped(site: Site) -> Site:
+    return replace(
+        site,
+        charging_stations=(ChargingStation(name="charger", power_max_kw=150.0, power_min_kw=20.0),),
+        flexible_loads=(FlexibleLoad(name="pump", power_max_kw=100.0, energy_kwh=300.0),),
+        on_off_loads=(OnOffLoad(name="mill", power_kw=60.0, run_h=4.0),),
+        capacitor_banks=(CapacitorBank(name="bank", step_kvar=100.0, steps=3),),
+        tap_changers=(TapChanger(name="tap", position_min=-8, position_max=8),),
+        busbar=Busbar(),
+        transformers=(
+            Transformer(
+                name="t1", rated_power_kva=1000.0, loading_max_pu=1.0, rating=(Rating(hours=NIGHT, loading_max_pu=1.2),)
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "wish"),
+    [
+        ("charger", (500.0, 150.0)),
+        ("charger", (19.0, 0.0)),
+        ("charger", (20.0, 20.0)),
+        ("charger", (-5.0, 0.0)),
+        ("pump", (33.0, 33.0)),
+        ("pump", (101.0, 100.0)),
+        ("mill", (60.0, 60.0)),
+        ("mill", (59.0, 0.0)),
+        ("mill", (1e9, 60.0)),
+    ],
+)
+def test_loads_are_off_or_between_their_least_and_most_power(
+    equipped: Site, measured: Measure, now_ms: int, name: str, wish: tuple[float, float]
+) -> None:
+    wished, granted = wish
+    assert limited(equipped, measured(now_ms), now_ms, **{name: wished}) == {name: granted}
+
+
+def positions(site: Site, measurements: Measurements, now_ms: int, **wished: int | None) -> dict[str, int | None]:
+    return limit_setpoints({}, positions=wished, site=site, measurements=measurements, previous={}, now_ms=now_ms).positions
+
+
+def test_position_moves_by_one_and_stays_within_what_there_is(equipped: Site, measured: Measure, now_ms: int) -> None:
+    at = measured(now_ms, bank_position=1.0, tap_position=-7.0)
+    assert positions(equipped, at, now_ms, bank=3, tap=-8) == {"bank": 2, "tap": -8}
+    assert positions(equipped, at, now_ms, bank=-9, tap=8) == {"bank": 0, "tap": -6}
+    assert positions(equipped, measured(now_ms, bank_position=3.0), now_ms, bank=4) == {"bank": 3}
+    assert positions(equipped, at, now_ms, bank=None, other=1) == {"bank": None}
+
+
+@pytest.mark.parametrize("position", [None, float("nan"), 7.0])
+def test_position_that_is_not_known_or_impossible_is_left_alone(
+    equipped: Site, measured: Measure, now_ms: int, position: float | None
+) -> None:
+    known = measured(now_ms) if position is None else measured(now_ms, bank_position=position)
+    assert positions(equipped, known, now_ms, bank=2) == {"bank": None}
+
+
+def test_position_stays_when_no_operation_is_left(equipped: Site, measured: Measure, now_ms: int) -> None:
+    spent = replace(measured(now_ms, bank_position=1.0), operations_left={"bank": 0})
+    assert positions(equipped, spent, now_ms, bank=2) == {"bank": None}
+    assert positions(equipped, spent, now_ms, bank=1) == {"bank": 1}
+
+
+def test_what_no_rating_of_the_transformer_allows_is_taken_from_what_draws_power(
+    equipped: Site, measured: Measure, now_ms: int
+) -> None:
+    """1.2 pu of 1000 kVA with 0 kvar: the pcc would go from 900 to 1350 kW, 150 more than the highest rating."""
+    now = measured(now_ms, pcc_kw=900.0, battery_kw=0.0, charger_kw=0.0, pump_kw=0.0, mill_kw=0.0, battery_soc_kwh=4000.0)
+    wished = {"battery": 140.0, "charger": 150.0, "pump": 100.0, "mill": 60.0}
+    result = limit_setpoints(wished, site=equipped, measurements=now, previous={}, now_ms=now_ms)
+    assert result.power_kw == {"battery": 0.0, "charger": pytest.approx(140.0), "pump": 100.0, "mill": 60.0}
+    assert len(result.reasons) == 2
+    less = limit_setpoints(wished | {"battery": -10.0}, site=equipped, measurements=now, previous={}, now_ms=now_ms)
+    assert less.power_kw == wished | {"battery": -10.0}
