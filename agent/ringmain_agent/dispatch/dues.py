@@ -61,14 +61,12 @@ def run_now(found: Sequence[HoursSteps]) -> bool:
 
 
 def steps_of_visit(visit: Visit, issued_at_ms: int, site: Site) -> HoursSteps:
-    """Steps in which the vehicle is there to the end, and from the first half on; the first step also if it leaves in it."""
+    """Steps in which the vehicle is there from the first half on and to the end; of the first step any part will do."""
     step_ms, count = 1000 * site.step_s, site.horizon_steps
-    first = max(-((issued_at_ms + step_ms // 2 - visit.from_ms) // step_ms), 0)
-    after = (visit.to_ms - issued_at_ms) // step_ms
-    if first == 0 and visit.to_ms > issued_at_ms:
-        after = max(after, 1)
-    steps = list(range(first, min(after, count)))
-    return HoursSteps(steps, max(after - max(count, first), 0))
+    arrives_ms, leaves_ms = visit.from_ms - issued_at_ms, visit.to_ms - issued_at_ms
+    first = 0 if arrives_ms < step_ms else -((step_ms // 2 - arrives_ms) // step_ms)
+    after = max(leaves_ms // step_ms, int(first == 0 and leaves_ms > 0))
+    return HoursSteps(list(range(first, min(after, count))), max(after - max(count, first), 0))
 
 
 class Tally:

@@ -371,6 +371,15 @@ def test_vehicle_that_leaves_within_the_first_step_charges_in_it() -> None:
     assert power_kw == pytest.approx([10.0] + [0.0] * 11)
 
 
+@pytest.mark.parametrize(("arrival", "first"), [("00:50", 0), ("01:00", 1), ("01:30", 1), ("01:31", 2)])
+def test_vehicle_is_charged_from_the_step_of_which_it_is_there_half(arrival: str, first: int) -> None:
+    """One that is there now is charged now, however little is left of the step."""
+    load = charger(12)
+    visit = Visit(from_ms=at_ms(arrival), to_ms=at_ms("12:00"), energy_kwh=500.0)
+    power_kw, _ = load.solve(make_problem(load.site, MIDNIGHT_MS, visits={"charger": [visit]}), np.full(12, 0.5))
+    assert power_kw == pytest.approx([0.0] * first + [10.0] * (12 - first))
+
+
 def test_vehicle_that_stays_beyond_the_horizon_gets_its_share_within() -> None:
     load = charger(12)
     visit = Visit(from_ms=MIDNIGHT_MS, to_ms=MIDNIGHT_MS + 16 * HOUR_MS, energy_kwh=32.0)

@@ -1,0 +1,127 @@
+"""No run, visit, temperature or held power makes the plan of loads infeasible; nameplate and hours hold in each."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmain_agent.dispatch import Dispatch, Dispatcher, DispatchProblem
+from ringmain_agent.local_time import LocalHours, holds
+from ringmain_agent.nameplate import ChargingStation, Equipment, FlexibleLoad, OnOffLoad, ThermalLoad
+from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.snapshot import Run, Snapshot, Visit
+
+STEPS = 16
+STEP_MS = 900_000
+NIGHT = LocalHours(begin="22:00", end="02:00")
+SITE = Site(
+    site="site-1",
+    time_zone="Europe/Amsterdam",
+    horizon_steps=STEPS,
+    grid_connection=GridConnection(import_limit_kw=30.0, export_limit_kw=30.0),
+    flexible_loads=(
+        FlexibleLoad(name="washing", power_max_kw=4.0, energy_kwh=3.0, hours=NIGHT),
+        FlexibleLoad(name="drying", power_max_kw=4.0, power_min_kw=2.0, energy_kwh=3.0),
+    ),
+    on_off_loads=(
+        OnOffLoad(name="pump", power_kw=3.0, run_h=1.0, run_min_h=0.75, starts_max=1, hours=NIGHT),
+        OnOffLoad(name="fan", power_kw=1.0, run_h=2.0),
+    ),
+    charging_stations=(ChargingStation(name="charger", power_max_kw=11.0, power_min_kw=1.4),),
+    thermal_loads=(
+        ThermalLoad(
+            name="boiler",
+            power_max_kw=3.0,
+            capacity_kwh_per_k=0.3,
+            loss_kw_per_k=0.005,
+            temperature_min_degc=50.0,
+            temperature_max_degc=65.0,
+        ),
+    ),
+)
+DISPATCHER = Dispatcher(SITE)
+LIMITED = {"washing": NIGHT, "pump": NIGHT}
+MOST_KW = {"washing": 4.0, "drying": 4.0, "pump": 3.0, "fan": 1.0, "charger": 11.0, "boiler": 3.0}
+
+FIRST = st.integers(1_603_000_000_000 // STEP_MS, 1_618_000_000_000 // STEP_MS)  # with two changes of the clock
+NUMBERS = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-10, 30))
+RUNS = st.builds(
+    Run,
+    on=st.booleans(),
+    since_ms=st.integers(1_602_000_000_000, 1_619_000_000_000),
+    run_h=NUMBERS,
+    starts=st.integers(-1, 5),
+    drawn_kwh=NUMBERS,
+)
+VISITS = st.lists(st.tuples(st.integers(-30, 30), st.integers(-5, 40), NUMBERS), max_size=4)
+
+
+@given(
+    first=FIRST,
+    runs=st.dictionaries(st.sampled_from(sorted(MOST_KW)), RUNS),
+    visits=VISITS,
+    temperature_degc=st.one_of(st.none(), NUMBERS, st.floats(-100, 150)),
+    held_kw=st.dictionaries(st.sampled_from(sorted(MOST_KW)), NUMBERS, max_size=2),
+    price=st.lists(st.floats(-1, 2), min_size=STEPS, max_size=STEPS),
+)
+def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
+    first: int,
+    runs: dict[str, Run],
+    visits: list[tuple[int, int, float]],
+    temperature_degc: float | None,
+    held_kw: dict[str, float],
+    price: list[float],
+) -> None:
+    issued_at_ms = first * STEP_MS
+    snapshot = Snapshot(
+        issued_at_ms=issued_at_ms,
+        step_s=900,
+        history={},
+        known_future={},
+        import_limit_kw=[30.0] * STEPS,
+        export_limit_kw=[30.0] * STEPS,
+        soc_kwh={},
+        runs=runs,
+        visits={
+            "charger": [
+                Visit(from_ms=issued_at_ms + begin * 400_000, to_ms=issued_at_ms + end * 400_000, energy_kwh=energy_kwh)
+                for begin, end, energy_kwh in visits
+            ]
+        },
+        temperature_degc={"boiler": temperature_degc},
+        held_kw=held_kw,
+    )
+    dispatch = DISPATCHER.dispatch(_problem(snapshot, np.array(price)))
+    for load in SITE.controllable_loads:
+        held = held_kw.get(load.name, -1.0)
+        if not 0 <= held < 1e9:
+            _require_within(load, dispatch, snapshot)
+
+
+def _problem(snapshot: Snapshot, price_per_kwh: np.ndarray[tuple[int], np.dtype[np.float64]]) -> DispatchProblem:
+    ceiling_kw = np.full(STEPS, 30.0)
+    return DispatchProblem(
+        snapshot=snapshot,
+        load_kw=np.full(STEPS, 5.0),
+        load_kvar=np.zeros(STEPS),
+        available_kw={},
+        net_high_kw=np.full(STEPS, 5.0),
+        import_ceiling_kw=ceiling_kw,
+        export_ceiling_kw=ceiling_kw,
+        import_price_per_kwh=price_per_kwh,
+        export_price_per_kwh=price_per_kwh - 0.1,
+    )
+
+
+def _require_within(load: Equipment, dispatch: Dispatch, snapshot: Snapshot) -> None:
+    """Within the nameplate, off outside its hours but for a run that must be finished, on/off loads nothing between."""
+    power_kw, run = dispatch.power_kw[load.name], snapshot.runs.get(load.name, Run())
+    assert (power_kw >= -1e-6).all()
+    assert (power_kw <= MOST_KW[load.name] + 1e-6).all()
+    if isinstance(load, OnOffLoad):
+        assert (np.minimum(power_kw, load.power_kw - power_kw) < 1e-4).all()
+    if load.name in LIMITED:
+        starts_ms = [snapshot.issued_at_ms + index * STEP_MS for index in range(STEPS)]
+        outside = ~np.array(holds(LIMITED[load.name], starts_ms, SITE.time_zone))
+        if isinstance(load, OnOffLoad) and run.on:
+            outside[:3] = False
+        assert (power_kw[outside] < 1e-6).all()
