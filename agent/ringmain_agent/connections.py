@@ -33,6 +33,7 @@ def upstream_connection(loaded: LoadedConfig) -> Connection:
         subscriptions=[
             topics.topic(config.site, topics.RECEIPT),
             topics.topic(config.site, topics.ENVELOPE),
+            topics.all_envelopes(config.site),
             topics.topic(config.site, topics.MODEL),
             topics.all_series(config.site),
         ],

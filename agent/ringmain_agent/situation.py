@@ -30,11 +30,14 @@ class Situation:
     def measurements(self, now_ms: int, not_followed: Sequence[str] = ()) -> Measurements:
         """What a cycle works on; equipment that does not follow is taken to stay at its measured power."""
         site = self._site
-        imports, exports = self._upstream.limits_kw(site.grid_connection, [now_ms], now_ms=now_ms)
+        imports, exports = self._upstream.limits_kw(site, [now_ms], now_ms=now_ms)
+        wishes = self._upstream.wishes([now_ms], now_ms=now_ms)
         measured = Measurements(
             newest={signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()},
             import_limit_kw=imports[0],
             export_limit_kw=exports[0],
+            wished_import_kw=wishes.import_kw[0],
+            wished_export_kw=wishes.export_kw[0],
             runs=self.tracked.runs_at(site, now_ms),
             thermal=self.tracked.thermal,
             ambient_degc=self._ambient_degc(now_ms),
@@ -55,7 +58,8 @@ class Situation:
         site, measured = self._site, self.measurements(now_ms, not_followed)
         start_ms = step_start_ms(now_ms, site.step_s)
         starts = list(step_starts_ms(start_ms, site.step_s, site.horizon_steps))
-        imports, exports = self._upstream.limits_kw(site.grid_connection, starts, now_ms=now_ms)
+        imports, exports = self._upstream.limits_kw(site, starts, now_ms=now_ms)
+        wishes = self._upstream.wishes(starts, now_ms=now_ms)
 
         def fresh(signal: str) -> float | None:
             value = measured.fresh(signal, now_ms, site.regulator.stale_after_s)
@@ -69,6 +73,9 @@ class Situation:
             known_future=self._upstream.known_future(start_ms=start_ms, step_s=site.step_s, steps=site.horizon_steps),
             import_limit_kw=imports,
             export_limit_kw=exports,
+            wished_import_kw=wishes.import_kw,
+            wished_export_kw=wishes.export_kw,
+            breach_per_kwh=wishes.breach_per_kwh,
             soc_kwh={battery.name: fresh(battery.soc_signal) for battery in site.batteries},
             billing_peak_kw=dict(billing_peak_kw),
             runs=self.tracked.runs_at(site, start_ms),

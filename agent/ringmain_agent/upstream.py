@@ -1,38 +1,54 @@
 """What comes from upstream and is remembered: series and envelopes, and what they say for the steps of a plan.
 
-For each step of a series the newest issue that has a value counts, as in training.
+For each step of a series the newest issue that has a value counts, as in training. Envelopes that must hold count all
+together; of those that are wishes, the one with the highest priority in each step.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from ringmain_agent.feeds import VALUE_MAX
-from ringmain_agent.site import GridConnection
+from ringmain_agent.local_time import holds
+from ringmain_agent.site import Site
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Envelope, Series, decode, encode
 
 MAX_SERIES: Final = 64
 MAX_SERIES_STEPS: Final = 4000
+MAX_ENVELOPES: Final = 16
 AHEAD_MAX_MS: Final = 7 * 86_400_000
 """An issue dated further ahead is an error of its sender; it may not outlast those that are right."""
 
 
+class Wishes(NamedTuple):
+    """Limits that may be breached at a price, one for each instant; `None` where nothing is wished.
+
+    `breach_per_kwh` is the highest price among the wishes that count.
+    """
+
+    import_kw: list[float | None]
+    export_kw: list[float | None]
+    breach_per_kwh: float
+
+
 class Upstream:
-    """What is known of each series, and the envelope in force; pure, filled from retained messages."""
+    """What is known of each series, and the envelopes in force; pure, filled from retained messages."""
 
     def __init__(self) -> None:
         """Nothing known."""
         self.series: dict[str, Series] = {}
-        self._envelope: Envelope | None = None
+        self._envelopes: dict[str, Envelope] = {}
+        """By name; the one without has the empty name."""
 
     def take(self, topic: str, payload: bytes, *, now_ms: int) -> bytes | None:
         """Take in a series or an envelope; returns what to remember under its topic, None if it says nothing.
 
         Raises:
-            MessageError: If topic or payload are not of the protocol, or the issue of a series cannot be true.
+            MessageError: If topic or payload are not of the protocol, the issue of a series cannot be true, or more is
+                known than can be remembered.
         """
         parsed = topics.parse(topic)
         if parsed.kind == topics.SERIES and parsed.name is not None:
@@ -40,9 +56,21 @@ class Upstream:
             self.series[parsed.name] = series
             return encode(series)
         if parsed.kind == topics.ENVELOPE:
-            self._envelope = decode(payload, Envelope) if payload else None
+            self._take_envelope(parsed.name or "", payload, now_ms)
             return payload
         return None
+
+    def _take_envelope(self, name: str, payload: bytes, now_ms: int) -> None:
+        if not payload:
+            self._envelopes.pop(name, None)
+            return
+        envelope = decode(payload, Envelope)
+        others = {other: known for other, known in self._envelopes.items() if other != name}
+        if len(others) >= MAX_ENVELOPES:
+            others = {other: known for other, known in others.items() if now_ms < known.expires_at_ms}
+        if len(others) >= MAX_ENVELOPES:
+            raise MessageError("too_many_envelopes", f"{name or 'envelope'}: {MAX_ENVELOPES} envelopes are in force already")
+        self._envelopes = others | {name: envelope}
 
     def _newest(self, name: str, series: Series, now_ms: int) -> Series:
         """What is known of a series after this issue of it."""
@@ -67,17 +95,42 @@ class Upstream:
         starts = [start_ms + 1000 * step_s * i for i in range(steps)]
         return {name: [_value_at(series, at_ms) for at_ms in starts] for name, series in self.series.items()}
 
-    def limits_kw(self, grid: GridConnection, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
-        """Import and export limit at each instant: the site's own, narrowed by the envelope while it holds."""
-        own = ([grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms))
-        envelope = self._envelope
-        if envelope is None or now_ms >= envelope.expires_at_ms:
-            return own
-        given = (envelope.import_limit_kw, envelope.export_limit_kw)
-        return (
-            [_narrowed(limit, given[0], _index(envelope, at_ms)) for limit, at_ms in zip(own[0], starts_ms, strict=True)],
-            [_narrowed(limit, given[1], _index(envelope, at_ms)) for limit, at_ms in zip(own[1], starts_ms, strict=True)],
+    def limits_kw(self, site: Site, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
+        """Import and export limit that must hold at each instant: the site's own, narrowed by envelopes while they hold."""
+        imports, exports = own_limits_kw(site, starts_ms)
+        for envelope in self._envelopes.values():
+            if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is None:
+                imports = _narrowed(imports, _given(envelope, envelope.import_limit_kw, starts_ms))
+                exports = _narrowed(exports, _given(envelope, envelope.export_limit_kw, starts_ms))
+        return imports, exports
+
+    def wishes(self, starts_ms: Sequence[int], *, now_ms: int) -> Wishes:
+        """Limits that may be breached at a price, at each instant."""
+        wished = [
+            envelope
+            for envelope in self._envelopes.values()
+            if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is not None
+        ]
+        imports = _foremost(wished, lambda envelope: envelope.import_limit_kw, starts_ms)
+        exports = _foremost(wished, lambda envelope: envelope.export_limit_kw, starts_ms)
+        return Wishes(
+            import_kw=[limit_kw for limit_kw, _ in imports],
+            export_kw=[limit_kw for limit_kw, _ in exports],
+            breach_per_kwh=max((price for _, price in (*imports, *exports)), default=0.0),
         )
+
+
+def own_limits_kw(site: Site, starts_ms: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Import and export limit of the site's own at each instant; of its timed limits the last that holds counts."""
+    grid = site.grid_connection
+    imports, exports = [grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms)
+    for timed in grid.limit:
+        for index, within in enumerate(holds(timed.hours, starts_ms, site.time_zone)):
+            if within and timed.import_limit_kw is not None:
+                imports[index] = timed.import_limit_kw
+            if within and timed.export_limit_kw is not None:
+                exports[index] = timed.export_limit_kw
+    return imports, exports
 
 
 def step_starts_ms(start_ms: int, step_s: int, steps: int) -> Iterable[int]:
@@ -102,10 +155,28 @@ def _value_at(series: Series, at_ms: int) -> float | None:
     return series.values[index] if 0 <= index < len(series.values) else None
 
 
-def _index(envelope: Envelope, at_ms: int) -> int:
-    return (at_ms - envelope.start_ms) // (1000 * envelope.step_s)
+def _given(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms: Sequence[int]) -> list[float | None]:
+    """What an envelope says at each instant."""
+    indices = [(at_ms - envelope.start_ms) // (1000 * envelope.step_s) for at_ms in starts_ms]
+    return [limits_kw[index] if 0 <= index < len(limits_kw) else None for index in indices]
 
 
-def _narrowed(limit_kw: float, given: Sequence[float | None], index: int) -> float:
-    value = given[index] if 0 <= index < len(given) else None
-    return limit_kw if value is None else min(limit_kw, value)
+def _narrowed(limits_kw: Sequence[float], given: Sequence[float | None]) -> list[float]:
+    return [own if other is None else min(own, other) for own, other in zip(limits_kw, given, strict=True)]
+
+
+def _foremost(
+    wished: Sequence[Envelope], limits_kw: Callable[[Envelope], Sequence[float | None]], starts_ms: Sequence[int]
+) -> list[tuple[float | None, float]]:
+    """The wish that counts at each instant, and its price: highest priority, among equals the narrower."""
+    given = [(envelope, _given(envelope, limits_kw(envelope), starts_ms)) for envelope in wished]
+    foremost: list[tuple[float | None, float]] = []
+    for index in range(len(starts_ms)):
+        ranked = [
+            (-envelope.priority, limit_kw, -(envelope.breach_price_per_kwh or 0.0))
+            for envelope, values in given
+            if (limit_kw := values[index]) is not None
+        ]
+        _, limit_kw, price = min(ranked, default=(0, None, 0.0))
+        foremost.append((limit_kw, -price))
+    return foremost

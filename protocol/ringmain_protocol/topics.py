@@ -1,7 +1,7 @@
 """The only place where an MQTT or Kafka topic is spelled.
 
-`ringmain/1/<shard>/<site>/<kind>`; a series has its name behind the kind, an envelope may have one. The shard is two hex digits, so that replicas
-of the bridge can divide the fleet by subscription and each site stays with one of them.
+`ringmain/1/<shard>/<site>/<kind>`; a series has its name behind the kind, an envelope may have one. The shard is two hex
+digits, so that replicas of the bridge can divide the fleet by subscription and each site stays with one of them.
 """
 
 import re
