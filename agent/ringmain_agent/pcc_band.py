@@ -87,7 +87,7 @@ def _demand(step: PlannedStep | None, quarter: Quarter, site: Site, now_ms: int)
     most_kw = math.inf
     for charge in site.tariff.demand_charges:
         if step is not None and holds(charge.hours, [now_ms], site.time_zone)[0]:
-            most_kw = min(most_kw, max(quarter.billing_peak_kw, step.peak_kw.get(charge.name, 0.0)))
+            most_kw = min(most_kw, max(quarter.peaks_kw.get(charge.name, 0.0), step.peak_kw.get(charge.name, 0.0)))
     return at_most(most_kw)
 
 

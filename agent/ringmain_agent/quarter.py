@@ -1,4 +1,4 @@
-"""The quarter of an hour by the clock over which limits and demand charges hold: its energy so far, the month's peak."""
+"""The quarter of an hour by the clock over which limits and demand charges hold: its energy so far, the peaks so far."""
 
 import math
 from datetime import UTC, datetime
@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ringmain_agent.local_time import holds
 from ringmain_agent.site import BILLING_PERIOD_S, Site
 from ringmain_agent.snapshot import Measured
+from ringmain_agent.tariff import MONTHLY, DemandCharge
 from ringmain_protocol.messages import AtMs
 
 PERIOD_MS: Final = 1000 * BILLING_PERIOD_S
@@ -18,8 +20,19 @@ COVERAGE_MIN: Final = 0.5
 """A quarter with less measured time than this share has no mean that counts as a peak."""
 
 
+class Peak(Struct, frozen=True):
+    """Highest quarter-hour mean import within the hours of a demand charge, in the billing period that began in `month`."""
+
+    month: str
+    power_kw: float
+
+
 class Quarter(Struct, frozen=True, kw_only=True):
-    """Energy through the pcc in the running quarter, counted up to `counted_to_ms`; `held` is the reading since then."""
+    """Energy through the pcc in the running quarter, counted up to `counted_to_ms`; `held` is the reading since then.
+
+    `billing_peak_kw` is the highest mean of the month, whether it is charged or not; `peaks` holds that of each demand
+    charge with hours or a period of its own, by its name.
+    """
 
     start_ms: AtMs = 0
     counted_to_ms: AtMs = 0
@@ -28,6 +41,12 @@ class Quarter(Struct, frozen=True, kw_only=True):
     held: Measured | None = None
     billing_month: str = ""
     billing_peak_kw: float = 0.0
+    peaks: dict[str, Peak] = {}
+
+    @property
+    def peaks_kw(self) -> dict[str, float]:
+        """Peak of the billing period so far, by the name of the demand charge."""
+        return {MONTHLY: self.billing_peak_kw} | {name: peak.power_kw for name, peak in self.peaks.items()}
 
 
 class SoFar(NamedTuple):
@@ -79,12 +98,12 @@ def _advanced(quarter: Quarter, until_ms: int, hold_ms: int) -> Quarter:
 
 
 def _closed(quarter: Quarter, next_start_ms: int, hold_ms: int, site: Site) -> Quarter:
-    """The quarter that begins at `next_start_ms`, with the mean of the one before taken into the month's peak."""
+    """The quarter that begins at `next_start_ms`, with the mean of the one before taken into the peaks."""
     ended = _advanced(quarter, quarter.start_ms + PERIOD_MS, hold_ms)
-    peak_kw = ended.billing_peak_kw
+    mean_kw = 0.0
     if ended.covered_ms >= COVERAGE_MIN * PERIOD_MS:
-        peak_kw = max(peak_kw, ended.counted_kwh / (ended.covered_ms / MS_PER_H))
-    month = datetime.fromtimestamp(next_start_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone)).strftime("%Y-%m")
+        mean_kw = max(ended.counted_kwh / (ended.covered_ms / MS_PER_H), 0.0)
+    month = _billing_month(next_start_ms, 1, site)
     return replace(
         ended,
         start_ms=next_start_ms,
@@ -92,5 +111,28 @@ def _closed(quarter: Quarter, next_start_ms: int, hold_ms: int, site: Site) -> Q
         counted_kwh=0.0,
         covered_ms=0,
         billing_month=month,
-        billing_peak_kw=peak_kw if month == ended.billing_month else 0.0,
+        billing_peak_kw=max(ended.billing_peak_kw, mean_kw) if month == ended.billing_month else 0.0,
+        peaks={
+            charge.name: _peak(charge, ended, mean_kw, next_start_ms, site)
+            for charge in site.tariff.demand_charge
+            if charge.per_kw > 0
+        },
     )
+
+
+def _peak(charge: DemandCharge, ended: Quarter, mean_kw: float, next_start_ms: int, site: Site) -> Peak:
+    """The peak of a demand charge in the billing period of the next quarter."""
+    month, kept_kw = _billing_month(next_start_ms, charge.period_months, site), 0.0
+    known = ended.peaks.get(charge.name)
+    if known is not None and known.month == month:
+        kept_kw = known.power_kw
+    same = _billing_month(ended.start_ms, charge.period_months, site) == month
+    if same and holds(charge.hours, [ended.start_ms], site.time_zone)[0]:
+        kept_kw = max(kept_kw, mean_kw)
+    return Peak(month, kept_kw)
+
+
+def _billing_month(at_ms: int, period_months: int, site: Site) -> str:
+    """First month of the billing period, by the calendar of the site; periods begin in January."""
+    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
+    return f"{local.year:04d}-{(local.month - 1) // period_months * period_months + 1:02d}"

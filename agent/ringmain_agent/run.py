@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,6 @@ from ringmain_agent.situation import Situation
 from ringmain_agent.snapshot import Plan, Snapshot
 from ringmain_agent.state_file import StateFile
 from ringmain_agent.status import current_status
-from ringmain_agent.tariff import MONTHLY
 from ringmain_agent.tracking import decode_tracked, encode_tracked
 from ringmain_agent.upstream import Upstream
 from ringmain_agent.watchdog import notify
@@ -88,7 +88,7 @@ class Agent:
         self._accuracy = {s: ForecastAccuracy(s, step_s=config.step_s) for s in site.forecast_signals}
         self._models = ModelStore(loaded, folder)
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
-        self._models_changed = False
+        self._inputs_changed = False
         self._plan: Plan | None = None
         self._feeds = _by_topic(config.feeds)
         self._taken: list[Reading] = []
@@ -133,12 +133,10 @@ class Agent:
         self._take_upstream(now_ms)
         closed = self._close_steps(now_ms)
         self._situation.advance(now_ms)
-        if self._plan_wanted(closed):
+        wanted = self._plan_wanted(closed)
+        if wanted:
             self._planner.request(self._snapshot(now_ms))
-            self._models_changed = False
-            waits = cycle.tick is not None
-        else:
-            waits = False
+        waits = wanted and cycle.tick is not None
         self._take_plan(self._planner.wait(self._config.planner_timeout_s) if waits else self._planner.poll(), now_ms)
         sent = self._regulate(now_ms)
         self._commit(cycle)
@@ -149,6 +147,7 @@ class Agent:
         """Setpoints through `limits` and out; says how many messages went."""
         measurements = self._situation.measurements(now_ms, self._equipment.not_followed)
         regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site, now_ms)
+        self._say_changes(regulation)
         self._regulation = regulation
         limited = limit_setpoints(
             regulation.setpoints,
@@ -171,11 +170,20 @@ class Agent:
             self._report(report)
         return sent
 
+    def _say_changes(self, regulation: Regulation) -> None:
+        """Once, when another rung of the ladder is reached or another thing is wrong; numbers alone are no change."""
+        before = self._regulation
+        if regulation.fallback is before.fallback and _words(regulation.reason) == _words(before.reason):
+            return
+        good = regulation.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT} and not regulation.reason
+        level = logging.INFO if good else logging.WARNING
+        logger.log(level, "agent ladder site=%s rung=%s %s", self._config.site, regulation.fallback, regulation.reason)
+
     def _exchange(self) -> None:
         """Everything with upstream that needs no decision: receipts, outbox, models, status."""
         self._take_upstream(self._now_ms)
         self._publish()
-        self._models_changed |= self._models.poll(now_s=time.monotonic())
+        self._inputs_changed |= self._models.poll(now_s=time.monotonic())
         self._report_status(self._now_ms)
 
     # Inputs
@@ -228,6 +236,7 @@ class Agent:
                     self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
                 elif (known := self._upstream_inputs.take(message.topic, message.payload, now_ms=now_ms)) is not None:
                     self._state.set_retained(message.topic, known)
+                    self._inputs_changed |= kind == topics.ENVELOPE
             except MessageError as error:
                 self._reject(error.reason, f"{error}")
 
@@ -258,15 +267,17 @@ class Agent:
     # Plan
 
     def _plan_wanted(self, closed: Sequence[StepValue]) -> bool:
-        """A new step, a new model, or equipment that has begun or ceased to follow."""
+        """A new step, another model or envelope, or equipment that has begun or ceased to follow."""
         followed, self._planned_around = self._planned_around, tuple(self._equipment.not_followed)
-        return bool(closed) or self._plan is None or self._models_changed or followed != self._planned_around
+        changed = self._inputs_changed or followed != self._planned_around
+        self._inputs_changed = False
+        return bool(closed) or self._plan is None or changed
 
     def _snapshot(self, now_ms: int) -> Snapshot:
         return self._situation.snapshot(
             now_ms,
             signals=self._config.feeds,
-            billing_peak_kw={MONTHLY: self._regulator.billing_peak_kw},
+            billing_peak_kw=self._regulator.quarter.peaks_kw,
             models=self._models.paths,
             not_followed=self._planned_around,
         )
@@ -401,6 +412,10 @@ class Agent:
         self._local.stop()
         self._state.close()
         logger.info("agent stop site=%s", self._config.site)
+
+
+def _words(reason: str) -> str:
+    return re.sub(r"-?[\d.]+", "", reason)
 
 
 def _by_topic(feeds: Mapping[str, Feed]) -> dict[str, list[tuple[str, Feed]]]:
