@@ -36,6 +36,7 @@ def plan_reports(plan: Plan) -> Iterator[Report]:
         "pcc_kw": plan.pcc_kw,
         "power_kw": plan.power_kw,
         "soc_kwh": plan.soc_kwh,
+        "positions": plan.positions,
         "reason": plan.reason[:REASON_MAX],
     }
     yield topics.SCHEDULE, Schedule, common | fields
@@ -64,6 +65,7 @@ class SetpointReports:
             "mode": mode,
             "fallback": regulation.fallback,
             "power_kw": limited.power_kw,
+            "positions": limited.positions,
             "reason": "; ".join(reason for reason in (regulation.reason, *limited.reasons) if reason)[:REASON_MAX],
         }
         return topics.SETPOINT, Setpoint, fields
