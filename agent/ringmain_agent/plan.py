@@ -12,6 +12,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from ringmain_agent import prices
+from ringmain_agent.believed import POWER_MAX_KW, believed
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
 from ringmain_agent.fallback import rule_schedule
@@ -54,6 +55,7 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
         ValueError: If the snapshot is not of this site's step and horizon: a bug of the caller.
     """
     _require_shape(snapshot, site)
+    snapshot, doubts = believed(snapshot, site)
     forecasts: list[ForecastResult] = []
     try:
         forecasts.extend(_forecast(snapshot, site, signal, forecaster) for signal in site.forecast_signals)
@@ -61,7 +63,7 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
         reason = f"no forecast: {error}"
         rule = Plan(issued_at_ms=snapshot.issued_at_ms, step_s=snapshot.step_s, fallback=Fallback.RULE, reason=reason)
         return replace(rule, forecasts=forecasts)
-    notes = [f"{f.signal} by persistence: {f.reason}" for f in forecasts if f.release == 0]
+    notes = doubts + [f"{f.signal} by persistence: {f.reason}" for f in forecasts if f.release == 0]
     median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
     available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
     try:
@@ -117,8 +119,8 @@ def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
     if len(forecast.values) < steps or 0.5 not in forecast.quantiles or forecast.quantiles != sorted(forecast.quantiles):
         raise ForecastError(f"forecast of {forecast.signal} has no median for {steps} steps")
     values = forecast.values[:steps]
-    if not all(len(row) == len(forecast.quantiles) and all(math.isfinite(value) for value in row) for row in values):
-        raise ForecastError(f"forecast of {forecast.signal} has values that are not finite")
+    if not all(len(row) == len(forecast.quantiles) and all(abs(value) < POWER_MAX_KW for value in row) for row in values):
+        raise ForecastError(f"forecast of {forecast.signal} has values that are no powers")
     return forecast if len(values) == len(forecast.values) else replace(forecast, values=values)
 
 

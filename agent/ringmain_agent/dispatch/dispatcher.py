@@ -41,6 +41,8 @@ EXCESS_KW: Final = 1e-5
 SPARE: Final = 0.03
 """Transformers whose limits are further away than this are left out of the next program."""
 TIME_LIMIT_S: Final = 3.0
+TIME_MIN_S: Final = 0.2
+"""What a second solve has when the first has taken the time."""
 
 Array = npt.NDArray[np.float64]
 
@@ -145,27 +147,31 @@ class Dispatcher:
             note = f"export is valued at most at the import price: {error}"
             return self._dispatch(problem, features._replace(directions=False), note, time_limit_s)
 
-    def _dispatch(self, problem: DispatchProblem, features: Features, note: str, time_limit_s: float) -> Dispatch:
+    def _dispatch(self, problem: DispatchProblem, features: Features, note: str, left_s: float) -> Dispatch:
         prices, program = prices_of(problem, self._site), self._program(features)
-        solution = program.solve(problem, prices, time_limit_s)
-        if self._site.transformers:
-            spare = SPARE if features.transformers else 0.0
-            matter = limits_matter(program.site_kva(solution, problem), problem, self._site, spare=spare)
-            self._transformers_matter = matter or ageing_matters(self._site)
-            if self._transformers_matter and not features.transformers:
-                features = features._replace(transformers=True)
-                program = self._program(features)
-                solution = program.solve(problem, prices, time_limit_s)
+        solution = program.solve(problem, prices, left_s)
+        if self._site.transformers and self._need_transformers(program.site_kva(solution, problem), problem, features):
+            features, left_s = features._replace(transformers=True), _left_s(left_s, solution)
+            program = self._program(features)
+            solution = program.solve(problem, prices, left_s)
         if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
-            program = self._program(features._replace(worst=True))
-            solution = program.solve(problem, prices, time_limit_s)
+            program, left_s = self._program(features._replace(worst=True)), _left_s(left_s, solution)
+            solution = program.solve(problem, prices, left_s)
         if any(battery.overlap_kw(solution.values) > OVERLAP_KW for battery in program.batteries):
             # Something outside its limits that nothing can avoid: then even burning energy would pay.
             excess, step_h = prices.excess_per_kwh, self._site.step_h
             burned = excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
             prices = prices._replace(destroyed_per_kwh=prices.destroyed_per_kwh + burned)
-            solution = program.solve(problem, prices, time_limit_s)
+            solution = program.solve(problem, prices, _left_s(left_s, solution))
         return program.read(solution, note)
+
+    def _need_transformers(self, site_kva: Array, problem: DispatchProblem, features: Features) -> bool:
+        """Whether this schedule, made without the transformers, breaks a limit of theirs; the next problem is told."""
+        if ageing_matters(self._site):
+            return False
+        spare = SPARE if features.transformers else 0.0
+        self._transformers_matter = limits_matter(site_kva, problem, self._site, spare=spare)
+        return self._transformers_matter and not features.transformers
 
     def _program(self, features: Features) -> Program:
         if features not in self._programs:
@@ -184,6 +190,10 @@ class Dispatcher:
             reactive=bool(site.transformers) and bool(problem.load_kvar.any()),
             phase=demand.phase(snapshot, site) if site.tariff.demand_charges else 0,
         )
+
+
+def _left_s(left_s: float, solution: Solution) -> float:
+    return max(left_s - solution.solve_s, TIME_MIN_S)
 
 
 def prices_of(problem: DispatchProblem, site: Site) -> Prices:

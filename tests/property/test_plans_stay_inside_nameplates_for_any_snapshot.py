@@ -1,0 +1,165 @@
+"""Missing, no number, absurd or contradictory: any snapshot gives a complete and finite plan inside the nameplates."""
+
+import math
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringmain_agent.dispatch import Dispatcher
+from ringmain_agent.forecast import Forecaster
+from ringmain_agent.local_time import LocalHours
+from ringmain_agent.nameplate import (
+    Battery,
+    CapacitorBank,
+    ChargingStation,
+    FlexibleLoad,
+    Generator,
+    OnOffLoad,
+    TapChanger,
+    ThermalLoad,
+    Transformer,
+)
+from ringmain_agent.plan import plan
+from ringmain_agent.site import Busbar, GridConnection, Site
+from ringmain_agent.snapshot import ForecastResult, Plan, Run, Snapshot, ThermalState, Visit
+from ringmain_agent.tariff import DemandCharge, Tariff
+from ringmain_protocol.messages import Fallback
+
+STEPS = 6
+SITE = Site(
+    site="site-1",
+    step_s=300,
+    horizon_steps=STEPS,
+    time_zone="Europe/Amsterdam",
+    grid_connection=GridConnection(
+        import_limit_kw=300.0,
+        export_limit_kw=200.0,
+        battery_export=False,
+        battery_grid_charge=False,
+        firm_loading_max_pu=1.2,
+    ),
+    batteries=(
+        Battery(
+            name="one", capacity_kwh=200.0, charge_max_kw=100.0, discharge_max_kw=80.0, soc_min_pu=0.1, soc_reserve_pu=0.3
+        ),
+        Battery(name="two", capacity_kwh=50.0, charge_max_kw=50.0, discharge_max_kw=50.0, self_discharge_per_h=0.1),
+    ),
+    generators=(
+        Generator(name="pv", rated_power_kw=400.0),
+        Generator(name="wind", rated_power_kw=100.0, curtailable=False),
+    ),
+    flexible_loads=(FlexibleLoad(name="pump", power_max_kw=20.0, energy_kwh=5.0, power_min_kw=5.0),),
+    on_off_loads=(OnOffLoad(name="boiler", power_kw=30.0, run_h=0.25, run_min_h=0.2, starts_max=2),),
+    charging_stations=(ChargingStation(name="charger", power_max_kw=22.0, power_min_kw=4.0),),
+    thermal_loads=(
+        ThermalLoad(
+            name="store",
+            power_max_kw=10.0,
+            capacity_kwh_per_k=2.0,
+            loss_kw_per_k=0.1,
+            temperature_min_degc=2.0,
+            temperature_max_degc=8.0,
+            performance=2.0,
+            cools=True,
+        ),
+    ),
+    capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=3),),
+    tap_changers=(TapChanger(name="tap", position_min=-5, position_max=5),),
+    transformers=(Transformer(name="t1", rated_power_kva=250.0), Transformer(name="t2", rated_power_kva=250.0)),
+    busbar=Busbar(pu_per_kw=-1e-4, pu_per_kvar=-2e-4),
+    tariff=Tariff(
+        price_series="price_per_kwh",
+        export_price_series="feed_in_per_kwh",
+        demand_charge=(DemandCharge(name="day", per_kw=1.0, hours=LocalHours(begin="08:00", end="20:00")),),
+    ),
+)
+DISPATCHER = Dispatcher(SITE)
+FORECASTER = Forecaster(SITE)
+MOST_KW = {"one": (-80, 100), "two": (-50, 50), "pv": (-1e9, 0), "wind": (-1e9, 0)} | {
+    "pump": (0, 20), "boiler": (0, 30), "charger": (0, 22), "store": (0, 10)
+}  # fmt: skip
+
+NUMBER = st.one_of(st.floats(), st.floats(-1e3, 1e3), st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e300]))
+MAYBE = st.one_of(st.none(), NUMBER)
+LIMIT = st.lists(st.one_of(st.floats(0, 500), NUMBER), min_size=STEPS, max_size=STEPS)
+SERIES = st.lists(st.one_of(st.floats(-0.5, 1.0), MAYBE), max_size=STEPS + 2)
+INSTANT = st.integers(0, 2**50)
+
+
+def named(*names: str, values: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
+    return st.dictionaries(st.sampled_from(names), values)
+
+
+def forecasts(signal: str, low: float, high: float) -> st.SearchStrategy[ForecastResult]:
+    width = 3
+    row = st.lists(st.floats(low, high), min_size=width, max_size=width).map(sorted)
+    wild = st.lists(NUMBER, min_size=width, max_size=width)
+    usual = st.lists(row, min_size=STEPS, max_size=STEPS)
+    values = st.one_of(usual, usual, usual, st.lists(st.one_of(row, wild), min_size=STEPS - 1, max_size=STEPS + 1))
+    return values.map(lambda rows: ForecastResult(signal=signal, quantiles=[0.1, 0.5, 0.9], values=list(rows), release=1))
+
+
+SNAPSHOTS = st.builds(
+    Snapshot,
+    issued_at_ms=st.integers(0, 10_000_000).map(lambda step: 300_000 * step),
+    step_s=st.just(300),
+    history=st.just({}),
+    known_future=named("price_per_kwh", "feed_in_per_kwh", values=SERIES),
+    import_limit_kw=LIMIT,
+    export_limit_kw=LIMIT,
+    soc_kwh=named("one", "two", values=MAYBE),
+    wished_import_kw=st.lists(MAYBE, max_size=STEPS + 1),
+    wished_export_kw=st.lists(MAYBE, max_size=STEPS + 1),
+    breach_per_kwh=st.one_of(st.floats(0, 10), NUMBER),
+    billing_peak_kw=named("day", values=NUMBER),
+    runs=named("pump", "boiler", values=st.builds(Run, on=st.booleans(), since_ms=INSTANT, run_h=NUMBER, drawn_kwh=NUMBER)),
+    visits=named(
+        "charger", values=st.lists(st.builds(Visit, from_ms=INSTANT, to_ms=INSTANT, energy_kwh=NUMBER), max_size=3)
+    ),
+    temperature_degc=named("store", values=MAYBE),
+    thermal=named("t1", "t2", values=st.builds(ThermalState, NUMBER, NUMBER, NUMBER)),
+    positions=named("bank", "tap", values=st.one_of(st.none(), st.integers(-1000, 1000))),
+    operations_left=named("bank", "tap", values=st.integers(-5, 10)),
+    voltage_pu=MAYBE,
+    pcc_kw=MAYBE,
+    pcc_kvar=MAYBE,
+    held_kw=st.one_of(st.just({}), named(*MOST_KW, values=NUMBER)),
+    forecasts=st.tuples(forecasts("load_kw", -100, 400), forecasts("pv_kw", -400, 0), forecasts("wind_kw", -100, 0)).map(
+        list
+    ),
+)
+
+
+@given(snapshot=SNAPSHOTS)
+def test_plans_stay_inside_nameplates_for_any_snapshot(snapshot: Snapshot) -> None:
+    result = plan(snapshot, SITE, FORECASTER, DISPATCHER)
+    assert result.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT, Fallback.RULE}
+    assert_finite(result)
+    for name, values in result.power_kw.items():
+        least, most = MOST_KW[name]
+        assert len(values) == STEPS
+        assert all(least - 1e-6 <= value <= most + 1e-6 for value in values), (name, values)
+    for battery in SITE.batteries:
+        for energy_kwh in result.soc_kwh.get(battery.name, []):
+            assert -1e-6 <= energy_kwh <= battery.capacity_kwh + 1e-6
+    for switched in SITE.switched:
+        lowest, highest = switched.positions
+        if result.fallback != Fallback.RULE:
+            assert all(lowest <= position <= highest for position in result.positions.get(switched.name, []))
+
+
+def assert_finite(result: Plan) -> None:
+    """What JSON cannot hold is not in a plan."""
+    for field in (
+        "power_kw",
+        "curtailed_kw",
+        "soc_kwh",
+        "pcc_kw",
+        "temperature_degc",
+        "loading_pu",
+        "hot_spot_degc",
+        "voltage_pu",
+    ):
+        text = msgspec.json.encode(getattr(result, field))
+        assert b"null" not in text, (field, text)
