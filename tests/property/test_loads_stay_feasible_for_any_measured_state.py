@@ -1,7 +1,7 @@
 """No run, visit, temperature or held power makes the plan of loads infeasible; nameplate and hours hold in each."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ringmain_agent.dispatch import Dispatch, Dispatcher, DispatchProblem
@@ -55,6 +55,8 @@ RUNS = st.builds(
 VISITS = st.lists(st.tuples(st.integers(-30, 30), st.integers(-5, 40), NUMBERS), max_size=4)
 
 
+@example(first=1781111, runs={}, visits=[(0, 1, 1e-6)], temperature_degc=None, held_kw={}, price=[0.0] * STEPS)
+@example(first=1781111, runs={"fan": Run(run_h=1e308)}, visits=[], temperature_degc=None, held_kw={}, price=[0.0] * STEPS)
 @given(
     first=FIRST,
     runs=st.dictionaries(st.sampled_from(sorted(MOST_KW)), RUNS),

@@ -5,6 +5,7 @@ that there it must equal all that was due until then. Which steps those are is s
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -43,9 +44,8 @@ class HoursSteps(NamedTuple):
 
 def steps_of_hours(hours: LocalHours, issued_at_ms: int, site: Site) -> list[HoursSteps]:
     """The hours within the horizon, in order; only the first can have begun before it."""
-    step_ms, count = 1000 * site.step_s, site.horizon_steps
-    more = LONGEST_HOURS_S // site.step_s + 1
-    days = windows(hours, [issued_at_ms + index * step_ms for index in range(count + more)], site.time_zone)
+    count = site.horizon_steps
+    days = _days(hours, issued_at_ms, site.step_s, count + LONGEST_HOURS_S // site.step_s + 1, site.time_zone)
     steps: dict[int, list[int]] = {}
     for index, day in enumerate(days[:count]):
         if day is not None:
@@ -53,6 +53,12 @@ def steps_of_hours(hours: LocalHours, issued_at_ms: int, site: Site) -> list[Hou
     beyond = sum(1 for day in days[count:] if day is not None and day == days[count - 1])
     last = days[count - 1]
     return [HoursSteps(inside, beyond if day == last else 0) for day, inside in steps.items()]
+
+
+@lru_cache(maxsize=64)
+def _days(hours: LocalHours, issued_at_ms: int, step_s: int, count: int, time_zone: str) -> tuple[int | None, ...]:
+    """Which of the hours each step lies in; loads often share them, and a problem is often solved twice."""
+    return tuple(windows(hours, [issued_at_ms + 1000 * step_s * index for index in range(count)], time_zone))
 
 
 def run_now(found: Sequence[HoursSteps]) -> bool:
@@ -95,7 +101,7 @@ class Tally:
             lower[first:last], upper[first:last] = base, base + due.amount + due.surplus
             base += due.amount
             lower[last] = upper[last] = base
-            missing[last], surplus[last] = due.amount, due.surplus
+            missing[last], surplus[last] = INF, due.surplus
             next_step = last + 1
         lower[next_step:] = upper[next_step:] = base
         surplus[list(forced)] = 1.0

@@ -24,8 +24,8 @@ from ringmain_agent.snapshot import Run, Snapshot
 
 Array = npt.NDArray[np.float64]
 
-ENERGY_MIN_KWH: Final = 1e-6
-"""Less than this is not due."""
+ENERGY_MIN_KWH: Final = 1e-3
+"""Less than this is not due: branch and bound takes amounts near its tolerance for impossible (HiGHS 1.16)."""
 
 
 def load_blocks(program: LinearProgram, site: Site) -> list[Block]:

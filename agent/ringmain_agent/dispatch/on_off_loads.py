@@ -129,4 +129,4 @@ class OnOffLoadBlock:
 
 def _whole_steps(duration_h: float, step_h: float) -> int:
     """Steps that a duration takes."""
-    return max(math.ceil(duration_h / step_h - STEP_SHARE), 0)
+    return max(math.ceil(duration_h / step_h - STEP_SHARE), 0) if duration_h > 0 else 0
