@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from ringmain_agent.dispatch import Dispatch, Dispatcher, DispatchProblem
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.forecast import Forecaster
+from ringmain_agent.nameplate import Transformer
 from ringmain_agent.plan import plan
 from ringmain_agent.site import Site
-from ringmain_agent.snapshot import Plan, Snapshot
+from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
 from ringmain_protocol.messages import Fallback
 
 
@@ -142,3 +143,57 @@ def test_snapshot_of_another_shape_is_a_bug_and_not_a_plan(
 ) -> None:
     with pytest.raises(ValueError, match=r"step|limits"):
         made(msgspec.structs.replace(snapshot, **change), site)
+
+
+def test_transformer_holds_its_hot_spot_by_the_exact_model_and_costs_nothing_where_it_is_cool(
+    snapshot: Snapshot, site: Site
+) -> None:
+    """4 MVA are hot in the evening peak of 5 MW, 8 MVA are not; the cool one leaves the schedule as it is."""
+    free = made(snapshot, site)
+    cool = msgspec.structs.replace(site, transformers=(Transformer(name="t1", rated_power_kva=8000.0),))
+    assert made(snapshot, cool).power_kw == free.power_kw
+    hot = msgspec.structs.replace(
+        site, transformers=(Transformer(name="t1", rated_power_kva=4000.0, hot_spot_max_degc=105.0),)
+    )
+    hottest = made(snapshot, msgspec.structs.replace(hot, transformers=(Transformer(name="t1", rated_power_kva=4000.0),)))
+    assert max(hottest.hot_spot_degc["t1"]) > 105.0
+    held = made(snapshot, hot)
+    assert max(held.hot_spot_degc["t1"]) <= 105.0
+    assert held.loading_pu["t1"] == pytest.approx([abs(kw) / 4000 for kw in held.pcc_kw])
+
+
+def test_forecasts_that_come_with_the_snapshot_are_used_and_bad_ones_are_not(snapshot: Snapshot, site: Site) -> None:
+    row = [900.0, 1000.0, 1100.0]
+    known = ForecastResult(signal="load_kw", quantiles=[0.1, 0.5, 0.9], values=[row] * 96, release=5)
+    short = ForecastResult(signal="pv_kw", quantiles=[0.5], values=[[-1.0]] * 95, release=5)
+    result = made(replace(snapshot, forecasts=[known, short]), site)
+    assert [f.release for f in result.forecasts] == [5, 0]
+    assert "pv_kw by persistence: forecast of pv_kw has no median for 96 steps" in result.reason
+
+
+@pytest.mark.parametrize(("quantile", "beyond_kw"), [(0.5, 0.0), (0.7, 50.0), (0.9, 100.0), (0.99, 100.0)])
+def test_margin_is_the_distance_of_the_site_quantile_interpolated(
+    snapshot: Snapshot, site: Site, quantile: float, beyond_kw: float
+) -> None:
+    """Between the median of 1000 kW and the quantile 0.9 of 1100 kW; beyond the last quantile it is that one."""
+    seen: list[DispatchProblem] = []
+
+    class Asked:
+        def dispatch(self, problem: DispatchProblem) -> Dispatch:
+            seen.append(problem)
+            return Dispatcher(site).dispatch(problem)
+
+    forecasts = [
+        ForecastResult(signal="load_kw", quantiles=[0.1, 0.5, 0.9], values=[[900.0, 1000.0, 1100.0]] * 96, release=5),
+        ForecastResult(signal="pv_kw", quantiles=[0.5], values=[[0.0]] * 96, release=5),
+    ]
+    careful = msgspec.structs.replace(site, limit_quantile=quantile)
+    plan(replace(snapshot, forecasts=forecasts), careful, Forecaster(site), Asked())
+    np.testing.assert_allclose(seen[0].net_high_kw, [1000.0 + beyond_kw] * 96)
+
+
+def test_equipment_that_does_not_follow_is_planned_around(snapshot: Snapshot, site: Site) -> None:
+    result = made(replace(snapshot, held_kw={"battery": 100.0, "pv": -50.0}), site)
+    assert result.fallback == Fallback.OPTIMAL
+    assert result.power_kw["battery"] == [100.0] * 96
+    assert min(result.power_kw["pv"]) == pytest.approx(-50.0)
