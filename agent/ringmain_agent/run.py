@@ -173,11 +173,13 @@ class Agent:
     def _say_changes(self, regulation: Regulation) -> None:
         """Once, when another rung of the ladder is reached or another thing is wrong; numbers alone are no change."""
         before = self._regulation
-        if regulation.fallback is before.fallback and _words(regulation.reason) == _words(before.reason):
+        known = {_words(part) for part in before.reason.split("; ")}
+        new = [part for part in regulation.reason.split("; ") if part and _words(part) not in known]
+        if regulation.fallback is before.fallback and not new:
             return
-        good = regulation.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT} and not regulation.reason
+        good = regulation.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT} and not new
         level = logging.INFO if good else logging.WARNING
-        logger.log(level, "agent ladder site=%s rung=%s %s", self._config.site, regulation.fallback, regulation.reason)
+        logger.log(level, "agent ladder site=%s rung=%s %s", self._config.site, regulation.fallback, "; ".join(new))
 
     def _exchange(self) -> None:
         """Everything with upstream that needs no decision: receipts, outbox, models, status."""

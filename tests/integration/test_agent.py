@@ -1,10 +1,16 @@
 """The agent as a process beside a real Mosquitto: what leaves it, and what it survives."""
 
+import contextlib
 import json
+import os
 import resource
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -12,8 +18,10 @@ import psutil
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from ringmain_agent.config import load_config
+from ringmain_agent.import_history import import_history
 from ringmain_protocol import topics
-from ringmain_protocol.messages import Fallback, Mode, Online, Readings, Receipt, Setpoint, Status, decode, encode
+from ringmain_protocol.messages import Fallback, Mode, Online, Readings, Receipt, Schedule, Setpoint, Status, decode, encode
 from ringmain_simulation.programs import Program
 from servers.base import wait_until
 from servers.mosquitto import Mosquitto
@@ -84,6 +92,8 @@ class Station:
         self.setpoints: list[dict[str, float]] = []
         self.messages: list[tuple[str, bytes]] = []
         self.statuses: list[Status] = []
+        self.stuck_kw: float | None = None
+        """Where the battery stays whatever it is told."""
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="station")
         self._client.on_connect = lambda client, *_: client.subscribe([("plant/setpoint", 1), ("ringmain/#", 1)])
         self._client.on_message = self._on_message
@@ -103,6 +113,7 @@ class Station:
     def speak(self, *, load_kw: float, soc_kwh: float = 100.0) -> None:
         """One round of all sensors; the battery follows its newest setpoint."""
         battery_kw = self.setpoints[-1].get("power_kw", 0.0) if self.setpoints else 0.0
+        battery_kw = battery_kw if self.stuck_kw is None else self.stuck_kw
         self.publish("plant/load", load_kw)
         self.publish("plant/battery", -battery_kw)
         self.publish("plant/soc", soc_kwh)
@@ -138,11 +149,21 @@ class Station:
 
 
 @contextmanager
-def running_agent(folder: Path, broker: Mosquitto, mode: str = "control", config: str = CONFIG) -> Iterator[Program]:
+def running_agent(
+    folder: Path, broker: Mosquitto, mode: str = "control", config: str = CONFIG, notify: str = ""
+) -> Iterator[Program]:
     """An agent process; stopped in the end, and its end must be a clean one unless it was killed."""
     path = folder / "agent.toml"
     path.write_text(config.format(mode=mode, port=broker.port), encoding="utf-8")
-    agent = Program("agent", "ringmain_agent", "run", "--config", path, log=folder / "agent.log").start()
+    agent = Program(
+        "agent",
+        "ringmain_agent",
+        "run",
+        "--config",
+        path,
+        log=folder / "agent.log",
+        environment=os.environ | {"NOTIFY_SOCKET": notify},
+    ).start()
     try:
         yield agent
         agent.require_running()
@@ -150,6 +171,16 @@ def running_agent(folder: Path, broker: Mosquitto, mode: str = "control", config
         agent.wait(20)
     finally:
         agent.kill()
+
+
+def give_history(folder: Path) -> None:
+    """Two days of 80 kW, so that there is something to forecast from."""
+    path = folder / "agent.toml"
+    path.write_text(CONFIG.format(mode="control", port=1883), encoding="utf-8")
+    end_s = int(time.time()) // 900 * 900
+    rows = [f"{datetime.fromtimestamp(end_s - 900 * (192 - i), UTC).isoformat()},80" for i in range(192)]
+    (folder / "history.csv").write_text("\n".join(["time,load_kw", *rows]), encoding="utf-8")
+    assert import_history(folder / "history.csv", load_config(path)) == 192
 
 
 def _planner(agent: Program) -> psutil.Process:
@@ -175,6 +206,96 @@ def test_in_control_the_battery_takes_what_exceeds_the_limit(tmp_path: Path, mos
         station.speak_until(lambda: station.of_kind(topics.SETPOINT))
     reported = decode(station.of_kind(topics.SETPOINT)[-1], Setpoint)
     assert reported.mode is Mode.CONTROL
+
+
+def test_setpoints_say_how_long_they_hold_and_on_which_rung_they_stand(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    give_history(tmp_path)
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+        assert "agent ladder site=site-1 rung=optimal" in agent.end_of_log(100)
+    first = next(s for s in station.setpoints if "power_kw" in s)
+    assert first.keys() == {"power_kw", "sequence", "issued_at_ms", "valid_for_s", "fallback", "reason"}
+
+
+def test_battery_that_does_not_follow_is_noticed_planned_around_and_can_come_back(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """At 130 kW it is told to give 35; it stays at 20 kW of charging."""
+    give_history(tmp_path)
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        station.stuck_kw = 20.0
+        station.speak_until(lambda: station.status is not None and station.status.not_followed == ["battery"], load_kw=130)
+        stays = "battery does not follow and is taken to stay at 20.0 kW"
+        station.speak_until(lambda: station.status is not None and stays in station.status.reason, load_kw=130)
+        station.speak_until(lambda: _planned_kw(station)[1:8] == pytest.approx([20.0] * 7), load_kw=130)
+        station.setpoints.clear()
+        station.speak_until(lambda: len(station.setpoints) > 1, load_kw=130)
+        assert all(setpoint["power_kw"] < -30 for setpoint in station.setpoints)
+        station.stuck_kw = None
+        station.speak_until(lambda: station.status is not None and station.status.not_followed == [], load_kw=130)
+        assert agent.end_of_log(1000).count("battery does not follow") == 1
+
+
+def _planned_kw(station: Station) -> list[float]:
+    schedules = station.of_kind(topics.SCHEDULE)
+    return decode(schedules[-1], Schedule).power_kw.get("battery", []) if schedules else []
+
+
+def test_systemd_hears_only_of_completed_cycles(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    heard = _Listener(tmp_path / "notify")
+    with running_agent(tmp_path, mosquitto, notify=heard.address):
+        station.speak_until(lambda: heard.states().count("WATCHDOG=1") >= 3)
+    assert heard.states()[0] == "READY=1"
+    heard.close()
+
+
+def test_cycle_that_raises_never_tells_systemd_that_all_is_well(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    heard = _Listener(tmp_path / "notify")
+    program = """if True:
+        import pathlib, sys
+        from ringmain_agent import run
+        from ringmain_agent.config import load_config
+        def raising(*_, **__):
+            raise ZeroDivisionError("a defect that nobody foresaw")
+        run.limit_setpoints = raising
+        run.Agent(load_config(pathlib.Path(sys.argv[1])), simulated=False).run()"""
+    path = tmp_path / "agent.toml"
+    path.write_text(CONFIG.format(mode="observe", port=mosquitto.port), encoding="utf-8")
+    environment = os.environ | {"NOTIFY_SOCKET": heard.address}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], env=environment, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert b"a defect that nobody foresaw" in done.stderr
+    assert heard.states() == ["READY=1"]
+    heard.close()
+
+
+class _Listener:
+    """What systemd would hear, on a real socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.address = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.setblocking(False)
+        self._states: list[str] = []
+
+    def states(self) -> list[str]:
+        """Everything heard so far."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._states.append(self._socket.recv(100).decode())
+        return self._states
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._socket.close()
 
 
 def test_in_observe_nothing_leaves_at_all(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
