@@ -44,6 +44,7 @@ def believed(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[str]]:
             billing_peak_kw=_kept(snapshot.billing_peak_kw, -POWER_MAX_KW, POWER_MAX_KW),
             temperature_degc=_kept(snapshot.temperature_degc, -TEMPERATURE_MAX_DEGC, TEMPERATURE_MAX_DEGC),
             thermal={name: state for name, state in snapshot.thermal.items() if _is_state(state)},
+            positions=_positions(snapshot, site),
             voltage_pu=_within(snapshot.voltage_pu, *VOLTAGE_PU),
             pcc_kw=_within(snapshot.pcc_kw, -POWER_MAX_KW, POWER_MAX_KW),
             pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
@@ -76,6 +77,15 @@ def _held_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
         for name, held_kw in snapshot.held_kw.items()
         if name in ranges and math.isfinite(held_kw)
     }
+
+
+def _positions(snapshot: Snapshot, site: Site) -> dict[str, int | None]:
+    """Positions that the equipment has; it stays where it is when that is not known."""
+    found: dict[str, int | None] = {}
+    for switched in site.switched:
+        position, (lowest, highest) = snapshot.positions.get(switched.name), switched.positions
+        found[switched.name] = position if position is not None and lowest <= position <= highest else None
+    return found
 
 
 def _limits_kw(side: str, limits_kw: list[float], own_kw: float, notes: list[str]) -> list[float]:

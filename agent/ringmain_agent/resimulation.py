@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.dispatch.batteries import follow, usable_kwh
 from ringmain_agent.dispatch.heating import heating
+from ringmain_agent.dispatch.voltage import voltage_pu
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.nameplate import Battery, ThermalLoad
 from ringmain_agent.site import Site
@@ -60,6 +61,7 @@ def resimulated(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tup
         pcc_kw=pcc_kw.tolist(),
         pcc_kvar=pcc_kvar.tolist() if site.capacitor_banks or problem.load_kvar.any() else [],
         positions={name: [round(value) for value in values.tolist()] for name, values in dispatch.positions.items()},
+        voltage_pu=[] if (voltage := voltage_pu(pcc_kw, dispatch.positions, problem, site)) is None else voltage.tolist(),
         temperature_degc={load.name: t for load in site.thermal_loads if (t := _temperature(load, power_kw, problem, site))},
         loading_pu={name: of.loading_pu for name, of in heated.items()},
         top_oil_degc={name: of.top_oil_degc for name, of in heated.items()},

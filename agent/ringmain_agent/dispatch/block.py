@@ -34,6 +34,7 @@ class Features(NamedTuple):
     wishes: bool = False
     worst: bool = False
     directions: bool = False
+    voltage: bool = False
     transformers: bool = False
     reactive: bool = False
     phase: int = 0

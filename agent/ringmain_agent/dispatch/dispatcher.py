@@ -4,9 +4,9 @@ Physics and nameplate are hard, every wish is a priced slack: no measured state 
 here: forecasts, and the re-simulation with the exact equations.
 
 A problem that needs less gets a smaller program: the reserve only where the upper quantile could exceed a limit, the
-transformers only where a limit of theirs is near, the price of the highest excess only where there is one, integers for
-directions only where selling pays more than buying costs. Each of them is built when it is first needed and then kept, so
-that the usual one is small and warm.
+transformers and switching only where a limit of theirs is near, the price of the highest excess only where there is one,
+integers for directions only where selling pays more than buying costs. Each of them is built when it is first needed and
+then kept, so that the usual one is small and warm.
 """
 
 from typing import Final
@@ -26,6 +26,7 @@ from ringmain_agent.dispatch.loads import load_blocks
 from ringmain_agent.dispatch.problem import LARGEST, Dispatch, DispatchProblem
 from ringmain_agent.dispatch.reserve import ReserveBlock
 from ringmain_agent.dispatch.transformers import FirmCapacity, TransformerBlock
+from ringmain_agent.dispatch.voltage import VoltageBlock, held_positions, voltage_matters
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.site import Site
 
@@ -39,7 +40,9 @@ TIE_PER_PRICE: Final = 1e-5
 OVERLAP_KW: Final = 1e-3
 EXCESS_KW: Final = 1e-5
 SPARE: Final = 0.03
-"""Transformers whose limits are further away than this are left out of the next program."""
+"""Transformers whose limits are further away than this are left out of the next program,"""
+SPARE_PU: Final = 0.003
+"""and so is switching where the voltage is further inside its band."""
 TIME_LIMIT_S: Final = 3.0
 TIME_MIN_S: Final = 0.2
 """What a second solve has when the first has taken the time."""
@@ -60,9 +63,13 @@ class Program:
         drawn = [term for block in (*controlled, *generators) for term in block.active]
         self._balance = program.rows(*self.grid.active, *(Term(term.columns, -term.value) for term in drawn))
         self.blocks: list[Block] = [*controlled, *generators, self.grid]
+        self.voltage = VoltageBlock(program, site, self.grid.active) if features.voltage else None
+        if self.voltage is not None:
+            self.blocks.append(self.voltage)
         self.transformers: list[TransformerBlock] = []
         if features.transformers:
-            self._add_transformers(site, [] if features.reactive else None)
+            switched = [] if self.voltage is None else self.voltage.reactive
+            self._add_transformers(site, switched if features.reactive else None)
         for charge in site.tariff.demand_charges:
             block = DemandChargeBlock(program, charge, site, imported=self.grid.imported, phase=features.phase)
             self.blocks.append(block)
@@ -90,22 +97,20 @@ class Program:
         self._program.row_lower[self._balance] = self._program.row_upper[self._balance] = net_kw
         for block in self.blocks:
             block.write(problem, prices)
-        solution = self._program.solve(time_limit_s=time_limit_s)
-        off = [transformer for transformer in self.transformers if transformer.refine(solution.values)]
-        if off:
-            for transformer in off:
-                transformer.write(problem, prices)
-            solution = self._program.solve(time_limit_s=time_limit_s)
-        return solution
+        return self._program.solve(time_limit_s=time_limit_s)
 
-    def site_kva(self, solution: Solution, problem: DispatchProblem) -> Array:
-        """Apparent power at the pcc."""
-        kva: Array = np.hypot(self.grid.pcc_kw(solution.values), problem.load_kvar)
-        return kva
+    def at_pcc(self, solution: Solution, problem: DispatchProblem, site: Site) -> tuple[Array, Array]:
+        """Active and reactive power at the pcc."""
+        kvar = problem.load_kvar.copy()
+        if self.voltage is None:
+            kvar -= sum(bank.step_kvar * (problem.snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
+        else:
+            kvar += sum(term.value * solution.values[term.columns] for term in self.voltage.reactive)
+        return self.grid.pcc_kw(solution.values), kvar
 
-    def read(self, solution: Solution, note: str) -> Dispatch:
-        """The schedule that the solution is."""
-        parts = Parts()
+    def read(self, solution: Solution, held: dict[str, Array], note: str) -> Dispatch:
+        """The schedule that the solution is; what is not switched is `held`."""
+        parts = Parts(positions=held)
         for block in self.blocks:
             block.read(solution.values, parts)
         import_excess_kw, export_excess_kw = self.grid.excess_kw(solution.values)
@@ -128,7 +133,7 @@ class Dispatcher:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._programs: dict[Features, Program] = {}
-        self._transformers_matter = ageing_matters(site)
+        self._transformers_matter, self._voltage_matters = ageing_matters(site), False
         self._program(Features())
 
     def dispatch(self, problem: DispatchProblem, *, time_limit_s: float = TIME_LIMIT_S) -> Dispatch:
@@ -150,8 +155,10 @@ class Dispatcher:
     def _dispatch(self, problem: DispatchProblem, features: Features, note: str, left_s: float) -> Dispatch:
         prices, program = prices_of(problem, self._site), self._program(features)
         solution = program.solve(problem, prices, left_s)
-        if self._site.transformers and self._need_transformers(program.site_kva(solution, problem), problem, features):
-            features, left_s = features._replace(transformers=True), _left_s(left_s, solution)
+        while (
+            more := self._with_what_matters(features, *program.at_pcc(solution, problem, self._site), problem)
+        ) != features:
+            features, left_s = more, _left_s(left_s, solution)
             program = self._program(features)
             solution = program.solve(problem, prices, left_s)
         if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
@@ -163,15 +170,18 @@ class Dispatcher:
             burned = excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
             prices = prices._replace(destroyed_per_kwh=prices.destroyed_per_kwh + burned)
             solution = program.solve(problem, prices, _left_s(left_s, solution))
-        return program.read(solution, note)
+        return program.read(solution, held_positions(problem, self._site), note)
 
-    def _need_transformers(self, site_kva: Array, problem: DispatchProblem, features: Features) -> bool:
-        """Whether this schedule, made without the transformers, breaks a limit of theirs; the next problem is told."""
-        if ageing_matters(self._site):
-            return False
-        spare = SPARE if features.transformers else 0.0
-        self._transformers_matter = limits_matter(site_kva, problem, self._site, spare=spare)
-        return self._transformers_matter and not features.transformers
+    def _with_what_matters(self, features: Features, kw: Array, kvar: Array, problem: DispatchProblem) -> Features:
+        """The features, and those that this schedule made without them needs; the next problem begins with them."""
+        site = self._site
+        spare, spare_pu = SPARE if features.transformers else 0.0, SPARE_PU if features.voltage else 0.0
+        if site.transformers and not ageing_matters(site):
+            self._transformers_matter = limits_matter(np.hypot(kw, kvar), problem, site, spare=spare)
+        self._voltage_matters = voltage_matters(kw, problem, site, spare_pu=spare_pu)
+        transformers = features.transformers or self._transformers_matter
+        voltage = self._voltage_matters or (transformers and bool(site.capacitor_banks))
+        return features._replace(transformers=transformers, voltage=features.voltage or voltage)
 
     def _program(self, features: Features) -> Program:
         if features not in self._programs:
@@ -186,8 +196,9 @@ class Dispatcher:
             outside=any(is_outside(problem, battery, site.step_h) for battery in site.batteries),
             wishes=snapshot.breach_per_kwh > 0 and any(value is not None for value in wished),
             directions=bool((problem.export_price_per_kwh > problem.import_price_per_kwh).any()),
+            voltage=self._voltage_matters or (self._transformers_matter and bool(site.capacitor_banks)),
             transformers=self._transformers_matter,
-            reactive=bool(site.transformers) and bool(problem.load_kvar.any()),
+            reactive=bool(site.transformers) and bool(problem.load_kvar.any() or site.capacitor_banks),
             phase=demand.phase(snapshot, site) if site.tariff.demand_charges else 0,
         )
 
