@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.dispatch.block import Block, Parts, Prices
-from ringmain_agent.dispatch.dues import Due, Tally, run_now, steps_of_hours, steps_of_visit
+from ringmain_agent.dispatch.dues import Due, HoursSteps, Tally, run_now, steps_of_hours, steps_of_visit
 from ringmain_agent.dispatch.held import held_load_kw
 from ringmain_agent.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.dispatch.on_off_loads import OnOffLoadBlock
@@ -47,7 +47,8 @@ class EnergyBlock(ABC):
         self._program, self._load, self._site = program, load, site
         count = site.horizon_steps
         self._power = program.columns(count)
-        self._tally = Tally(program, Term(self._power, efficiency * site.step_h))
+        self._step_gain_h = efficiency * site.step_h
+        self._tally = Tally(program, Term(self._power, self._step_gain_h), surplus=load.power_min_kw > 0)
         self._on = program.columns(count if load.power_min_kw > 0 else 0, upper=1.0, integer=True)
         if load.power_min_kw > 0:
             on = [Term(self._power, 1.0)]
@@ -80,6 +81,12 @@ class EnergyBlock(ABC):
         """Its power."""
         parts.power_kw[self._load.name] = np.maximum(values[self._power], 0.0)
 
+    def _due(self, steps: HoursSteps, energy_kwh: float) -> Due:
+        """Energy due in some steps; with so much more that the fewest steps it takes can all have the least power."""
+        due_kwh, load = energy_kwh * steps.share, self._load
+        fewest = math.ceil(due_kwh / (load.power_max_kw * self._step_gain_h) - 1e-6)
+        return Due(steps.steps, due_kwh, max(fewest * load.power_min_kw * self._step_gain_h - due_kwh, 0.0))
+
     @abstractmethod
     def _dues(self, snapshot: Snapshot) -> list[Due]:
         """Energy that is due, in order."""
@@ -98,9 +105,8 @@ class FlexibleLoadBlock(EnergyBlock):
         left_kwh = [load.energy_kwh] * len(found)
         if run_now(found) and math.isfinite(run.drawn_kwh):
             left_kwh[0] = max(load.energy_kwh - max(run.drawn_kwh, 0.0), 0.0)
-        return [
-            Due(hours.steps, kwh * hours.share) for hours, kwh in zip(found, left_kwh, strict=True) if kwh >= ENERGY_MIN_KWH
-        ]
+        dues = [self._due(hours, kwh) for hours, kwh in zip(found, left_kwh, strict=True)]
+        return [due for due in dues if due.amount >= ENERGY_MIN_KWH]
 
 
 class ChargingStationBlock(EnergyBlock):
@@ -116,7 +122,10 @@ class ChargingStationBlock(EnergyBlock):
         for visit in sorted(snapshot.visits.get(self._station.name, ()), key=lambda visit: visit.from_ms):
             there = steps_of_visit(visit, snapshot.issued_at_ms, self._site)
             steps = [step for step in there.steps if step >= free_from]  # one vehicle at a time
-            if steps and ENERGY_MIN_KWH <= visit.energy_kwh <= LARGEST:
-                dues.append(Due(steps, visit.energy_kwh * there.share))
+            if not steps or not 0 < visit.energy_kwh <= LARGEST:
+                continue
+            due = self._due(there._replace(steps=steps), visit.energy_kwh)
+            if due.amount >= ENERGY_MIN_KWH:
+                dues.append(due)
                 free_from = steps[-1] + 1
         return dues

@@ -174,24 +174,25 @@ def _flexible_directly(load: FlexibleLoad, windows: Sequence[tuple[list[int], fl
     """Cost of the best plan of a program with one row for each window, of hourly steps."""
     count, parts = len(price), len(windows)
     inside = np.zeros(count)
-    delivered = np.zeros((parts, 2 * count + parts))
+    delivered = np.zeros((parts, 2 * count + 2 * parts))
     for row, (steps, _) in enumerate(windows):
         inside[steps] = 1
-        delivered[row, steps], delivered[row, 2 * count + row] = 1, 1
+        delivered[row, steps], delivered[row, 2 * count + row], delivered[row, 2 * count + parts + row] = 1, 1, -1
     least, most = (
-        np.hstack([np.eye(count), -kw * np.eye(count), np.zeros((count, parts))])
+        np.hstack([np.eye(count), -kw * np.eye(count), np.zeros((count, 2 * parts))])
         for kw in (load.power_min_kw, load.power_max_kw)
     )
     due = [kwh for _, kwh in windows]
+    more_kwh = np.maximum(load.power_min_kw - np.array(due), 0.0)  # the least that can come in an hour
     answer = milp(
-        np.concatenate([price, np.zeros(count), np.full(parts, load.missing_per_kwh)]),
+        np.concatenate([price, np.zeros(count), np.full(parts, load.missing_per_kwh), np.zeros(parts)]),
         constraints=[
             LinearConstraint(delivered, due, due),
             LinearConstraint(least, 0, np.inf),
             LinearConstraint(most, -np.inf, 0),
         ],
-        bounds=Bounds(0, np.concatenate([inside * load.power_max_kw, inside, np.full(parts, np.inf)])),
-        integrality=np.concatenate([np.zeros(count), np.ones(count), np.zeros(parts)]),
+        bounds=Bounds(0, np.concatenate([inside * load.power_max_kw, inside, np.full(parts, np.inf), more_kwh])),
+        integrality=np.concatenate([np.zeros(count), np.ones(count), np.zeros(2 * parts)]),
     )
     assert answer.success
     return float(answer.fun)
@@ -220,7 +221,7 @@ def test_one_matrix_serves_every_position_of_the_clock(power_min_kw: float) -> N
         power_kw, cost = load.solve(problem, price)
         assert cost == pytest.approx(_flexible_directly(equipment, windows, price), abs=1e-4), now
         for steps, due_kwh in windows:
-            assert power_kw[steps].sum() <= due_kwh + 1e-6
+            assert power_kw[steps].sum() <= max(due_kwh, power_min_kw) + 1e-6
         assert power_kw[[index for index in range(24) if index not in inside]].max(initial=0.0) == pytest.approx(0.0)
         if power_min_kw:
             assert not ((power_kw > 1e-6) & (power_kw < power_min_kw - 1e-6)).any()
@@ -395,6 +396,15 @@ def test_charger_is_off_or_above_its_least_power() -> None:
     power_kw, cost = load.solve(make_problem(load.site, MIDNIGHT_MS, visits={"charger": [visit]}), price)
     assert power_kw == pytest.approx([0.0, 7.0, 0.0, 6.0])
     assert cost == pytest.approx(0.7 + 1.2)
+
+
+def test_last_of_the_energy_comes_at_the_least_power() -> None:
+    """A charger that is on for less than a step gives less; left alone the vehicle would never be full."""
+    load = charger(4, power_min_kw=6.0)
+    visit = Visit(from_ms=MIDNIGHT_MS, to_ms=at_ms("04:00"), energy_kwh=1.0)
+    problem = make_problem(load.site, MIDNIGHT_MS, visits={"charger": [visit]})
+    power_kw, _ = load.solve(problem, [0.4, 0.1, 0.3, -0.2])
+    assert power_kw == pytest.approx([0.0, 0.0, 0.0, 6.0])
 
 
 @pytest.mark.parametrize("absurd_kwh", [float("nan"), float("inf"), -3.0])
