@@ -28,6 +28,8 @@ from ringmain_protocol.messages import Fallback
 AT_LIMIT_KW: Final = 1.0
 """A plan this close to the import limit has its battery power from the limit and not from prices."""
 MOVES_MAX: Final = 32
+SOC_DOUBT_PU: Final = 0.01
+"""A battery that reports this much more than it holds, or less than nothing, is named."""
 
 
 class RegulatorState(Struct, frozen=True, kw_only=True):
@@ -205,6 +207,10 @@ def _details(cycle: _Cycle, found: Mapping[str, Reach | None], held_kw: Mapping[
         for name, reach in found.items()
         if reach is None
     ]
+    for battery in cycle.site.batteries:
+        soc_kwh = cycle.measurements.fresh(battery.soc_signal, cycle.now_ms, cycle.site.regulator.stale_after_s)
+        if soc_kwh is not None and not -SOC_DOUBT_PU <= soc_kwh / battery.capacity_kwh <= 1 + SOC_DOUBT_PU:
+            reasons.append(f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity")
     reasons += [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in held_kw.items()]
     if cycle.band.transformer:
         reasons.append(f"{cycle.band.transformer} allows {cycle.band.interval.most:.0f} kW")
