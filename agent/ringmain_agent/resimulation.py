@@ -13,16 +13,20 @@ import numpy.typing as npt
 
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.dispatch.batteries import follow, usable_kwh
-from ringmain_agent.dispatch.heating import heating
+from ringmain_agent.dispatch.heating import Heating, beyond, heating
 from ringmain_agent.dispatch.voltage import voltage_pu
 from ringmain_agent.errors import DispatchError
-from ringmain_agent.nameplate import Battery, ThermalLoad
+from ringmain_agent.nameplate import Battery, ThermalLoad, Transformer
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Plan
 from ringmain_protocol.messages import Fallback
 
 LIMIT_KW: Final = 0.1
 """How much more than predicted the exact simulation may exceed a limit."""
+LOADING_PU: Final = 0.005
+TEMPERATURE_K: Final = 0.5
+VOLTAGE_PU: Final = 0.0005
+"""What else exceeds its limit by less is not worth a word."""
 ENERGY_SHARE: Final = 1e-3
 """How far, of its capacity, a battery's energy may be from the predicted one."""
 
@@ -69,7 +73,10 @@ def resimulated(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tup
         gap=dispatch.gap,
         solve_ms=dispatch.solve_ms,
     )
-    return plan, _limits(pcc_kw, dispatch, problem)
+    notes = _limits(pcc_kw, dispatch, problem)
+    for transformer in site.transformers:
+        notes += _transformer_limits(transformer, heated[transformer.name], problem, site)
+    return plan, notes + _voltage_limits(plan, site)
 
 
 def _battery(
@@ -119,3 +126,22 @@ def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list
         if (most_kw := float(predicted_kw.max())) > LIMIT_KW:
             notes.append(f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW")
     return notes
+
+
+def _transformer_limits(transformer: Transformer, heated: Heating, problem: DispatchProblem, site: Site) -> list[str]:
+    loading_pu, top_oil_k, hot_spot_k = beyond(transformer, heated, problem, site).max(axis=0).tolist()
+    notes = []
+    if loading_pu > LOADING_PU:
+        notes.append(f"loading of {transformer.name} exceeds its limit by up to {loading_pu:.2f} pu")
+    for what, excess_k in (("top oil", top_oil_k), ("hot spot", hot_spot_k)):
+        if excess_k > TEMPERATURE_K:
+            notes.append(f"{what} of {transformer.name} exceeds its limit by up to {excess_k:.0f} K")
+    return notes
+
+
+def _voltage_limits(plan: Plan, site: Site) -> list[str]:
+    if site.busbar is None or not plan.voltage_pu:
+        return []
+    low_pu, high_pu = site.busbar.voltage_min_pu - min(plan.voltage_pu), max(plan.voltage_pu) - site.busbar.voltage_max_pu
+    sides = (("below", low_pu), ("above", high_pu))
+    return [f"voltage is up to {beyond_pu:.3f} pu {side} its band" for side, beyond_pu in sides if beyond_pu > VOLTAGE_PU]

@@ -1,5 +1,6 @@
 """One snapshot in, one plan out; what failed is named, and something usable is always there."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,6 +158,8 @@ def test_transformer_holds_its_hot_spot_by_the_exact_model_and_costs_nothing_whe
     )
     hottest = made(snapshot, msgspec.structs.replace(hot, transformers=(Transformer(name="t1", rated_power_kva=4000.0),)))
     assert max(hottest.hot_spot_degc["t1"]) > 105.0
+    small = msgspec.structs.replace(site, transformers=(Transformer(name="t1", rated_power_kva=2000.0),))
+    assert re.search(r"hot spot of t1 exceeds its limit by up to \d+ K", made(snapshot, small).reason)
     held = made(snapshot, hot)
     assert max(held.hot_spot_degc["t1"]) <= 105.0
     assert held.loading_pu["t1"] == pytest.approx([abs(kw) / 4000 for kw in held.pcc_kw])
