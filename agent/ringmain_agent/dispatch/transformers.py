@@ -3,9 +3,10 @@
 The loading is held in columns `within` its limit and `over` it, the latter at a price; so are top oil and hot spot. The
 curves of the thermal model are convex in the loading, which is cut into segments: the chords over them are above the
 curves, by at most `errors`. So the real temperatures are never above the predicted ones, and a limit that holds here holds.
-Besides the sum of all excess the largest of it has a price, or all of it would stack up in one step. Top oil and winding
-follow as rows; the oil-lag term, which transformers with `k21` above 1 have, would reward more loading if it were a column:
-it is taken from a simulation of the schedule before (`refine`).
+Besides the sum of all excess the largest of it has a price, or all of it would stack up in one step.
+
+Top oil, winding and oil lag follow as rows. All three take the same segments of the loading: so nothing is gained by more
+of the oil lag, which makes the hot spot cooler, as the oil gets hotter by more than that.
 
 Source: IEC 60076-7:2018, difference equations; thermal.py has them exactly.
 """
@@ -27,6 +28,8 @@ from ringmain_agent.site import Site
 from ringmain_agent.snapshot import ThermalState
 
 SEGMENT_PU: Final = 0.125
+HALF_PU: Final = 0.5
+"""Below it chords may be off by more, which no limit notices."""
 BEYOND: Final = 2.0
 """The last chord ends at so many times the largest loading limit."""
 TIE: Final = 1e-5
@@ -35,17 +38,17 @@ KELVIN_PU: Final = 0.01
 """Loading over its limit that a kelvin over its limit is priced like."""
 AGEING_PU: Final = 0.1
 """The same for an hour of life over its limit."""
-AGEING_DEGC: Final = (*range(68, 165, 6), 200)
+AGEING_DEGC: Final = (*range(68, 141, 6), 170)
 """Ends of the chords of the ageing rate: above it by at most 6.2 %; below the first it counts as there."""
-REFINED_K: Final = 0.1
-"""An oil-lag term that was off by more is corrected before the schedule is used."""
 HOTTEST_DEGC: Final = 300.0
+SPARE_K: Final = 500.0
+FORGOTTEN_K: Final = 0.01
 
 Array = npt.NDArray[np.float64]
 
 
 class Errors(NamedTuple):
-    """How much the chords may be above the curves, for top oil and hot spot, up to the largest loading limit."""
+    """How much the chords may be above the curves, for top oil and hot spot."""
 
     top_oil_k: float
     hot_spot_k: float
@@ -60,9 +63,11 @@ class Segment(NamedTuple):
 
 
 def segments(constants: thermal.Constants, loading_max_pu: float) -> list[Segment]:
-    """Chords of the curves, equally wide up to a loading, and one beyond."""
+    """Chords of the curves, equally wide up to a loading, and one beyond; a wider first one where the oil lag would pay."""
     count = math.ceil(loading_max_pu / SEGMENT_PU - 1e-9)
     ends = [loading_max_pu * index / count for index in range(count + 1)] + [BEYOND * loading_max_pu]
+    while len(ends) > 3 and _lag_pays(constants, ends[1]):
+        del ends[1]
     found = [
         Segment(
             end - begin,
@@ -74,16 +79,29 @@ def segments(constants: thermal.Constants, loading_max_pu: float) -> list[Segmen
     return [*found[:-1], found[-1]._replace(width_pu=math.inf)]
 
 
+def _lag_pays(constants: thermal.Constants, end: float) -> bool:
+    """Whether a first chord up to this loading adds more to the oil lag than to the top oil."""
+    oil_k = constants.top_oil_rise_k * (constants.oil(end) - constants.oil(0.0))
+    return oil_k < (constants.k21 - 1) * constants.hot_spot_rise_k * constants.winding(end)
+
+
 def chord_errors(constants: thermal.Constants, loading_max_pu: float) -> Errors:
-    """Largest distances of the chords from the curves, as temperatures that would last."""
+    """Largest distances of the chords from the curves where a limit can bind, as temperatures that would last."""
     chords = segments(constants, loading_max_pu)[:-1]
     ends = np.cumsum([0.0, *(chord.width_pu for chord in chords)])
-    loading = np.linspace(0.0, loading_max_pu, 400)
+    loading = np.linspace(HALF_PU, loading_max_pu, 400)
     oil = np.interp(loading, ends, [constants.oil(end) for end in ends]) - [constants.oil(k) for k in loading]
     winding = np.interp(loading, ends, [constants.winding(end) for end in ends]) - [constants.winding(k) for k in loading]
     oil_k = constants.top_oil_rise_k * oil
     hot_k = oil_k + constants.k21 * constants.hot_spot_rise_k * winding
     return Errors(float(oil_k.max()), float(hot_k.max()))
+
+
+def _weights(kept: float, rise_k: float, count: int) -> list[float]:
+    """Weights of the ends of this step and those before in the winding's rise; what little is left goes to the last."""
+    needed = math.ceil(math.log(FORGOTTEN_K / max(rise_k, 1.0)) / math.log(kept))
+    steps = min(max(needed, 1), count)
+    return [(1 - kept) * kept**back for back in range(steps - 1)] + [kept ** (steps - 1)]
 
 
 class TransformerBlock:
@@ -104,7 +122,6 @@ class TransformerBlock:
         self.active: list[Term] = []
         self.reactive: list[Term] = []
         self.transformer, self._site, self._program, self._count = transformer, site, program, site.horizon_steps
-        self._pcc, self._banks = pcc, reactive or []
         self._factor = site.transformer_shares()[transformer.name] / transformer.rated_power_kva
         self._constants = thermal.constants(transformer)
         self._kept = self._constants.kept(60 * site.step_h)
@@ -115,8 +132,8 @@ class TransformerBlock:
         self._within, self._over = program.columns(count), program.columns(count)
         self._chords = segments(self._constants, self._loading_max_pu)
         self._parts = [program.columns(count, upper=chord.width_pu) for chord in self._chords]
-        self._winding = program.columns(count)
-        self._oil, self._hot = program.columns(count, lower=-INF), program.columns(count, lower=-INF)
+        self._winding, self._lag = program.columns(count), program.columns(count)
+        self._oil, self._hot = program.columns(count), program.columns(count)
         self._oil_over, self._hot_over = program.columns(count), program.columns(count)
         self._worst_pu, self._worst_k = program.columns(1), program.columns(1)
         self._apparent = ApparentPower(
@@ -133,27 +150,36 @@ class TransformerBlock:
         self._ages = transformer.ageing_cost_per_h > 0 or transformer.ageing_max_h_per_day is not None
         if self._ages:
             self._add_ageing()
-        self._lag_k, self._loading_pu = np.zeros(count), np.zeros(count)
-        self._problem: DispatchProblem | None = None
 
     def _add_temperatures(self) -> None:
-        """Top oil and winding follow their chords; the hot spot is above both, the lag on the right-hand side."""
-        program, c, (oil, winding, _) = self._program, self._constants, self._kept
-        top_oil = [Term(self._oil, 1.0), Term(self._oil_over, 1.0)]
+        """Top oil and oil lag follow the segments, and so does where the winding ends; the hot spot is what they make.
+
+        The winding forgets most of itself in a step. A recursion like the others would be unstable backwards in time, a way
+        that the simplex method goes: so its rise is a weighted sum of where it was to end in this step and those before.
+        """
+        program, c, (oil, winding, lag) = self._program, self._constants, self._kept
         pairs = list(zip(self._parts, self._chords, strict=True))
+        top_oil = [Term(self._oil, 1.0), Term(self._oil_over, 1.0)]
+        rise_k = (1 - oil) * c.top_oil_rise_k
         self._oil_rows = program.rows(
             *top_oil,
-            *(Term(columns, -(1 - oil) * c.top_oil_rise_k * chord.oil_per_pu) for columns, chord in pairs),
+            *(Term(columns, -rise_k * chord.oil_per_pu) for columns, chord in pairs),
             before=[Term(term.columns, -oil) for term in top_oil],
         )
-        rise_k = (1 - winding) * c.k21 * c.hot_spot_rise_k
-        self._winding_rows = program.rows(
-            Term(self._winding, 1.0),
-            *(Term(columns, -rise_k * chord.winding_per_pu) for columns, chord in pairs),
-            before=[Term(self._winding, -winding)],
+        lag_k = (c.k21 - 1) * c.hot_spot_rise_k
+        self._lag_rows = program.rows(
+            Term(self._lag, 1.0),
+            *(Term(columns, -(1 - lag) * lag_k * chord.winding_per_pu) for columns, chord in pairs if lag_k),
+            before=[Term(self._lag, -lag)],
         )
-        above = [Term(columns, -1.0) for columns in (self._oil, self._oil_over, self._winding)]
-        self._hot_rows = program.rows(Term(self._hot, 1.0), Term(self._hot_over, 1.0), *above)
+        winding_k = c.k21 * c.hot_spot_rise_k
+        ends = [Term(columns, -winding_k * chord.winding_per_pu) for columns, chord in pairs]
+        program.rows(Term(self._winding, 1.0), *ends, lower=0.0, upper=0.0)
+        above = [Term(columns, -1.0) for columns in (self._oil, self._oil_over)]
+        self._hot_rows = program.rows(Term(self._hot, 1.0), Term(self._hot_over, 1.0), *above, Term(self._lag, 1.0))
+        for back, weight in enumerate(_weights(winding, winding_k, self._count)):
+            columns = self._winding[: self._count - back]
+            program.add(self._hot_rows[back:], columns, np.full(len(columns), -weight))
         for worst, over in (
             (self._worst_pu, self._over),
             (self._worst_k, self._oil_over),
@@ -181,19 +207,22 @@ class TransformerBlock:
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Limits in force at each step, the state at the first, and the ambient."""
-        program, c, (oil, winding, _) = self._program, self._constants, self._kept
+        program, c, (oil, winding, lag) = self._program, self._constants, self._kept
         state, ambient_degc = self._state(problem), self._ambient_degc(problem) + c.indoor_rise_k
-        self._foresee_lag(problem, state)
-        self._problem = problem
         self._apparent.write(problem.load_kvar)
         self._write_limits(problem)
-        above = (1 - oil) * (ambient_degc + c.top_oil_rise_k * c.oil(0.0))
-        above[0] += oil * state.top_oil_degc
-        program.row_lower[self._oil_rows] = program.row_upper[self._oil_rows] = above
-        left = np.zeros(self._count)
-        left[0] = winding * state.winding_k
-        program.row_lower[self._winding_rows] = program.row_upper[self._winding_rows] = left
-        program.row_lower[self._hot_rows] = program.row_upper[self._hot_rows] = -self._lag_k
+        oil_degc = (1 - oil) * (ambient_degc + c.top_oil_rise_k * c.oil(0.0))
+        for rows, left, start in (
+            (self._oil_rows, oil * state.top_oil_degc, oil_degc),
+            (self._lag_rows, lag * state.oil_lag_k, np.zeros(self._count)),
+            (self._hot_rows, 0.0, state.winding_k * winding ** np.arange(1.0, self._count + 1)),
+        ):
+            start[0] += left
+            program.row_lower[rows] = program.row_upper[rows] = start
+        # Lower than they can get: with free columns the simplex method would lose itself in chains of steps.
+        program.lower[self._oil] = lowest_degc = min(state.top_oil_degc, float(ambient_degc.min())) - SPARE_K
+        program.lower[self._lag] = min(state.oil_lag_k, 0.0)
+        program.lower[self._hot] = lowest_degc - max(state.oil_lag_k, 0.0) + min(state.winding_k, 0.0) - SPARE_K
         self._write_costs(prices)
 
     def _write_limits(self, problem: DispatchProblem) -> None:
@@ -216,7 +245,7 @@ class TransformerBlock:
 
     def _write_ageing(self, per_pu: float) -> None:
         program, transformer, step_h = self._program, self.transformer, self._site.step_h
-        per_h = max(transformer.ageing_cost_per_h, TIE) * step_h
+        per_h = transformer.ageing_cost_per_h * step_h
         for columns, per_k in zip(self._heats, self._ageing_per_k, strict=True):
             program.cost[columns] = per_h * per_k
         program.cost[self._ageing_over] = AGEING_PU * per_pu
@@ -226,53 +255,9 @@ class TransformerBlock:
             allowed_h = transformer.ageing_max_h_per_day * horizon_h / 24
             program.row_upper[self._ageing_row] = allowed_h - unavoidable_h
 
-    def refine(self, values: Array) -> bool:
-        """Whether the schedule's own oil-lag term is another than it was made with: then write and solve again."""
-        if self._problem is None or self._constants.k21 <= 1:
-            return False
-        self._loading_pu = self._loadings_pu(values, self._problem)
-        lag_k = self._simulated_lag_k(self._loading_pu, self._state(self._problem))
-        predicted_degc = values[self._hot] + values[self._hot_over]
-        hotter_degc = np.maximum(predicted_degc, predicted_degc + self._lag_k - lag_k)
-        counts = self._ages | (hotter_degc > self._program.upper[self._hot] - REFINED_K)
-        return bool((counts & (np.abs(lag_k - self._lag_k) > REFINED_K)).any())
-
     def read(self, values: Array, parts: Parts) -> None:
-        """The predicted hot spot at the end of each step, and the schedule that the next oil lag is foreseen from."""
-        hot_spot_degc = values[self._hot] + values[self._hot_over]
-        if self._problem is not None:
-            self._loading_pu = self._loadings_pu(values, self._problem)
-            hot_spot_degc += self._lag_k - self._simulated_lag_k(self._loading_pu, self._state(self._problem))
-        parts.hot_spot_degc[self.transformer.name] = hot_spot_degc
-
-    def _loadings_pu(self, values: Array, problem: DispatchProblem) -> Array:
-        active_kw = sum((term.value * values[term.columns] for term in self._pcc), np.zeros(self._count))
-        reactive_kvar = sum((term.value * values[term.columns] for term in self._banks), problem.load_kvar)
-        loading: Array = self._factor * np.hypot(active_kw, reactive_kvar)
-        return loading
-
-    def _foresee_lag(self, problem: DispatchProblem, state: ThermalState) -> None:
-        """From the schedule before, moved on to this problem's start; beyond it and at first, from the net load."""
-        if self._constants.k21 <= 1:
-            return
-        net_kw = problem.load_kw + sum(problem.available_kw.values(), np.zeros(self._count))
-        loading = self._factor * np.hypot(net_kw, problem.load_kvar)
-        if self._problem is not None:
-            passed_ms = problem.snapshot.issued_at_ms - self._problem.snapshot.issued_at_ms
-            moved = passed_ms // (1000 * self._site.step_s)
-            if 0 <= moved < self._count:
-                loading[: self._count - moved] = self._loading_pu[moved:]
-        self._lag_k = self._simulated_lag_k(loading, state)
-        self._loading_pu = loading
-
-    def _simulated_lag_k(self, loading_pu: Array, state: ThermalState) -> Array:
-        c, kept, lag_k = self._constants, self._kept[2], state.oil_lag_k
-        ends_k = (c.k21 - 1) * c.hot_spot_rise_k * loading_pu**c.winding_exponent
-        found = []
-        for end_k in ends_k.tolist():
-            lag_k = kept * lag_k + (1 - kept) * end_k
-            found.append(lag_k)
-        return np.array(found)
+        """The predicted hot spot at the end of each step."""
+        parts.hot_spot_degc[self.transformer.name] = values[self._hot] + values[self._hot_over]
 
     def _starts_ms(self, problem: DispatchProblem) -> list[int]:
         begin_ms, step_ms = problem.snapshot.issued_at_ms, 1000 * self._site.step_s
