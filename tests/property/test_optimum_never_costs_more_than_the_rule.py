@@ -68,7 +68,9 @@ def cost(
     return total
 
 
-@given(load_kw=rows(0, 450), pv_kw=rows(-400, 0), price=rows(0, 1), one_kwh=st.floats(20, 180), two_kwh=st.floats(2.5, 47.5))
+@given(
+    load_kw=rows(0, 450), pv_kw=rows(-400, 0), price=rows(-0.3, 1), one_kwh=st.floats(20, 180), two_kwh=st.floats(2.5, 47.5)
+)
 def test_optimum_never_costs_more_than_the_rule(
     load_kw: list[float], pv_kw: list[float], price: list[float], one_kwh: float, two_kwh: float
 ) -> None:

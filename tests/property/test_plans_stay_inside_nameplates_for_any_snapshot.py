@@ -3,6 +3,7 @@
 import math
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,7 @@ def test_plans_stay_inside_nameplates_for_any_snapshot(snapshot: Snapshot) -> No
     for battery in SITE.batteries:
         for energy_kwh in result.soc_kwh.get(battery.name, []):
             assert -1e-6 <= energy_kwh <= battery.capacity_kwh + 1e-6
+    assert_balanced(snapshot, result)
     for switched in SITE.switched:
         lowest, highest = switched.positions
         if result.fallback != Fallback.RULE:
@@ -163,3 +165,17 @@ def assert_finite(result: Plan) -> None:
     ):
         text = msgspec.json.encode(getattr(result, field))
         assert b"null" not in text, (field, text)
+
+
+def assert_balanced(snapshot: Snapshot, result: Plan) -> None:
+    """In active power pcc = load + equipment, and energy changes by what flows, less the losses."""
+    for step, pcc_kw in enumerate(result.pcc_kw):
+        load_kw = result.forecasts[0].values[step][1]
+        assert pcc_kw == pytest.approx(load_kw + sum(power_kw[step] for power_kw in result.power_kw.values()), abs=1e-6)
+    for battery in SITE.batteries:
+        held = min(max(snapshot.soc_kwh.get(battery.name) or 0.0, 0.0), battery.capacity_kwh)
+        for power_kw, after_kwh in zip(
+            result.power_kw.get(battery.name, []), result.soc_kwh.get(battery.name, []), strict=False
+        ):
+            held = battery.soc_after_kwh(held, power_kw, SITE.step_h)
+            assert held == pytest.approx(after_kwh, abs=1e-6)
