@@ -74,8 +74,9 @@ def _any_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return _any_of(kind.type)
         case inspect.UnionType():
             return st.one_of([_any_of(item) for item in kind.types])
-        case inspect.ListType():
-            return st.lists(_any_of(kind.item_type), max_size=5)
+        case inspect.ListType() | inspect.VarTupleType():
+            items = st.lists(_any_of(kind.item_type), max_size=5)
+            return items.map(tuple) if isinstance(kind, inspect.VarTupleType) else items
         case inspect.TupleType():
             return st.tuples(*(_any_of(item) for item in kind.item_types))
         case inspect.DictType():

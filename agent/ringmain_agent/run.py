@@ -5,16 +5,15 @@ import random
 import re
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from ringmain_agent.accuracy import ForecastAccuracy
 from ringmain_agent.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.config import LoadedConfig
 from ringmain_agent.connections import local_connection, upstream_connection
 from ringmain_agent.equipment import Equipment, Orders
-from ringmain_agent.feeds import Feed, is_plausible, read_feed
-from ringmain_agent.history import StepHistory, columns, step_columns
+from ringmain_agent.history import StepHistory
+from ringmain_agent.inputs import Inputs
 from ringmain_agent.limits import limit_setpoints
 from ringmain_agent.model_store import ModelStore
 from ringmain_agent.outbox import Outbox
@@ -34,19 +33,15 @@ from ringmain_protocol.messages import (
     Fallback,
     Mode,
     Online,
-    Readings,
     Receipt,
     Status,
-    Steps,
     decode,
     encode,
 )
-from ringmain_protocol.steps import Reading, StepValue
+from ringmain_protocol.steps import StepValue
 from ringmain_toml import ConfigError
 
 logger = logging.getLogger("ringmain_agent")
-
-_BATCH: Final = 4000
 
 
 class Agent:
@@ -77,10 +72,10 @@ class Agent:
             step_s=config.step_s,
             steps_kept=site.history_steps,
         )
+        self._inputs = Inputs(config, self._history, self._state, self._outbox, history_steps=site.history_steps)
         self._situation = Situation(site, self._history, self._upstream_inputs)
         self._regulator = RegulatorState()
         self._planned_around: tuple[str, ...] = ()
-        self._switched_on = config.switch is None
         self._restore()
         last_sequence = int(self._state.fact("setpoint_sequence") or 0)
         self._equipment = Equipment(config.outputs, site, last_sequence=last_sequence)
@@ -90,19 +85,16 @@ class Agent:
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
         self._inputs_changed = False
         self._plan: Plan | None = None
-        self._feeds = _by_topic(config.feeds)
-        self._taken: list[Reading] = []
-        self._rejected: dict[str, int] = {}
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reason="starting")
         self._status: tuple[float, tuple[object, ...]] = (-1e9, ())
         self._committed_ms = self._now_ms = 0
         self._connects = 0
-        self._local = local_connection(loaded, self._feeds, simulated=simulated)
+        self._local = local_connection(loaded, self._inputs.topics, simulated=simulated)
         self._upstream = upstream_connection(loaded)
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
         if simulated:
             last_tick = int(self._state.fact("tick") or 0)
-            feed_topics = frozenset(self._feeds)
+            feed_topics = frozenset(self._inputs.topics)
             self._clock = SimulationClock(self._local, config.site, feed_topics=feed_topics, last_tick=last_tick)
 
     def run(self) -> None:
@@ -129,9 +121,12 @@ class Agent:
 
     def _cycle(self, cycle: Cycle) -> int:
         now_ms = self._now_ms = cycle.now_ms
-        self._take_feeds(cycle)
+        self._inputs.take(cycle)
         self._take_upstream(now_ms)
-        closed = self._close_steps(now_ms)
+        closed = self._inputs.close_steps(now_ms)
+        for step in closed:
+            if step.signal in self._accuracy:
+                self._accuracy[step.signal].closed(step, self._history)
         self._situation.advance(now_ms)
         wanted = self._plan_wanted(closed)
         if wanted:
@@ -158,14 +153,14 @@ class Agent:
             now_ms=now_ms,
         )
         sent = 0
-        if self._mode is Mode.CONTROL:
+        if self._inputs.mode is Mode.CONTROL:
             orders = Orders(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
             newest, publish = self._history.newest, self._local.publish_setpoint
             sent = self._equipment.send(orders, newest, now_ms=now_ms, publish=publish)
             self._regulator = remember(self._regulator, limited.power_kw, now_ms)
         else:
             self._equipment.forget()
-        report = self._setpoints.report(regulation, limited, self._mode, now_ms)
+        report = self._setpoints.report(regulation, limited, self._inputs.mode, now_ms)
         if report is not None:
             self._report(report)
         return sent
@@ -188,37 +183,6 @@ class Agent:
         self._inputs_changed |= self._models.poll(now_s=time.monotonic())
         self._report_status(self._now_ms)
 
-    # Inputs
-
-    def _take_feeds(self, cycle: Cycle) -> None:
-        now_ms, readings = cycle.now_ms, []
-        for message in cycle.arrived:
-            if self._config.switch is not None and message.topic == self._config.switch.topic:
-                self._turn_switch(message.payload)
-                continue
-            for signal, feed in self._feeds.get(message.topic, ()):
-                if message.retained and feed.time_path is None:
-                    self._reject("retained", f"feed {signal}: a retained value without its time may be old")
-                    continue
-                try:
-                    received_ms = cycle.received_ms(message)
-                    readings.append(read_feed(signal, feed, message.payload, received_ms=received_ms))
-                except MessageError as error:
-                    self._reject(error.reason, f"{error}")
-        taken, repeated = self._history.accept(readings, now_ms=now_ms)
-        if repeated:
-            self._rejected["repeated"] = self._rejected.get("repeated", 0) + repeated
-        self._taken += taken
-        self._state.add_readings(reading for reading in taken if is_plausible(reading.at_ms, now_ms))
-
-    def _turn_switch(self, payload: bytes) -> None:
-        switch = self._config.switch
-        on = switch is not None and payload.strip() == switch.control_payload.encode()
-        if on != self._switched_on:
-            self._switched_on = on
-            self._state.set_fact("switch", int(on))
-            logger.warning("mode %s by the local switch", self._mode)
-
     def _take_upstream(self, now_ms: int) -> None:
         now_s = time.monotonic()
         if self._upstream.connects != self._connects:
@@ -240,31 +204,7 @@ class Agent:
                     self._state.set_retained(message.topic, known)
                     self._inputs_changed |= kind == topics.ENVELOPE
             except MessageError as error:
-                self._reject(error.reason, f"{error}")
-
-    def _reject(self, reason: str, text: str) -> None:
-        if reason not in self._rejected:
-            logger.warning("message rejected reason=%s %s (further ones are counted only)", reason, text)
-        self._rejected[reason] = self._rejected.get(reason, 0) + 1
-
-    def _close_steps(self, now_ms: int) -> list[StepValue]:
-        closed = self._history.close_steps(now_ms=now_ms)
-        if not closed:
-            return closed
-        step_ms = 1000 * self._config.step_s
-        open_start_ms = self._history.open_start_ms or 0
-        for first in range(0, len(closed), _BATCH):
-            batch = step_columns(closed[first : first + _BATCH])
-            self._outbox.add(topics.STEPS, Steps, step_s=self._config.step_s, **batch)
-        self._state.add_steps(closed, forget_before_ms=open_start_ms - step_ms * self._site.history_steps)
-        oldest = {signal: found[0].at_ms for signal, found in self._history.open_readings.items() if found}
-        gone = {signal: open_start_ms for signal in self._config.feeds if signal not in oldest}
-        self._state.keep_open_readings(oldest | gone)
-        self._state.set_fact("open_start_ms", open_start_ms)
-        for step in closed:
-            if step.signal in self._accuracy:
-                self._accuracy[step.signal].closed(step, self._history)
-        return closed
+                self._inputs.reject(error.reason, f"{error}")
 
     # Plan
 
@@ -302,17 +242,13 @@ class Agent:
             plan.fallback,
             plan.plan_ms,
             ",".join(f"{f.signal}:{f.release}" for f in plan.forecasts),
-            self._mode,
+            self._inputs.mode,
             self._regulation.fallback,
         )
 
     def _report(self, report: Report) -> None:
         kind, message, fields = report
         self._outbox.add(kind, message, **fields)
-
-    @property
-    def _mode(self) -> Mode:
-        return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
 
     # Afterwards
 
@@ -326,9 +262,7 @@ class Agent:
 
     def _write(self) -> None:
         """Readings are accepted here: they and the state that knows of them go into one transaction."""
-        for first in range(0, len(self._taken), _BATCH):
-            self._outbox.add(topics.READINGS, Readings, **columns(self._taken[first : first + _BATCH]))
-        self._taken = []
+        self._inputs.write()
         self._state.set_fact("setpoint_sequence", self._equipment.last_sequence)
         self._state.set_fact("regulator", encode_state(self._regulator))
         self._state.set_fact("tracked", encode_tracked(self._situation.tracked))
@@ -342,7 +276,7 @@ class Agent:
     def _report_status(self, now_ms: int) -> None:
         now_s = time.monotonic()
         state = (
-            self._mode,
+            self._inputs.mode,
             self._regulation.fallback,
             tuple(self._models.releases.items()),
             tuple(self._equipment.not_followed),
@@ -363,7 +297,7 @@ class Agent:
             dropped["queue_full"] = self._local.dropped + self._upstream.dropped
         return current_status(
             loaded=self._loaded,
-            mode=self._mode,
+            mode=self._inputs.mode,
             regulation=self._regulation,
             measurements=self._situation.measurements(now_ms),
             accuracy=self._accuracy,
@@ -375,7 +309,7 @@ class Agent:
             outbox_messages=self._state.outbox_messages,
             outbox_capacity_messages=self._config.outbox.messages_max,
             dropped=dropped,
-            rejected=dict(self._rejected),
+            rejected=dict(self._inputs.rejected),
             connections={"local": self._local.trouble, "upstream": self._upstream.trouble},
             not_followed=self._equipment.not_followed,
         )
@@ -383,14 +317,7 @@ class Agent:
     # Restart
 
     def _restore(self) -> None:
-        self._history.restore(
-            open_start_ms=self._state.fact("open_start_ms"),
-            newest=self._state.newest(),
-            readings=self._state.open_readings(),
-        )
-        self._history.restore_steps(self._state.steps())
-        if self._state.fact("switch") is not None and self._config.switch is not None:
-            self._switched_on = bool(self._state.fact("switch"))
+        self._inputs.restore()
         try:
             if (kept := self._state.fact("regulator")) is not None:
                 self._regulator = decode_state(kept)
@@ -418,10 +345,3 @@ class Agent:
 
 def _words(reason: str) -> str:
     return re.sub(r"-?[\d.]+", "", reason)
-
-
-def _by_topic(feeds: Mapping[str, Feed]) -> dict[str, list[tuple[str, Feed]]]:
-    by_topic: dict[str, list[tuple[str, Feed]]] = {}
-    for signal, feed in feeds.items():
-        by_topic.setdefault(feed.topic, []).append((signal, feed))
-    return by_topic
