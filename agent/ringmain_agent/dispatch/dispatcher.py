@@ -9,6 +9,7 @@ integers for directions only where selling pays more than buying costs. Each of 
 then kept, so that the usual one is small and warm.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -152,25 +153,31 @@ class Dispatcher:
             note = f"export is valued at most at the import price: {error}"
             return self._dispatch(problem, features._replace(directions=False), note, time_limit_s)
 
-    def _dispatch(self, problem: DispatchProblem, features: Features, note: str, left_s: float) -> Dispatch:
-        prices, program = prices_of(problem, self._site), self._program(features)
-        solution = program.solve(problem, prices, left_s)
+    def _dispatch(self, problem: DispatchProblem, features: Features, note: str, limit_s: float) -> Dispatch:
+        prices, spent_s = prices_of(problem, self._site), 0.0
+
+        def solve(program: Program, prices: Prices) -> Solution:
+            nonlocal spent_s
+            found = program.solve(problem, prices, max(limit_s - spent_s, min(limit_s, TIME_MIN_S)))
+            spent_s += found.solve_s
+            return found
+
+        program = self._program(features)
+        solution = solve(program, prices)
         while (
             more := self._with_what_matters(features, *program.at_pcc(solution, problem, self._site), problem)
         ) != features:
-            features, left_s = more, _left_s(left_s, solution)
-            program = self._program(features)
-            solution = program.solve(problem, prices, left_s)
+            features, program = more, self._program(more)
+            solution = solve(program, prices)
         if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
-            program, left_s = self._program(features._replace(worst=True)), _left_s(left_s, solution)
-            solution = program.solve(problem, prices, left_s)
+            program = self._program(features._replace(worst=True))
+            solution = solve(program, prices)
         if any(battery.overlap_kw(solution.values) > OVERLAP_KW for battery in program.batteries):
             # Something outside its limits that nothing can avoid: then even burning energy would pay.
             excess, step_h = prices.excess_per_kwh, self._site.step_h
             burned = excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
-            prices = prices._replace(destroyed_per_kwh=prices.destroyed_per_kwh + burned)
-            solution = program.solve(problem, prices, _left_s(left_s, solution))
-        return program.read(solution, held_positions(problem, self._site), note)
+            solution = solve(program, prices._replace(destroyed_per_kwh=prices.destroyed_per_kwh + burned))
+        return replace(program.read(solution, held_positions(problem, self._site), note), solve_ms=1000 * spent_s)
 
     def _with_what_matters(self, features: Features, kw: Array, kvar: Array, problem: DispatchProblem) -> Features:
         """The features, and those that this schedule made without them needs; the next problem begins with them."""
@@ -201,10 +208,6 @@ class Dispatcher:
             reactive=bool(site.transformers) and bool(problem.load_kvar.any() or site.capacitor_banks),
             phase=demand.phase(snapshot, site) if site.tariff.demand_charges else 0,
         )
-
-
-def _left_s(left_s: float, solution: Solution) -> float:
-    return max(left_s - solution.solve_s, TIME_MIN_S)
 
 
 def prices_of(problem: DispatchProblem, site: Site) -> Prices:
