@@ -240,9 +240,18 @@ def test_values_of_any_size_make_a_step_that_can_be_sent() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([topics.topic("s", topics.SERIES, "wind"), topics.topic("s", topics.ENVELOPE)])
+            st.sampled_from(
+                [
+                    topics.topic("s", topics.SERIES, "wind"),
+                    topics.topic("s", topics.ENVELOPE),
+                    topics.topic("s", topics.ENVELOPE, "flex"),
+                ]
+            )
             | hostile_topics(),
-            hostile_payloads(Series) | hostile_payloads(Envelope) | st.builds(encode, structs(Series)),
+            hostile_payloads(Series)
+            | hostile_payloads(Envelope)
+            | st.builds(encode, structs(Series))
+            | st.builds(encode, structs(Envelope)),
             instants(NOW_MS),
         ),
         max_size=8,
@@ -262,9 +271,13 @@ def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[t
     assert all(len(series.values) <= MAX_SERIES_STEPS for series in upstream.series.values())
     assert all(len(values) == 96 for values in upstream.known_future(start_ms=NOW_MS, step_s=STEP_S, steps=96).values())
     starts = [NOW_MS + 900_000 * i for i in range(96)]
-    imports, exports = upstream.limits_kw(SITE.grid_connection, starts, now_ms=NOW_MS)
+    imports, exports = upstream.limits_kw(SITE, starts, now_ms=NOW_MS)
     assert all(0 <= limit <= SITE.grid_connection.import_limit_kw for limit in imports)
     assert all(0 <= limit <= SITE.grid_connection.export_limit_kw for limit in exports)
+    wishes = upstream.wishes(starts, now_ms=NOW_MS)
+    assert len(wishes.import_kw) == len(wishes.export_kw) == 96
+    assert all(wish is None or wish >= 0 for wish in (*wishes.import_kw, *wishes.export_kw))
+    assert 0 <= wishes.breach_per_kwh <= 10_000
 
 
 @FUZZ

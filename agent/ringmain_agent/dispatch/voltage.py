@@ -2,8 +2,8 @@
 
     v = v_measured + pu_per_kw * change of kW + pu_per_kvar * change of kvar + step_pu * change of position
 
-Positions are integers. They may change every `HOLD_H` from the present step on, by any number of positions: that is all an
-operator wants, and a fraction of the integers that every step would need.
+Positions are integers. They may change by any number of positions, once an hour in the hours next and every three later:
+a new plan comes with every step, and it is a fraction of the integers that every step would need.
 """
 
 import math
@@ -21,6 +21,9 @@ from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Snapshot
 
 HOLD_H: Final = 1.0
+LATER_HOLD_H: Final = 3.0
+NEXT_H: Final = 6.0
+"""Positions hold for `HOLD_H` at least in the first `NEXT_H`, for `LATER_HOLD_H` after that."""
 PER_MILLE: Final = 1000.0
 """Voltages of the program are in thousandths, so that its numbers are of one size."""
 OPERATIONS_PER_PERCENT_H: Final = 5.0
@@ -45,9 +48,8 @@ class VoltageBlock:
     def __init__(self, program: LinearProgram, site: Site, pcc: list[Term]) -> None:
         count = site.horizon_steps
         self._program, self._site = program, site
-        self._per_block = max(round(HOLD_H / site.step_h), 1)
-        self._block_of = np.arange(count) // self._per_block
-        self._positions = [_Positions(program, switched, int(self._block_of[-1]) + 1) for switched in site.switched]
+        self._block_of, self._block_starts = _blocks(site)
+        self._positions = [_Positions(program, switched, len(self._block_starts)) for switched in site.switched]
         self.active: list[Term] = []
         self.reactive = [
             Term(positions.columns[self._block_of], -positions.switched.step_kvar)
@@ -70,9 +72,7 @@ class VoltageBlock:
         """Where everything stands, what may be switched on which day, and the band."""
         program, site, snapshot = self._program, self._site, problem.snapshot
         base_pu = unmoved_voltage_pu(problem, site)
-        starts_ms = [
-            snapshot.issued_at_ms + 1000 * site.step_s * self._per_block * block for block in range(self._block_of[-1] + 1)
-        ]
+        starts_ms = [snapshot.issued_at_ms + 1000 * site.step_s * int(step) for step in self._block_starts]
         days = np.array(windows(ALWAYS, starts_ms, site.time_zone))
         for positions in self._positions:
             blind = site.busbar is not None and base_pu is None
@@ -130,6 +130,15 @@ class _Positions:
         program.row_lower[self._counting] = np.where(np.diff(days, prepend=days[0]) != 0, -INF, 0.0)
         program.row_lower[self._first] = program.row_upper[self._first] = self.rest if stands is None else stands
         program.cost[self._up] = program.cost[self._down] = switched.operation_cost + tie
+
+
+def _blocks(site: Site) -> tuple[Indices, Indices]:
+    """Which block each step lies in, and the first step of each block."""
+    steps = np.arange(site.horizon_steps, dtype=np.int32)
+    next_blocks, hold, later = round(NEXT_H / HOLD_H), max(round(HOLD_H / site.step_h), 1), round(LATER_HOLD_H / HOLD_H)
+    hours = steps // hold
+    blocks = np.where(hours < next_blocks, hours, next_blocks + (hours - next_blocks) // later)
+    return blocks, np.flatnonzero(np.diff(blocks, prepend=-1)).astype(np.int32)
 
 
 def known_position(snapshot: Snapshot, switched: Switched) -> int | None:
