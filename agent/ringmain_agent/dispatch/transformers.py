@@ -29,7 +29,7 @@ from ringmain_agent.snapshot import ThermalState
 
 SEGMENT_PU: Final = 0.125
 HALF_PU: Final = 0.5
-"""Below it chords may be off by more, which no limit notices."""
+"""Below this loading chords may be above by more, up to 1.8 K where there is an oil lag; no limit binds there."""
 BEYOND: Final = 2.0
 """The last chord ends at so many times the largest loading limit."""
 TIE: Final = 1e-5
@@ -65,9 +65,11 @@ class Segment(NamedTuple):
 def segments(constants: thermal.Constants, loading_max_pu: float) -> list[Segment]:
     """Chords of the curves, equally wide up to a loading, and one beyond; a wider first one where the oil lag would pay."""
     count = math.ceil(loading_max_pu / SEGMENT_PU - 1e-9)
-    ends = [loading_max_pu * index / count for index in range(count + 1)] + [BEYOND * loading_max_pu]
-    while len(ends) > 3 and _lag_pays(constants, ends[1]):
-        del ends[1]
+    evenly = [loading_max_pu * index / count for index in range(1, count + 1)]
+    candidates = np.linspace(evenly[0], loading_max_pu, 200).tolist()
+    first = next((end for end in candidates if not _lag_pays(constants, end)), loading_max_pu)
+    rest = [end for end in evenly if end > first + SEGMENT_PU / 2]
+    ends = [0.0, first, *rest, BEYOND * loading_max_pu]
     found = [
         Segment(
             end - begin,
