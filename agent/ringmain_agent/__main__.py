@@ -1,4 +1,4 @@
-"""The agent's commands: `run`, `check`, `import-history`."""
+"""The agent's commands: `run`, `check`, `plan`, `import-history`."""
 
 import argparse
 import json
@@ -8,9 +8,13 @@ import sys
 import threading
 from pathlib import Path
 
+from msgspec import to_builtins
+
 from ringmain_toml import EXIT_CONFIG, ConfigError
 
 EXTRA = "agent"
+PLOT_EXTRA = "plot"
+CONFIG = Path("/etc/ringmain/agent.toml")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _command(options)
     except ModuleNotFoundError as error:
-        print(f"{error.name} is not installed: pip install 'ringmain[{EXTRA}]'", file=sys.stderr)
+        extra = PLOT_EXTRA if error.name == "matplotlib" else EXTRA
+        print(f"{error.name} is not installed: pip install 'ringmain[{extra}]'", file=sys.stderr)
         return 1
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -28,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> int:
+    if options.command == "plan":
+        return _plan(options)
     from ringmain_agent.config import load_config  # noqa: PLC0415  needs the extra
 
     loaded = load_config(options.config)
@@ -49,6 +56,23 @@ def _command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(options: argparse.Namespace) -> int:
+    """Solve, draw, say."""
+    from ringmain_agent.plan_command import explained  # noqa: PLC0415
+
+    explanation, snapshot, site = explained(options.config, options.snapshot)
+    if options.plot is not None:
+        from ringmain_agent.plot import draw  # noqa: PLC0415
+
+        draw(explanation, snapshot, site, options.plot)
+    if options.json is not None:
+        return _print(to_builtins(explanation), options.json)
+    from ringmain_agent.explain import as_text  # noqa: PLC0415
+
+    print(as_text(explanation))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ringmain-agent", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -57,10 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say what is wrong with a configuration, and what to do")
     history = commands.add_parser("import-history", help="take step values from a CSV file into a new site")
     history.add_argument("file", type=Path)
+    plan = commands.add_parser("plan", help="solve one situation of a site and explain the schedule")
+    plan.add_argument("--snapshot", type=Path, required=True, metavar="FILE", help="the situation, as JSON")
+    plan.add_argument("--plot", type=Path, metavar="FILE", help="a picture of the schedule, as PNG, SVG or PDF")
+    plan.add_argument("--site", dest="config", type=Path, default=CONFIG, metavar="FILE", help="the agent's configuration")
     for command in (run, check, history):
-        command.add_argument("--config", type=Path, default=Path("/etc/ringmain/agent.toml"))
+        command.add_argument("--config", type=Path, default=CONFIG)
+    for command in (run, check, history, plan):
         command.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    for command in (check, history):
+    for command in (check, history, plan):
         command.add_argument("--json", nargs="?", const="-", metavar="FILE")
     return parser
 

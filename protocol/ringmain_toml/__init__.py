@@ -55,6 +55,15 @@ def loads(text: str, kind: type[Config], *, name: str = "configuration", check: 
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{name}: not valid TOML: {error}") from error
+    return convert(table, kind, name=name, check=check)
+
+
+def convert(table: dict[str, Any], kind: type[Config], *, name: str, check: Check | None = None) -> Config:
+    """The Struct in a table, wherever that was read from; `name` stands for it in error texts.
+
+    Raises:
+        ConfigError: With every problem in it.
+    """
     problems = list(_problems(table, inspect.type_info(kind), ""))
     if check is not None:
         problems += check(table)
@@ -88,6 +97,8 @@ def _problems(value: object, kind: inspect.Type, key: str) -> Iterator[str]:  # 
     match kind:
         case inspect.Metadata():
             yield from _problems(value, kind.type, key)
+        case inspect.UnionType() if value is None and any(isinstance(t, inspect.NoneType) for t in kind.types):
+            return
         case inspect.UnionType():
             options = [t for t in kind.types if not isinstance(t, inspect.NoneType)]
             found = [list(_problems(value, option, key)) for option in options]
