@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import psutil
@@ -239,6 +240,80 @@ def test_battery_that_does_not_follow_is_noticed_planned_around_and_can_come_bac
         station.stuck_kw = None
         station.speak_until(lambda: station.status is not None and station.status.not_followed == [], load_kw=130)
         assert agent.end_of_log(1000).count("battery does not follow") == 1
+
+
+LOADS = """
+[feeds.pcc_kvar]
+topic = "plant/kvar"
+unit = "kvar"
+[feeds.charger_kw]
+topic = "plant/charger"
+unit = "kW"
+[feeds.charger_energy_kwh]
+topic = "plant/charger/energy"
+unit = "kWh"
+[feeds.mill_kw]
+topic = "plant/mill"
+unit = "kW"
+[feeds.bank_position]
+topic = "plant/bank"
+unit = "1"
+
+[charging_station.charger]
+power_max_kw = 22
+power_min_kw = 4
+[charging_station.charger.output]
+topic = "plant/charger/setpoint"
+[on_off_load.mill]
+power_kw = 10
+run_h = 24
+[on_off_load.mill.output]
+topic = "plant/mill/setpoint"
+payload = '{{"on": $on, "why": "$reason"}}'
+[capacitor_bank.bank]
+step_kvar = 20
+steps = 3
+operations_per_day = 5
+[capacitor_bank.bank.output]
+topic = "plant/bank/setpoint"
+[transformer.t1]
+rated_power_kva = 100
+"""
+
+
+def test_loads_are_told_in_their_own_words_and_give_way_at_the_limit(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """45 kW leave room for a vehicle and the mill; with 140 kW the battery gives its 50, and both of them way."""
+    told: dict[str, list[dict[str, Any]]] = {"charger": [], "mill": []}
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="loads")
+    client.on_connect = lambda client, *_: client.subscribe([(f"plant/{name}/setpoint", 1) for name in told])
+    client.on_message = lambda _client, _data, message: told[message.topic.split("/")[1]].append(json.loads(message.payload))
+    client.connect(mosquitto.host, mosquitto.port)
+    client.loop_start()
+
+    def heard(load_kw: float, condition: Callable[[], bool]) -> None:
+        def holds() -> bool:
+            drawn_kw = told["charger"][-1].get("power_kw", 0.0) if told["charger"] else 0.0
+            station.publish("plant/charger", drawn_kw)
+            station.publish("plant/charger/energy", 30)
+            station.publish("plant/mill", 10 if told["mill"] and told["mill"][-1].get("on") else 0)
+            station.publish("plant/bank", 1)
+            station.publish("plant/kvar", 30)
+            return bool(condition())
+
+        station.speak_until(holds, load_kw=load_kw)
+
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, config=CONFIG + LOADS):
+        heard(45, lambda: bool(told["charger"]) and told["charger"][-1].get("power_kw") == 22)
+        heard(45, lambda: bool(told["mill"]) and told["mill"][-1]["on"] is True)
+        heard(140, lambda: told["charger"][-1].get("power_kw") == 0 and told["mill"][-1]["on"] is False)
+        heard(140, lambda: station.status is not None and station.status.transformer_loading_pu.get("t1", 0) > 0)
+        assert station.status is not None
+        assert station.status.transformer_hot_spot_degc["t1"] > 20
+    client.disconnect()
+    client.loop_stop()
 
 
 def _planned_kw(station: Station) -> list[float]:
