@@ -35,7 +35,11 @@ def heating(transformer: Transformer, site_kva: Array, problem: DispatchProblem,
     ambients = problem.ambient_degc.get(transformer.name, np.full(len(site_kva), transformer.ambient_degc)).tolist()
     state = problem.snapshot.thermal.get(transformer.name)
     if state is None or not _is_believable(state):
-        state = thermal.steady_state(loading_pu[0], ambients[0], constants)
+        # As the program has it: where the load would lead, not what the schedule does in its first step.
+        net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
+        loading = share * math.hypot(net_kw, float(problem.load_kvar[0])) / transformer.rated_power_kva
+        told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
+        state = thermal.steady_state(min(loading, max(1.0, transformer.loading_max_pu, *told)), ambients[0], constants)
     top_oil_degc, hot_spot_degc = [], []
     for loading, ambient_degc in zip(loading_pu, ambients, strict=True):
         state = thermal.after(state, loading, ambient_degc, site.step_s / 60, constants)
