@@ -1,8 +1,8 @@
 """Apparent power at the connection as rows of the linear program: P and Q by directions around the circle.
 
 In each direction `a` the rows demand at least `(|P| cos a + Q sin a) / cos(half the gap to the next direction)`: a polygon
-around the circle, so that what they demand is never below the true apparent power, and above it by 0.1 % at usual power
-factors, by 1.1 % where there is hardly any active power.
+around the circle, so that what they demand is never below the true apparent power, and above it by at most 0.25 % at power
+factors above 0.92, 0.5 % above 0.87, and 3.6 % where there is hardly any active power.
 """
 
 import math
@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from ringmain_agent.dispatch.linear_program import Indices, LinearProgram, Term
 
-DIRECTIONS_DEG: Final = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 37.0, 46.0, 58.0, 73.0, 90.0)
+DIRECTIONS_DEG: Final = (0.0, 7.0, 14.0, 21.0, 29.0, 40.0, 60.0, 90.0)
 """Close together where power factors usually are; 0 alone serves where there is no reactive power."""
+
 Array = npt.NDArray[np.float64]
 
 

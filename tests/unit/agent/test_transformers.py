@@ -114,11 +114,11 @@ def test_the_top_oil_has_a_limit_of_its_own() -> None:
 
 
 def test_loading_stays_within_its_limit_with_reactive_power() -> None:
-    """At 1.05 pu and 150 kvar only 392 kW are left; 0.15 % of it is what the directions cost."""
+    """At 1.05 pu and 150 kvar only 392 kW are left; 0.25 % of it is what the directions may cost."""
     transformer, problem = unit(loading_max_pu=1.05), problem_of(kvar=150.0)
     pcc_kw = solved(site_with(transformer), problem).pcc_kw
     most_kva = np.hypot(pcc_kw, 150.0).max()
-    assert 0.9985 * 420.0 < most_kva <= 420.0 + 1e-6
+    assert 0.9975 * 420.0 < most_kva <= 420.0 + 1e-6
 
 
 def test_ratings_hold_in_their_hours() -> None:
@@ -169,7 +169,7 @@ def test_firm_capacity_leaves_room_for_the_largest_to_fail() -> None:
     assert firm_capacity_kva(site) == pytest.approx(440.0)
     assert solved(site_with(*transformers), problem).pcc_kw.max() > 440.0
     most_kva = np.hypot(solved(site, problem).pcc_kw, 60.0).max()
-    assert 0.9985 * 440.0 < most_kva <= 440.0 + 1e-6
+    assert 0.9975 * 440.0 < most_kva <= 440.0 + 1e-6
 
 
 def test_firm_capacity_is_that_of_the_one_that_is_full_first() -> None:
@@ -244,7 +244,7 @@ def test_chords_are_above_the_curves_by_at_most_their_error(cooling: Cooling, lo
     bank_kvar=st.sampled_from([None, -300.0, 0.0, 300.0]),
 )
 def test_apparent_power_is_never_seen_too_small(active_kw: float, load_kvar: float, bank_kvar: float | None) -> None:
-    """And by at most 1.2 % too large, 0.1 % at usual power factors; the sign of reactive power does not matter."""
+    """And by at most 3.6 % too large, less at usual power factors; the sign of reactive power does not matter."""
     program = LinearProgram()
     seen, drawn, given_back, banks = (program.columns(1, lower=-INF) for _ in range(4))
     reactive = [] if bank_kvar is None else [Term(banks, 1.0)]
@@ -257,5 +257,6 @@ def test_apparent_power_is_never_seen_too_small(active_kw: float, load_kvar: flo
     apparent.write(np.array([load_kvar]))
     seen_kva = float(program.solve(time_limit_s=3.0).values[seen][0])
     true_kva = math.hypot(active_kw, load_kvar + (bank_kvar or 0.0))
-    share = 1.0011 if abs(active_kw) > 0.89 * true_kva else 1.012
+    power_factor = abs(active_kw) / max(true_kva, 1e-9)
+    share = 1.0025 if power_factor > 0.92 else 1.005 if power_factor > 0.87 else 1.036
     assert true_kva - 1e-6 <= seen_kva <= share * true_kva + 1e-6
