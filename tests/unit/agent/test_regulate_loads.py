@@ -12,6 +12,7 @@ from ringmain_agent.nameplate import (
     Battery,
     CapacitorBank,
     ChargingStation,
+    Cooling,
     FlexibleLoad,
     OnOffLoad,
     Rating,
@@ -22,6 +23,7 @@ from ringmain_agent.reach import Reach
 from ringmain_agent.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.site import GridConnection, Site
 from ringmain_agent.snapshot import Measurements, Plan, Run, Sent
+from ringmain_agent.tracking import Tracked, tracked
 from ringmain_protocol.messages import Fallback
 
 Measure = Callable[..., Measurements]
@@ -254,3 +256,31 @@ def test_last_setpoint_counts_for_the_ramp_also_for_loads_with_other_setpoints(m
     setpoints = regulated(measured, 700.0, site=slow, step=plan(), state=state).setpoints
     assert setpoints["battery"] == 40.0
     assert 700.0 + sum(kw or 0.0 for kw in setpoints.values()) == pytest.approx(1000.0)
+
+
+@pytest.mark.parametrize("cooling", list(Cooling))
+def test_hot_spot_comes_up_to_its_limit_and_stays_there(measured: Measure, cooling: Cooling) -> None:
+    """Eight hours of vehicles that want 900 kW beside 500 kW of load, on 800 kVA; cycles of a minute."""
+    transformer = Transformer(name="t1", rated_power_kva=800.0, loading_max_pu=2.0, cooling=cooling)
+    chargers = (ChargingStation(name="charger", power_max_kw=900.0),)
+    grid = GridConnection(import_limit_kw=2000.0, export_limit_kw=2000.0)
+    site = Site(site="site-1", grid_connection=grid, charging_stations=chargers, transformers=(transformer,))
+    state, following, charger_kw, hottest_degc = RegulatorState(), Tracked(), 0.0, 0.0
+    for minute in range(480):
+        at_ms = NOW_MS + MINUTE_MS * minute
+        now = measured(
+            at_ms,
+            import_limit_kw=2000.0,
+            load_kw=500.0,
+            pcc_kw=500.0 + charger_kw,
+            charger_kw=charger_kw,
+            charger_energy_kwh=9000.0,
+        )
+        following = tracked(following, now, site, at_ms)
+        hottest_degc = max(hottest_degc, thermal.hot_spot_degc(following.thermal["t1"]))
+        result, state = regulate(replace(now, thermal=following.thermal), None, state, site, at_ms)
+        charger_kw = result.setpoints["charger"] or 0.0
+    end = following.thermal["t1"]
+    assert hottest_degc <= 120.05
+    assert max(thermal.hot_spot_degc(end) - 120.0, end.top_oil_degc - 105.0) == pytest.approx(0.0, abs=0.5)
+    assert 0 < charger_kw < 900.0
