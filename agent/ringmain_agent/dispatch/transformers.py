@@ -41,8 +41,11 @@ AGEING_PU: Final = 0.1
 AGEING_DEGC: Final = (*range(68, 141, 6), 170)
 """Ends of the chords of the ageing rate: above it by at most 6.2 %; below the first it counts as there."""
 HOTTEST_DEGC: Final = 300.0
+"""A state with a term beyond is not believed."""
 SPARE_K: Final = 500.0
+"""How far below anything possible the lower bounds of temperatures are."""
 FORGOTTEN_K: Final = 0.01
+"""What the winding may keep of a step that its weighted sum leaves out."""
 
 Array = npt.NDArray[np.float64]
 
@@ -109,8 +112,8 @@ def _weights(kept: float, rise_k: float, count: int) -> list[float]:
 class TransformerBlock:
     """One transformer with its share of the power at the pcc.
 
-    `pcc` are the connection's columns in kW, `reactive` those of capacitor banks in kvar; `None`
-    promises that the load has no reactive power either, and one row a step does for the loading.
+    `pcc` are the connection's columns in kW, `reactive` those of capacitor banks in kvar; `None` promises that
+    the load has no reactive power either, and one row a step does for the loading.
     """
 
     def __init__(
@@ -222,7 +225,7 @@ class TransformerBlock:
             start[0] += left
             program.row_lower[rows] = program.row_upper[rows] = start
         # Lower than they can get: with free columns the simplex method would lose itself in chains of steps.
-        program.lower[self._oil] = lowest_degc = min(state.top_oil_degc, float(ambient_degc.min())) - SPARE_K
+        program.lower[self._oil] = lowest_degc = min(state.top_oil_degc, float(ambient_degc.min()), 0.0) - SPARE_K
         program.lower[self._lag] = min(state.oil_lag_k, 0.0)
         program.lower[self._hot] = lowest_degc - max(state.oil_lag_k, 0.0) + min(state.winding_k, 0.0) - SPARE_K
         self._write_costs(prices)

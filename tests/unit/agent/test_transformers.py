@@ -221,6 +221,12 @@ def test_any_state_has_a_schedule(states: dict[str, ThermalState]) -> None:
     assert np.isfinite(result.hot_spot_degc["t1"]).all()
 
 
+@pytest.mark.parametrize("ambient_degc", [-1e6, -60.0, 90.0, 1e6])
+def test_any_ambient_has_a_schedule(ambient_degc: float) -> None:
+    problem = problem_of(ambient_degc={"t1": np.full(DAY, ambient_degc)})
+    assert np.isfinite(solved(site_with(unit(hot_spot_max_degc=60.0)), problem).pcc_kw).all()
+
+
 @pytest.mark.parametrize("cooling", Cooling)
 @pytest.mark.parametrize("loading_max_pu", [1.0, 1.5, 1.8])
 def test_chords_are_above_the_curves_by_at_most_their_error(cooling: Cooling, loading_max_pu: float) -> None:
