@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target builds what it needs first.
 
 PYTHON ?= python3
-EXTRAS := agent,bridge,trainer,demo,dev
+EXTRAS := agent,bridge,trainer,plot,demo,dev
 KAFKA_JARS := .cache/kafka
 ARGS ?=
 FAULTS ?= 100
@@ -13,6 +13,9 @@ export ALLOWED_SKIPS
 
 ifneq ($(wildcard ../shared/data),)
 export RINGMAIN_DATA ?= $(abspath ../shared/data)
+endif
+ifneq ($(wildcard ../shared/benchmarks/emhass),)
+export RINGMAIN_PROBLEMS ?= $(abspath ../shared/benchmarks/emhass)
 endif
 
 .DEFAULT_GOAL := help
