@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def test_picture_is_written(tmp_path: Path) -> None:
     width, height = struct.unpack(">II", raw[16:24])
     assert width > 1000
     assert height > 1000
+
+
+def test_without_matplotlib_the_extra_to_install_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A gateway has no matplotlib: it is not small."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "ringmain_agent.plot", raising=False)
+    assert main([*COMMAND, "--plot", str(tmp_path / "plan.png")]) == 1
+    assert "pip install 'ringmain[plot]'" in capfd.readouterr().err
 
 
 def test_every_problem_of_a_snapshot_is_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
