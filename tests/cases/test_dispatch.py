@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.dispatch import solved
-from benchmarks.emhass_problems import read_problem, schedule, score
+from benchmarks.emhass_problems import Battery, Deferrable, Problem, read_problem, schedule, score
 
 from ringmain_protocol.messages import Fallback
 
@@ -27,6 +27,29 @@ def test_plan_costs_what_emhass_found(name: str) -> None:
     if folder is None:
         pytest.skip("RINGMAIN_PROBLEMS does not name the folder of the EMHASS problems")
     _assert_optimal(Path(folder) / f"{name}.json")
+
+
+@pytest.mark.parametrize(("steps", "on_off"), [(24, False), (24, True), (96, False)])
+def test_deferrable_load_has_the_whole_horizon_also_when_that_is_no_day(steps: int, *, on_off: bool) -> None:
+    """Of 12 h or 48 h it takes the cheapest six half hours; the battery moves nothing worth mentioning."""
+    buy_per_kwh = [0.1 + 0.01 * (7 * step % steps) for step in range(steps)]
+    battery = Battery(5000, 0.001, 0.001, 0.95, 0.9, 0.1, 0.9, 0.5, 0.5, 10.0)
+    problem = Problem(
+        n=steps,
+        dt_h=0.5,
+        load_w=[500.0] * steps,
+        pv_w=[0.0] * steps,
+        buy_per_kwh=buy_per_kwh,
+        sell_per_kwh=[0.0] * steps,
+        grid_import_max_w=9000,
+        grid_export_max_w=9000,
+        battery=battery,
+        deferrable=[Deferrable(2000.0, 3.0, on_off)],
+    )
+    best = 0.5 * 0.5 * sum(buy_per_kwh) + 0.5 * 2.0 * sum(sorted(buy_per_kwh)[:6])
+    found = score(problem, solved(problem))
+    assert found.violations == 0
+    assert best == pytest.approx(found.cost, rel=TOLERANCE)
 
 
 def test_score_finds_what_a_plan_breaks() -> None:
