@@ -30,7 +30,7 @@ def _module(folder: Path, text: str) -> dict[str, str]:
 
 def _has_ended(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # nobody may be there to wait for it
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)  # nobody may be there to wait for it
     except psutil.NoSuchProcess:
         return True
 
