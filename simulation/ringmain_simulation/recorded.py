@@ -40,7 +40,7 @@ ENERGY_FACTOR: Final = 4.0
 SOC_MIN_PU: Final = 0.05
 HOT_SPOT_DEGC: Final = 98.0
 STATION: Final = "WHF"
-"""Load and PV that follows radiation; the others have a dead channel, PV that does not, or jumps of the record."""
+"""Of the four with PV: the records of HFDP and OWD jump, and the PV of MNZL hardly follows radiation."""
 
 STEEL: Final = "steel_industry"
 HOUSEHOLD: Final = "emhass_household"
