@@ -90,7 +90,7 @@ class Station:
 
     def __init__(self, broker: Mosquitto) -> None:
         """Connect."""
-        self.setpoints: list[dict[str, float]] = []
+        self.setpoints: list[dict[str, Any]] = []
         self.messages: list[tuple[str, bytes]] = []
         self.statuses: list[Status] = []
         self.stuck_kw: float | None = None

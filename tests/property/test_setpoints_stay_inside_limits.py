@@ -115,13 +115,20 @@ def plans(draw: st.DrawFn) -> Plan:
     )
 
 
+def assert_off_or_within(drawn_kw: float | None, least_kw: float, most_kw: float) -> None:
+    assert drawn_kw is None or drawn_kw == 0 or least_kw <= drawn_kw <= most_kw
+
+
 def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, float | None]) -> None:
     for plant in site.generators:
         bound = power_kw.get(plant.name)
         assert bound is None or -plant.rated_power_kw <= bound <= 0
-    for load in (*site.charging_stations, *site.flexible_loads, *site.thermal_loads):
-        drawn = power_kw.get(load.name)
-        assert drawn is None or drawn == 0 or getattr(load, "power_min_kw", 0.0) <= drawn <= load.power_max_kw
+    for charger in site.charging_stations:
+        assert_off_or_within(power_kw.get(charger.name), charger.power_min_kw, charger.power_max_kw)
+    for flexible in site.flexible_loads:
+        assert_off_or_within(power_kw.get(flexible.name), flexible.power_min_kw, flexible.power_max_kw)
+    for thermal in site.thermal_loads:
+        assert_off_or_within(power_kw.get(thermal.name), 0.0, thermal.power_max_kw)
     for load in site.on_off_loads:
         assert power_kw.get(load.name) in {None, 0.0, load.power_kw}
     for battery in site.batteries:

@@ -143,7 +143,7 @@ def test_loads_are_off_or_between_their_least_and_most_power(
     equipped: Site, measured: Measure, now_ms: int, name: str, wish: tuple[float, float]
 ) -> None:
     wished, granted = wish
-    assert limited(equipped, measured(now_ms), now_ms, **{name: wished}) == {name: granted}
+    assert limited(equipped, measured(now_ms), now_ms, None, **{name: wished}) == {name: granted}
 
 
 def positions(site: Site, measurements: Measurements, now_ms: int, **wished: int | None) -> dict[str, int | None]:
