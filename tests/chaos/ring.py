@@ -1,6 +1,7 @@
 """The programs under test: brokers, proxies, bridge, ingest and publishers; and how each fault is done to them."""
 
 import glob
+import math
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from chaos.faults import Fault, Kind
 from chaos.proxy import DIRECTIONS, Proxy
 from chaos.publishers import TESTS, Publishers
 from chaos.restarted import Restarted
-from chaos.scraper import page
+from chaos.scraper import books, page
 from chaos.second_kafka import SecondKafka
 from ringmain_protocol import topics
 from servers.base import ServerMissingError, free_port, wait_until
@@ -36,6 +37,7 @@ from servers.mosquitto import Mosquitto
 SITES: Final = 20
 WORKERS: Final = 4
 DAY_S: Final = 86_400
+FLOW_WAIT_S: Final = 20.0
 _KAFKA_TOPICS: Final = (*topics.KAFKA_TOPICS.values(), topics.DEADLETTER)
 
 
@@ -185,6 +187,7 @@ class Ring:
 
     def _kafka_errors(self, seconds: float) -> None:
         """The one replica that is left is one too few for acks=all."""
+        self._wait_for_flow()
         self._set_replicas_min(2)
         time.sleep(seconds)
         self._set_replicas_min(1)
@@ -195,9 +198,20 @@ class Ring:
         program.limit_files(None)
 
     def _clock_jump(self, by_s: int, seconds: float) -> None:
+        self._wait_for_flow()
         self._set_clock(by_s)
         time.sleep(seconds)
         self._set_clock(0)
+
+    def _wait_for_flow(self) -> None:
+        """What passes through a bridge that is still away cannot be disturbed; goes on after a while without."""
+        end_s, least = time.monotonic() + FLOW_WAIT_S, math.inf
+        while time.monotonic() < end_s and not self._stopping.is_set():
+            delivered = books(page(self.http_port, "/metrics") or "").get("delivered_total")
+            if delivered is not None and delivered > least:
+                return
+            least = min(least, math.inf if delivered is None else delivered)
+            time.sleep(0.1)
 
     def _set_clock(self, ahead_s: int) -> None:
         part = self._clock.with_suffix(".part")
