@@ -1,17 +1,19 @@
-"""The throughput cost makes the linear program exact: with a binary for charging or discharging it costs the same.
+"""The dispatch costs what an integer program does that never charges and discharges, or imports and exports, in one step.
 
-The mixed-integer program here is written down afresh, step by step; only wear and price of an excess are asked of the agent.
+That program is written down afresh and solved by SciPy; only tie-breaks and prices of an excess are asked of the agent. The
+cost of the schedule is computed here from its powers.
 """
+
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
 
-from ringmain_agent.dispatch import Dispatcher, DispatchProblem
-from ringmain_agent.dispatch.batteries import throughput_per_kwh
+from ringmain_agent.dispatch import Dispatch, Dispatcher, DispatchProblem
 from ringmain_agent.dispatch.dispatcher import prices_of
-from ringmain_agent.dispatch.linear_program import LinearProgram, Term
 from ringmain_agent.nameplate import Battery, Generator
 from ringmain_agent.site import GridConnection, Site
 from ringmain_agent.snapshot import Snapshot
@@ -19,70 +21,123 @@ from ringmain_agent.tariff import Tariff
 
 Array = npt.NDArray[np.float64]
 STEPS, STEP_H = 8, 0.25
-BATTERY = Battery(
-    name="battery",
-    capacity_kwh=100.0,
-    charge_max_kw=60.0,
-    discharge_max_kw=50.0,
-    charge_efficiency=0.9,
-    discharge_efficiency=0.85,
-    soc_min_pu=0.1,
-    soc_max_pu=0.9,
-    target_miss_per_kwh=0.3,
-    wear_per_kwh=0.0,
-)
-SITE = Site(
-    site="site-1",
-    horizon_steps=STEPS,
-    grid_connection=GridConnection(import_limit_kw=1000.0, export_limit_kw=40.0),
-    batteries=(BATTERY,),
-    generators=(Generator(name="pv", rated_power_kw=150.0),),
-    tariff=Tariff(demand_charge_per_kw=0.2),
-)
-DISPATCHER = Dispatcher(SITE)
+IMPORT_KW, BIG_KW = 1000.0, 2000.0
+CHARGE_KW, DISCHARGE_KW = 60.0, 50.0
+CHARGED, DISCHARGED = 0.9, 0.85
+LOW_KWH, HIGH_KWH, TARGET_KWH = 10.0, 90.0, 50.0
+MISS, PEAK = 0.3, 0.2
+WEARS: Final = (0.0, 0.02)
+
+
+def site_with(*, wear_per_kwh: float, curtailable: bool) -> Site:
+    battery = Battery(
+        name="battery",
+        capacity_kwh=100.0,
+        charge_max_kw=CHARGE_KW,
+        discharge_max_kw=DISCHARGE_KW,
+        charge_efficiency=CHARGED,
+        discharge_efficiency=DISCHARGED,
+        soc_min_pu=LOW_KWH / 100,
+        soc_max_pu=HIGH_KWH / 100,
+        soc_target_pu=TARGET_KWH / 100,
+        target_miss_per_kwh=MISS,
+        wear_per_kwh=wear_per_kwh,
+    )
+    return Site(
+        site="site-1",
+        horizon_steps=STEPS,
+        grid_connection=GridConnection(import_limit_kw=IMPORT_KW, export_limit_kw=IMPORT_KW),
+        batteries=(battery,),
+        generators=(Generator(name="pv", rated_power_kw=150.0, curtailable=curtailable),),
+        tariff=Tariff(demand_charge_per_kw=PEAK),
+    )
+
+
+DISPATCHERS: Final = {
+    (wear, curtailable): Dispatcher(site_with(wear_per_kwh=wear, curtailable=curtailable))
+    for wear in WEARS
+    for curtailable in (False, True)
+}
 
 
 def rows(low: float, high: float) -> st.SearchStrategy[Array]:
     return st.lists(st.floats(low, high), min_size=STEPS, max_size=STEPS).map(lambda values: np.array(values, np.float64))
 
 
-def with_binaries(problem: DispatchProblem, soc_kwh: float) -> float:
-    """Cost of the best schedule that never charges and discharges, or imports and exports, in one step."""
-    prices = prices_of(problem, SITE)
-    wear = throughput_per_kwh(BATTERY, prices)
-    program = LinearProgram()
-    charge, discharge, curtailed, taken, given_back, energy = (program.columns(STEPS) for _ in range(6))
-    charging, importing = (program.columns(STEPS, upper=1.0, integer=True) for _ in range(2))
-    peak, short, over = (program.columns(1) for _ in range(3))
-    net_kw = problem.load_kw + problem.available_kw["pv"]
-    program.rows(
-        Term(taken, 1.0),
-        Term(given_back, -1.0),
-        Term(charge, -1.0),
-        Term(discharge, 1.0),
-        Term(curtailed, -1.0),
-        lower=net_kw,
-        upper=net_kw,
+def with_binaries(problem: DispatchProblem, soc_kwh: float, *, wear: float, curtailable: bool) -> float:
+    """Cost of the best schedule; the columns of each name are one a step."""
+    prices = prices_of(problem, site_with(wear_per_kwh=wear, curtailable=curtailable))
+    names = ("charge", "discharge", "curtailed", "taken", "given", "too_much", "energy", "charging", "importing")
+    at = {name: np.arange(STEPS) + STEPS * index for index, name in enumerate(names)}
+    peak, highest, short, over = range(STEPS * len(names), STEPS * len(names) + 4)
+    count = over + 1
+    cost, low, high, whole = np.zeros(count), np.zeros(count), np.full(count, np.inf), np.zeros(count)
+    for name, value in (
+        ("charge", wear + prices.tie_per_kwh),
+        ("discharge", wear + prices.tie_per_kwh),
+        ("curtailed", prices.tie_per_kwh),
+        ("taken", problem.import_price_per_kwh),
+        ("given", -problem.export_price_per_kwh),
+        ("too_much", prices.excess_per_kwh - problem.export_price_per_kwh),
+    ):
+        cost[at[name]] = value * STEP_H
+    cost[[peak, highest, short, over]] = PEAK, prices.excess_per_kwh, MISS, MISS
+    high[at["charge"]], high[at["discharge"]] = CHARGE_KW, DISCHARGE_KW
+    high[at["curtailed"]] = -problem.available_kw["pv"] if curtailable else 0.0
+    high[at["taken"]], high[at["given"]] = IMPORT_KW, problem.export_ceiling_kw
+    low[at["energy"]], high[at["energy"]] = LOW_KWH, HIGH_KWH
+    for name in ("charging", "importing"):
+        high[at[name]], whole[at[name]] = 1.0, 1.0
+    limits: list[tuple[dict[int, float], float, float]] = []
+    for t in range(STEPS):
+        c, d, q, i, x, e, s, z, y = (
+            int(at[name][t]) for name in (*names[:5], "energy", "too_much", "charging", "importing")
+        )
+        net_kw = float(problem.load_kw[t] + problem.available_kw["pv"][t])
+        limits.append(({i: 1, x: -1, s: -1, c: -1, d: 1, q: -1}, net_kw, net_kw))
+        kept = {e: 1.0, c: -CHARGED * STEP_H, d: STEP_H / DISCHARGED} | ({e - 1: -1.0} if t else {})
+        limits.append((kept, 0.0 if t else soc_kwh, 0.0 if t else soc_kwh))
+        limits.append(({c: 1, z: -CHARGE_KW}, -np.inf, 0.0))
+        limits.append(({d: 1, z: DISCHARGE_KW}, -np.inf, DISCHARGE_KW))
+        limits.append(({i: 1, y: -IMPORT_KW}, -np.inf, 0.0))
+        limits.append(({x: 1, s: 1, y: BIG_KW}, -np.inf, BIG_KW))
+        limits.append(({peak: 1, i: -1}, 0.0, np.inf))
+        limits.append(({highest: 1, s: -1}, 0.0, np.inf))
+    limits.append(({int(at["energy"][-1]): 1, short: 1, over: -1}, TARGET_KWH, TARGET_KWH))
+    matrix = np.zeros((len(limits), count))
+    for row, (terms, _, _) in enumerate(limits):
+        matrix[row, list(terms)] = list(terms.values())
+    found = milp(
+        cost,
+        integrality=whole,
+        bounds=Bounds(low, high),
+        constraints=LinearConstraint(matrix, [least for _, least, _ in limits], [most for _, _, most in limits]),
+        options={"mip_rel_gap": 1e-7},
     )
-    start = np.zeros(STEPS)
-    start[0] = soc_kwh
-    into, out_of = Term(charge, -0.9 * STEP_H), Term(discharge, STEP_H / 0.85)
-    program.rows(Term(energy, 1.0), into, out_of, before=[Term(energy, -1.0)], lower=start, upper=start)
-    program.rows(Term(charge, 1.0), Term(charging, -60.0), upper=0.0)
-    program.rows(Term(discharge, 1.0), Term(charging, 50.0), upper=50.0)
-    program.rows(Term(taken, 1.0), Term(importing, -1000.0), upper=0.0)
-    program.rows(Term(given_back, 1.0), Term(importing, 40.0), upper=40.0)
-    program.rows(Term(np.repeat(peak, STEPS), 1.0), Term(taken, -1.0), lower=0.0)
-    program.rows(Term(energy[-1:], 1.0), Term(short, 1.0), Term(over, -1.0), lower=50.0, upper=50.0)
-    program.build()
-    program.lower[energy], program.upper[energy] = 10.0, 90.0
-    program.upper[curtailed] = -problem.available_kw["pv"]
-    program.cost[charge] = program.cost[discharge] = wear * STEP_H
-    program.cost[curtailed] = prices.tie_per_kwh * STEP_H
-    program.cost[taken] = problem.import_price_per_kwh * STEP_H
-    program.cost[given_back] = -problem.export_price_per_kwh * STEP_H
-    program.cost[peak], program.cost[short], program.cost[over] = 0.2, 0.3, 0.3
-    return program.solve(time_limit_s=20.0).objective
+    assert found.success, found.message
+    return float(found.fun)
+
+
+def cost_of(result: Dispatch, problem: DispatchProblem, soc_kwh: float, *, wear: float, curtailable: bool) -> float:
+    """What the powers of a schedule cost, ties included; the battery's energy follows from its net power."""
+    prices = prices_of(problem, site_with(wear_per_kwh=wear, curtailable=curtailable))
+    power_kw, pcc_kw = result.power_kw["battery"], result.pcc_kw
+    curtailed_kw = result.curtailed_kw["pv"]
+    np.testing.assert_allclose(pcc_kw, problem.load_kw + problem.available_kw["pv"] + curtailed_kw + power_kw, atol=1e-5)
+    charge, discharge = np.maximum(power_kw, 0.0), np.maximum(-power_kw, 0.0)
+    energy = soc_kwh + STEP_H * np.cumsum(CHARGED * charge - discharge / DISCHARGED)
+    assert (energy >= LOW_KWH - 1e-3).all()
+    assert (energy <= HIGH_KWH + 1e-3).all()
+    taken, given = np.maximum(pcc_kw, 0.0), np.maximum(-pcc_kw, 0.0)
+    above = np.maximum(given - problem.export_ceiling_kw, 0.0)
+    traded = problem.import_price_per_kwh @ taken - problem.export_price_per_kwh @ given
+    ties = prices.tie_per_kwh * (charge + discharge + curtailed_kw).sum()
+    stepwise = traded + wear * (charge + discharge).sum() + ties + prices.excess_per_kwh * above.sum()
+    ends = PEAK * taken.max() + MISS * abs(energy[-1] - TARGET_KWH) + prices.excess_per_kwh * above.max()
+    return float(STEP_H * stepwise + ends)
+
+
+NEGATIVE: Final = np.array([-0.4, -0.3, -0.1, 0.1, -0.4, -0.05, 0.2, -0.2])
 
 
 @given(
@@ -90,11 +145,34 @@ def with_binaries(problem: DispatchProblem, soc_kwh: float) -> float:
     pv_kw=rows(-150, 0),
     price=rows(-0.4, 0.5),
     spread=rows(0, 0.3),
-    soc_kwh=st.floats(10, 90),
+    soc_kwh=st.floats(LOW_KWH, HIGH_KWH),
+    export_kw=st.sampled_from([0.0, 5.0, 40.0, 300.0]),
+    wear=st.sampled_from(WEARS),
     selling_pays=st.booleans(),
+    curtailable=st.booleans(),
 )
-def test_linear_equals_integer(
-    load_kw: Array, pv_kw: Array, price: Array, spread: Array, soc_kwh: float, *, selling_pays: bool
+@example(
+    load_kw=np.full(STEPS, 20.0),
+    pv_kw=np.full(STEPS, -90.0),
+    price=NEGATIVE,
+    spread=np.full(STEPS, 0.05),
+    soc_kwh=80.0,
+    export_kw=40.0,
+    wear=0.0,
+    selling_pays=False,
+    curtailable=False,
+)
+def test_dispatch_costs_what_the_integer_program_does(
+    load_kw: Array,
+    pv_kw: Array,
+    price: Array,
+    spread: Array,
+    *,
+    soc_kwh: float,
+    export_kw: float,
+    wear: float,
+    selling_pays: bool,
+    curtailable: bool,
 ) -> None:
     problem = DispatchProblem(
         snapshot=Snapshot(
@@ -110,14 +188,17 @@ def test_linear_equals_integer(
         load_kvar=np.zeros(STEPS),
         available_kw={"pv": pv_kw},
         net_high_kw=load_kw + pv_kw,
-        import_ceiling_kw=np.full(STEPS, 1000.0),
-        export_ceiling_kw=np.full(STEPS, 40.0),
+        import_ceiling_kw=np.full(STEPS, IMPORT_KW),
+        export_ceiling_kw=np.full(STEPS, export_kw),
         import_price_per_kwh=price,
         export_price_per_kwh=price + spread if selling_pays else price - spread,
     )
-    result = DISPATCHER.dispatch(problem)
-    exact = with_binaries(problem, soc_kwh)
+    result = DISPATCHERS[wear, curtailable].dispatch(problem)
+    exact = with_binaries(problem, soc_kwh, wear=wear, curtailable=curtailable)
     assert result.optimal
-    assert abs(result.objective - exact) <= 1e-4 * max(abs(exact), 1.0)
+    assert abs(result.objective - exact) <= max(1e-4 * abs(exact), 1e-5)
+    cost = cost_of(result, problem, soc_kwh, wear=wear, curtailable=curtailable)
+    assert abs(cost - exact) <= max(1e-4 * abs(exact), 1e-4)
     assert result.import_excess_kw.max() <= 1e-6
-    assert result.export_excess_kw.max() <= 1e-6
+    if curtailable:
+        assert result.export_excess_kw.max() <= 1e-6

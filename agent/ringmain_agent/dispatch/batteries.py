@@ -1,7 +1,7 @@
 """A battery: charge and discharge, the energy they leave, its band, the share kept for limits, and what the end is worth.
 
-No integers: the throughput costs at least so much that charging while discharging cannot pay (reference: a kWh burned so
-loses `(1 - both efficiencies) / (1 + both efficiencies)` of what went through, and brings at most `destroyed_per_kwh`).
+Charging while discharging pays only where destroying energy does; there a binary forbids it, or the throughput is made so
+dear that it cannot pay (a kWh destroyed so takes `(1 + both efficiencies) / (1 - both efficiencies)` kWh of throughput).
 """
 
 import math
@@ -30,9 +30,10 @@ class BatteryBlock:
 
     * It stays outside at a price, and never moves further out than it would at rest.
     * A battery whose energy is not known rests; one that does not follow stays at its power as long as it can.
+    * With `one_way` a binary decides between charging and discharging, in the steps of `one_way_steps`.
     """
 
-    def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool) -> None:
+    def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: bool) -> None:
         count = site.horizon_steps
         self.battery, self._program, self._step_h = battery, program, site.step_h
         self.charge, self.discharge, self.energy = (program.columns(count) for _ in range(3))
@@ -64,10 +65,19 @@ class BatteryBlock:
             highest = target_kwh if over else INF
             program.rows(Term(self.energy[-1:], 1.0), Term(self._short, 1.0), *over, lower=target_kwh, upper=highest)
         self.known = False
+        self.one_way_steps = np.zeros(count, np.bool_)
+        self._charging = program.columns(count if one_way else 0, upper=1.0, integer=one_way)
+        if one_way:
+            self._charge_rows, self._discharge_rows = (
+                program.rows(Term(columns, 1.0), Term(self._charging, value))
+                for columns, value in ((self.charge, -battery.charge_max_kw), (self.discharge, battery.discharge_max_kw))
+            )
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Bounds and costs for one problem."""
         self._write_bounds(problem)
+        if len(self._charging):
+            self._write_one_way()
         program, battery, step_h = self._program, self.battery, self._step_h
         wear = throughput_per_kwh(battery, prices)
         program.cost[self.charge] = program.cost[self.discharge] = wear * step_h
@@ -98,6 +108,12 @@ class BatteryBlock:
             program.lower[self.charge] = program.upper[self.charge] = np.maximum(fixed_kw, 0.0)
             program.lower[self.discharge] = program.upper[self.discharge] = np.maximum(-fixed_kw, 0.0)
 
+    def _write_one_way(self) -> None:
+        program, steps = self._program, self.one_way_steps
+        program.row_upper[self._charge_rows] = np.where(steps, 0.0, INF)
+        program.row_upper[self._discharge_rows] = np.where(steps, self.battery.discharge_max_kw, INF)
+        program.upper[self._charging] = np.where(steps, 1.0, 0.0)
+
     def read(self, values: Array, parts: Parts) -> None:
         """Its power, and its energy where that is known."""
         parts.power_kw[self.battery.name] = values[self.charge] - values[self.discharge]
@@ -105,13 +121,13 @@ class BatteryBlock:
             parts.soc_kwh[self.battery.name] = values[self.energy]
             parts.reserve_kwh[self.battery.name] = np.zeros(len(self.energy))
 
-    def overlap_kw(self, values: Array) -> float:
-        """Most power that it would charge and discharge at the same time."""
-        return float(np.minimum(values[self.charge], values[self.discharge]).max())
+    def overlap_kw(self, values: Array) -> Array:
+        """Power that it would charge and discharge at the same time."""
+        return np.minimum(values[self.charge], values[self.discharge])
 
 
 def throughput_per_kwh(battery: Battery, prices: Prices) -> float:
-    """Wear, or what makes charging while discharging unprofitable if that is more."""
+    """Wear, or what makes charging while discharging unprofitable at `destroyed_per_kwh`, if that is more."""
     round_trip = battery.charge_efficiency * battery.discharge_efficiency
     threshold = OVERLAP_FACTOR * prices.destroyed_per_kwh * (1 - round_trip) / (1 + round_trip)
     return max(battery.wear_per_kwh, threshold) + prices.tie_per_kwh

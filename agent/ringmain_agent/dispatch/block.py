@@ -16,7 +16,7 @@ class Prices(NamedTuple):
     """Prices of wishes for one problem, each dominating the next.
 
     `excess_per_kwh` is for limits that must hold; `largest_per_kwh` the largest amount of any price of energy;
-    `destroyed_per_kwh` what destroying a kWh could bring (negative prices, curtailment, unavoidable export), and
+    `destroyed_per_kwh` is what destroying a kWh is assumed to bring where throughput is made too dear for it, else 0, and
     `tie_per_kwh` decides between schedules of equal cost.
     """
 
@@ -34,6 +34,7 @@ class Features(NamedTuple):
     wishes: bool = False
     worst: bool = False
     directions: bool = False
+    one_way: bool = False
     voltage: bool = False
     transformers: bool = False
     reactive: bool = False

@@ -5,10 +5,12 @@ here: forecasts, and the re-simulation with the exact equations.
 
 A problem that needs less gets a smaller program: the reserve only where the upper quantile could exceed a limit, the
 transformers and switching only where a limit of theirs is near, the price of the highest excess only where there is one,
-integers for directions only where selling pays more than buying costs. Each of them is built when it is first needed and
+integers for directions only where selling pays more than buying costs, those for the batteries only where one would charge
+and discharge in the same step. Each of them is built when it is first needed and
 then kept, so that the usual one is small and warm.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -47,8 +49,11 @@ SPARE_PU: Final = 0.003
 TIME_LIMIT_S: Final = 3.0
 TIME_MIN_S: Final = 0.2
 """What a second solve has when the first has taken the time."""
+ONE_WAY_S: Final = 1.0
+"""The part of it for branch and bound over charging or discharging."""
 
 Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.bool_]
 
 
 class Program:
@@ -56,8 +61,11 @@ class Program:
 
     def __init__(self, site: Site, features: Features) -> None:
         self._program = program = LinearProgram()
-        self._count = site.horizon_steps
-        self.batteries = [BatteryBlock(program, battery, site, outside=features.outside) for battery in site.batteries]
+        self.features, self._count = features, site.horizon_steps
+        self.batteries = [
+            BatteryBlock(program, battery, site, outside=features.outside, one_way=features.one_way)
+            for battery in site.batteries
+        ]
         generators: list[Block] = [GeneratorBlock(program, generator, site) for generator in site.generators]
         controlled: list[Block] = [*self.batteries, *load_blocks(program, site)]
         self.grid = GridBlock(program, site, self.batteries, features)
@@ -88,17 +96,30 @@ class Program:
         if site.grid_connection.firm_loading_max_pu is not None:
             self.blocks.append(FirmCapacity(program, site, pcc, reactive))
 
-    def solve(self, problem: DispatchProblem, prices: Prices, time_limit_s: float) -> Solution:
-        """Write the problem and solve it.
+    def solve(self, problem: DispatchProblem, prices: Prices, time_limit_s: float, one_way: Steps | None = None) -> Solution:
+        """Write the problem and solve it; with binaries for the batteries in the steps of `one_way`.
 
         Raises:
             DispatchError: With the termination condition.
         """
         net_kw = problem.load_kw + sum(problem.available_kw.values(), np.zeros(self._count))
         self._program.row_lower[self._balance] = self._program.row_upper[self._balance] = net_kw
+        for battery in self.batteries:
+            battery.one_way_steps = np.zeros(self._count, np.bool_) if one_way is None else one_way
         for block in self.blocks:
             block.write(problem, prices)
         return self._program.solve(time_limit_s=time_limit_s)
+
+    def cost_of(self, solution: Solution, problem: DispatchProblem, prices: Prices) -> float:
+        """What a solution of this program costs at other prices."""
+        for block in self.blocks:
+            block.write(problem, prices)
+        return float(self._program.cost @ solution.values)
+
+    def overlapping(self, solution: Solution) -> Steps:
+        """Steps in which a battery would charge and discharge."""
+        overlap_kw = [battery.overlap_kw(solution.values) for battery in self.batteries]
+        return np.max(overlap_kw, axis=0) > OVERLAP_KW if overlap_kw else np.zeros(self._count, np.bool_)
 
     def at_pcc(self, solution: Solution, problem: DispatchProblem, site: Site) -> tuple[Array, Array]:
         """Active and reactive power at the pcc."""
@@ -128,6 +149,23 @@ class Program:
         )
 
 
+class _Clock:
+    """The time that the solves of one dispatch have left, and those over charging or discharging."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s, self.spent_s, self._integers_s = limit_s, 0.0, 0.0
+
+    def limit_s(self, *, integers: bool) -> float:
+        left_s = self._limit_s - self.spent_s
+        if integers:
+            left_s = min(left_s, ONE_WAY_S - self._integers_s)
+        return max(left_s, min(self._limit_s, TIME_MIN_S))
+
+    def spend(self, spent_s: float, *, integers: bool) -> None:
+        self.spent_s += spent_s
+        self._integers_s += spent_s if integers else 0.0
+
+
 class Dispatcher:
     """The programs of one site; each `dispatch` writes costs and bounds and solves warm."""
 
@@ -154,30 +192,78 @@ class Dispatcher:
             return self._dispatch(problem, features._replace(directions=False), note, time_limit_s)
 
     def _dispatch(self, problem: DispatchProblem, features: Features, note: str, limit_s: float) -> Dispatch:
-        prices, spent_s = prices_of(problem, self._site), 0.0
+        prices, clock = prices_of(problem, self._site), _Clock(limit_s)
+        program, solution = self._settled(problem, features, prices, clock)
+        if program.overlapping(solution).any():
+            program, solution = self._one_way(problem, program, solution, prices, clock)
+        held = held_positions(problem, self._site)
+        return replace(program.read(solution, held, note), solve_ms=1000 * clock.spent_s)
 
-        def solve(program: Program, prices: Prices) -> Solution:
-            nonlocal spent_s
-            found = program.solve(problem, prices, max(limit_s - spent_s, min(limit_s, TIME_MIN_S)))
-            spent_s += found.solve_s
-            return found
+    def _settled(
+        self, problem: DispatchProblem, features: Features, prices: Prices, clock: _Clock, one_way: Steps | None = None
+    ) -> tuple[Program, Solution]:
+        """The solution with everything that it turns out to need."""
+        while True:
+            program = self._program(features)
+            limit_s = clock.limit_s(integers=features.one_way)
+            try:
+                solution = program.solve(problem, prices, limit_s, one_way)
+            except DispatchError:
+                clock.spend(limit_s, integers=features.one_way)
+                raise
+            clock.spend(solution.solve_s, integers=features.one_way)
+            more = self._with_what_matters(features, *program.at_pcc(solution, problem, self._site), problem)
+            if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
+                more = more._replace(worst=True)
+            if more == features:
+                return program, solution
+            features = more
 
-        program = self._program(features)
-        solution = solve(program, prices)
-        while (
-            more := self._with_what_matters(features, *program.at_pcc(solution, problem, self._site), problem)
-        ) != features:
-            features, program = more, self._program(more)
-            solution = solve(program, prices)
-        if max(float(excess_kw.max()) for excess_kw in program.grid.excess_kw(solution.values)) > EXCESS_KW:
-            program = self._program(features._replace(worst=True))
-            solution = solve(program, prices)
-        if any(battery.overlap_kw(solution.values) > OVERLAP_KW for battery in program.batteries):
+    def _one_way(
+        self, problem: DispatchProblem, program: Program, relaxed: Solution, prices: Prices, clock: _Clock
+    ) -> tuple[Program, Solution]:
+        """The same without charging and discharging in one step, where that would pay.
+
+        Binaries are in force where a price is negative or it was seen to pay, and everywhere if it then moves elsewhere.
+
+        Raises:
+            DispatchError: With the termination condition.
+        """
+        negative = np.minimum(problem.import_price_per_kwh, problem.export_price_per_kwh) < 0
+        steps, features = program.overlapping(relaxed) | negative, program.features._replace(one_way=True)
+        found: list[tuple[Program, Solution]] = []
+        bound = relaxed.bound
+        with suppress(DispatchError):
+            program, solution = self._settled(problem, features, prices, clock, steps)
+            if (program.overlapping(solution) & ~steps).any():
+                program, solution = self._settled(problem, program.features, prices, clock, np.ones_like(steps))
+            if solution.optimal:
+                return program, solution
+            found, bound = [(program, solution)], max(bound, solution.bound)
+        try:
+            other, dearer = self._surcharged(problem, program.features._replace(one_way=False), prices, clock)
+        except DispatchError:
+            if not found:
+                raise
+        else:
+            if not found or not other.overlapping(dearer).any():
+                found.append((other, dearer))
+        program, solution = min(found, key=lambda one: one[1].objective)
+        return program, solution.above(bound)
+
+    def _surcharged(
+        self, problem: DispatchProblem, features: Features, prices: Prices, clock: _Clock
+    ) -> tuple[Program, Solution]:
+        """A schedule made with throughput too dear for destroying energy, at its cost without that."""
+        destroyed = max(0.0, -float(problem.import_price_per_kwh.min()), -float(problem.export_price_per_kwh.min()))
+        step_h, excess = self._site.step_h, prices.excess_per_kwh
+        program, solution = self._settled(problem, features, prices._replace(destroyed_per_kwh=destroyed), clock)
+        if program.overlapping(solution).any():
             # Something outside its limits that nothing can avoid: then even burning energy would pay.
-            excess, step_h = prices.excess_per_kwh, self._site.step_h
-            burned = excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
-            solution = solve(program, prices._replace(destroyed_per_kwh=prices.destroyed_per_kwh + burned))
-        return replace(program.read(solution, held_positions(problem, self._site), note), solve_ms=1000 * spent_s)
+            destroyed += excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
+            dear = prices._replace(destroyed_per_kwh=destroyed)
+            program, solution = self._settled(problem, program.features, dear, clock)
+        return program, solution._replace(objective=program.cost_of(solution, problem, prices))
 
     def _with_what_matters(self, features: Features, kw: Array, kvar: Array, problem: DispatchProblem) -> Features:
         """The features, and those that this schedule made without them needs; the next problem begins with them."""
@@ -225,7 +311,7 @@ def prices_of(problem: DispatchProblem, site: Site) -> Prices:
     return Prices(
         excess_per_kwh=min(excess, EXCESS_MAX_PER_KWH),
         largest_per_kwh=largest,
-        destroyed_per_kwh=max(0.0, -float(price_in.min()), -float(price_out.min()), tie),
+        destroyed_per_kwh=0.0,
         tie_per_kwh=tie,
     )
 

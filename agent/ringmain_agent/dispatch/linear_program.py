@@ -48,6 +48,16 @@ class Solution(NamedTuple):
     gap: float
     solve_s: float
 
+    @property
+    def bound(self) -> float:
+        """What no solution costs less than, as far as it is known."""
+        return self.objective - self.gap * abs(self.objective) if math.isfinite(self.gap) else -math.inf
+
+    def above(self, bound: float) -> "Solution":
+        """The same, not proved: no solution costs less than the bound."""
+        gap = max(self.objective - bound, 0.0) / max(abs(self.objective), 1e-9)
+        return self._replace(optimal=False, gap=gap)
+
 
 class LinearProgram:
     """Minimizes `cost @ x` within column and row bounds.

@@ -1,12 +1,14 @@
 """The linear program against schedules that can be worked out by hand."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
 
 from ringmain_agent.dispatch import Dispatcher, DispatchProblem
+from ringmain_agent.dispatch.dispatcher import Program
+from ringmain_agent.dispatch.linear_program import Solution
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.local_time import LocalHours
 from ringmain_agent.nameplate import Battery, Generator
@@ -207,6 +209,61 @@ def test_negative_prices_never_make_it_charge_and_discharge_at_once(problem: Pro
     for power_kw, soc_kwh in zip(result.power_kw["battery"], result.soc_kwh["battery"], strict=True):
         held = site.batteries[0].soc_after_kwh(held, power_kw, 1.0)
         assert held == pytest.approx(soc_kwh, abs=1e-6)
+
+
+def test_negative_price_in_one_step_makes_no_trade_in_others_dearer(problem: Problem) -> None:
+    """4 kWh at 0.1 are 3.24 kWh at 0.2, and the last step pays for another 4 kWh."""
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    prices = [0.1, 0.2, 0.1, -0.9]
+    result = Dispatcher(site).dispatch(problem(import_price_per_kwh=prices, export_price_per_kwh=prices))
+    np.testing.assert_allclose(result.power_kw["battery"], [4, -3.24, 0, 4], atol=1e-6)
+    assert result.objective == pytest.approx(0.9 + 0.352 + 0.5 - 8.1, rel=1e-4)
+
+
+DESTROYING_PAYS: Final = {
+    "import_price_per_kwh": [-0.4, -0.3, -0.2, -0.4],
+    "export_price_per_kwh": [-0.4, -0.3, -0.2, -0.4],
+    "soc_kwh": {"battery": 9.0},
+}
+
+
+def test_full_battery_makes_room_where_that_costs_least_at_negative_prices(problem: Problem) -> None:
+    """It is filled at once; 3.24 kWh are then given where that costs 0.2, to take 4 kWh where 0.4 is paid for each."""
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS))
+    np.testing.assert_allclose(result.power_kw["battery"], [1 / 0.9, 0, -3.24, 4], atol=1e-6)
+    assert (result.optimal, result.note) == (True, "")
+
+
+@pytest.mark.parametrize(("dearer", "taken"), [(0.0, "incumbent"), (1.0, "surcharged"), (None, "surcharged")])
+def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch, dearer: float | None, taken: str
+) -> None:
+    """What branch and bound has at the time limit, which costs so much more than the best, or nothing."""
+    solve = Program.solve
+
+    def stopped(program: Program, *given: Any) -> Solution:
+        found = solve(program, *given)
+        if not program.features.one_way:
+            return found
+        if dearer is None:
+            raise DispatchError("Time limit reached", "no schedule yet")
+        return found._replace(optimal=False, objective=found.objective + dearer, gap=0.5)
+
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    prices = [-0.9, 0.2, 0.1, 0.2]
+    case = problem(import_price_per_kwh=prices, export_price_per_kwh=prices, soc_kwh={"battery": 9.0})
+    exact = Dispatcher(site).dispatch(case)
+    assert exact.optimal
+    monkeypatch.setattr(Program, "solve", stopped)
+    result = Dispatcher(site).dispatch(case)
+    assert not result.optimal
+    assert result.objective == pytest.approx(np.array(prices) @ result.pcc_kw, abs=1e-3)
+    assert result.objective - result.gap * abs(result.objective) <= exact.objective + 1e-6
+    if taken == "incumbent":
+        assert result.objective == pytest.approx(exact.objective)
+    else:
+        assert exact.objective + 1e-3 < result.objective < exact.objective + 1.0
 
 
 def test_export_excess_that_nothing_can_avoid_is_not_burned_by_charging_and_discharging_at_once(problem: Problem) -> None:
