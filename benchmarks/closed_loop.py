@@ -10,10 +10,10 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 
+from benchmarks.answers import answers
 from ringmain_simulation.loop import ClosedLoop, Control
 from ringmain_simulation.recorded import DAY_STEPS, RECORDED, RecordedSite
 from ringmain_simulation.settlement import Bill, Excesses, bill, excesses
@@ -31,10 +31,9 @@ def main() -> None:
         parser.error("--data or RINGMAIN_DATA must name the folder of the recorded data")
     sites = {name: RECORDED[name](options.data) for name in options.site or RECORDED}
     every = options.plan_every_steps
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:  # the solver greets on standard output
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answers() as stream:
         found = {name: measure(recorded, days=options.days, every=every) for name, recorded in sites.items()}
-        print(json.dumps(found), file=answers)
+        print(json.dumps(found), file=stream)
 
 
 def measure(recorded: RecordedSite, *, days: int | None, every: int) -> dict[str, object]:

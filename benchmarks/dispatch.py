@@ -9,10 +9,8 @@ load and PV perturbed by up to 10 %. One thread.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.answers import answers
 from benchmarks.emhass_problems import Problem, as_site, as_snapshot, read_problem, schedule, score
 from ringmain_agent.binding import binding
 from ringmain_agent.dispatch import Dispatcher
@@ -66,14 +65,13 @@ def main() -> None:
     parser.add_argument("--emhass", type=Path, metavar="PYTHON", help="a Python with EMHASS, to be timed beside")
     options = parser.parse_args()
     paths = sorted(options.problems.glob("*.json"))
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:  # the solver greets on standard output
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answers() as stream:
         result = {
             "problems": [measured(path.stem, read_problem(path), options.plans) for path in paths],
             "scaling": [scaled(*case) for case in SCALING],
             "emhass": emhass(options.emhass, paths),
         }
-        print(json.dumps(result, indent=1), file=answers)
+        print(json.dumps(result, indent=1), file=stream)
 
 
 def solved(problem: Problem) -> Plan:
