@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target builds what it needs first.
 
 PYTHON ?= python3
-EXTRAS := agent,bridge,trainer,plot,demo,dev
+EXTRAS := agent,bridge,trainer,dask,mlflow,plot,demo,dev
 KAFKA_JARS := .cache/kafka
 ARGS ?=
 FAULTS ?= 100

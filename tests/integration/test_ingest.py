@@ -20,8 +20,9 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, Series, Steps, encode
 from ringmain_trainer.config import IngestConfig, KafkaConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError
-from ringmain_trainer.history import known_sequences, scan
+from ringmain_trainer.history import scan
 from ringmain_trainer.ingest import Summary, ingest
+from ringmain_trainer.known import known_sequences
 from servers.base import wait_until
 from servers.kafka import Kafka
 

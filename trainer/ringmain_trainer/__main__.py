@@ -107,7 +107,8 @@ def _repository(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  #
 
 
 def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.history import compact, summary  # noqa: PLC0415
+    from ringmain_trainer.questions import summary  # noqa: PLC0415
+    from ringmain_trainer.upkeep import compact  # noqa: PLC0415
 
     return compact(config.history) if options.compact else summary(config.history), 0
 

@@ -5,17 +5,14 @@ where to read on. What a message is made of is in `records`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.schema import ArrayType, PrimitiveType
 
-from ringmain_protocol import topics
 from ringmain_trainer.errors import HistoryError
-from ringmain_trainer.ranges import Ranges
-from ringmain_trainer.records import Known
 from ringmain_trainer.tables import INSTANT, PARTITIONED_BY, TABLES, Kind, Table, bucket
 
 _DELTA: Final = {
@@ -27,7 +24,6 @@ _DELTA: Final = {
     pl.Float32: "float",
     pl.Boolean: "boolean",
 }
-_OUTBOX: Final = (topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT)
 
 
 def table_path(location: str, table: Table) -> str:
@@ -89,72 +85,6 @@ def scan(location: str, kind: str, *, site: str | None = None) -> pl.LazyFrame:
     if site is not None:
         rows = rows.filter((pl.col("bucket") == bucket(site)) & (pl.col("site") == site))
     return rows
-
-
-def read_known(location: str) -> Known:
-    """What the history holds, to recognize what comes twice."""
-    known = Known()
-    for kind in _OUTBOX:
-        rows = scan(location, kind).select("site", "stream", "sequence")
-        for (site, stream), ranges in _ranges(rows, ["site", "stream"], "sequence").items():
-            before = known.sequences.get((site, stream), Ranges())
-            known.sequences[site, stream] = Ranges([*before, *ranges])
-    issues = scan(location, topics.SERIES).select("site", "name", pl.col("issued_at").dt.epoch("ms"))
-    known.issues = {key: Ranges(ranges) for key, ranges in _ranges(issues, ["site", "name"], "issued_at").items()}
-    status = scan(location, topics.STATUS).group_by("site").agg(pl.col("at").sort_by("received_at").last().dt.epoch("ms"))
-    known.status = dict(status.collect().iter_rows())
-    return known
-
-
-def known_sequences(location: str) -> dict[tuple[str, str], list[tuple[int, int]]]:
-    """Sequences in the history as inclusive ranges, by (site, stream)."""
-    return {key: list(ranges) for key, ranges in read_known(location).sequences.items()}
-
-
-def summary(location: str) -> list[dict[str, Any]]:
-    """What the history holds: rows, and first and last instant, by table, site and signal or series."""
-    found: list[dict[str, Any]] = []
-    for kind, table in TABLES.items():
-        by = [name for name in ("site", "signal", "name", "equipment") if name in table.columns]
-        at = pl.col("valid_at" if kind == topics.SERIES else table.time)
-        columns = [pl.len().alias("rows"), at.min().alias("first_at"), at.max().alias("last_at")]
-        if "value" in table.columns:
-            columns.append(pl.col("value").null_count().alias("missing"))
-        rows = scan(location, kind).group_by(by).agg(columns).sort(by).collect()
-        found += [{"table": table.name, **row} for row in rows.iter_rows(named=True)]
-    return found
-
-
-def compact(location: str) -> list[dict[str, Any]]:
-    """Make few files out of the many that continuous ingest leaves; ingest may go on meanwhile.
-
-    Files that no version of the last week needs are deleted.
-    """
-    found: list[dict[str, Any]] = []
-    for table in TABLES.values():
-        path = table_path(location, table)
-        if DeltaTable.is_deltatable(path):
-            handle = DeltaTable(path)
-            done = handle.optimize.compact()
-            deleted = DeltaTable(path).vacuum(dry_run=False)
-            files = {"files_before": done["numFilesRemoved"], "files_after": done["numFilesAdded"]}
-            found.append({"table": table.name, **files, "files_deleted": len(deleted)})
-    return found
-
-
-def _ranges(rows: pl.LazyFrame, by: list[str], number: str) -> dict[tuple[str, str], list[tuple[int, int]]]:
-    """Distinct numbers as inclusive ranges, by two columns."""
-    column = pl.col(number)
-    runs = (
-        rows.unique()
-        .sort(*by, number)
-        .with_columns((column.diff() != 1).fill_null(value=True).cum_sum().over(by).alias("run"))
-    )
-    merged = runs.group_by(*by, "run").agg(column.min().alias("first"), column.max().alias("last")).sort(*by, "first")
-    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for one, two, _, first, last in merged.collect().iter_rows():
-        found.setdefault((one, two), []).append((first, last))
-    return found
 
 
 def _delta_type(kind: Kind) -> PrimitiveType | ArrayType:

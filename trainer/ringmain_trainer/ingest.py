@@ -21,7 +21,8 @@ from msgspec import Struct
 from ringmain_protocol import topics
 from ringmain_trainer.config import IngestConfig, KafkaConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError
-from ringmain_trainer.history import append, offset_id, open_table, read_known
+from ringmain_trainer.history import append, offset_id, open_table
+from ringmain_trainer.known import read_known
 from ringmain_trainer.records import Batch, Record
 from ringmain_trainer.tables import TABLES
 

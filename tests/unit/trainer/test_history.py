@@ -11,9 +11,12 @@ from deltalake import DeltaTable
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, encode
 from ringmain_trainer.errors import HistoryError
-from ringmain_trainer.history import append, compact, known_sequences, offset_id, open_table, read_known, scan, summary
+from ringmain_trainer.history import append, offset_id, open_table, scan
+from ringmain_trainer.known import known_sequences, read_known
+from ringmain_trainer.questions import summary
 from ringmain_trainer.records import Batch, Known, Record
 from ringmain_trainer.tables import TABLES
+from ringmain_trainer.upkeep import compact
 
 READINGS = TABLES[topics.READINGS]
 OFFSET = offset_id("cluster", "ringmain.readings", 3)
