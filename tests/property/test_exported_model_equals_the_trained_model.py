@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -113,9 +114,8 @@ def test_a_model_that_converts_wrongly_fails_the_proof_even_past_the_guard(
     known = np.isfinite(made.data.targets.ravel())
     rows, targets = as_rows(made.features)[known], made.data.targets.ravel()[known]
     poisson = HistGradientBoostingRegressor(loss="poisson", max_iter=5).fit(rows, targets)
-    wrong = FittedModel(
-        pipeline=poisson, offsets=made.fitted.offsets, limits=made.fitted.limits, metrics=made.fitted.metrics
-    )
+    (ridge,) = made.fitted.members
+    wrong = msgspec.structs.replace(made.fitted, members=(msgspec.structs.replace(ridge, pipelines=(poisson,)),))
     with pytest.raises(ExportError, match="exponential"):
         forecast_model(made.spec, wrong, made.features)
     monkeypatch.setattr("ringmain_trainer.export.refuse_wrong_conversion", lambda *_: None)

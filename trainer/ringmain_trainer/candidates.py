@@ -60,8 +60,11 @@ def write_candidate(candidates: Path, fitted: FittedModel, content: bytes, recor
     folder = candidate_folder(candidates, record.signal, record.site)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {
-        "pipeline": fitted.pipeline,
-        "offsets": fitted.offsets,
+        "members": [
+            {"name": member.name, "pipelines": member.pipelines, "offsets": member.offsets, "weight": member.weight}
+            for member in fitted.members
+        ],
+        "shifts": fitted.shifts,
         "limits": tuple(fitted.limits),
         "metrics": fitted.metrics,
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
+from ringmain_trainer.config import ModelConfig, TrainerConfig, is_time_zone
 from ringmain_trainer.history import scan
 
 Floats = NDArray[np.float32]
@@ -55,6 +56,15 @@ class SeriesHistory(NamedTuple):
     issues: list[Issue]
 
 
+class SiteData(NamedTuple):
+    """All that a model of one site and signal is made from; `steps` has the columns of the model's history."""
+
+    site: str
+    time_zone: str
+    steps: StepTable
+    series: dict[str, SeriesHistory]
+
+
 class Examples(NamedTuple):
     """Inputs of a model for N issue times, and what then happened, `(N, horizon_steps)` with NaN for gaps."""
 
@@ -69,6 +79,19 @@ class Examples(NamedTuple):
     def issued_at_s(self) -> Ints:
         """Instants of issue."""
         return self.inputs["issued_at_s"].astype(np.int64)
+
+
+def read_site(config: TrainerConfig, site: str, model: ModelConfig, *, until: datetime | None) -> SiteData | None:
+    """What the history holds for a model of a site, at most `training.days_max`; None without any step of its signal."""
+    step_s = config.training.step_s
+    steps = read_steps(config.history, site, model.history, step_s, until)
+    if steps is None:
+        return None
+    first = max(0, len(steps.values) - config.training.days_max * 86400 // step_s)
+    steps = StepTable(steps.start_s + first * step_s, steps.values[first:])
+    zone = read_time_zone(config.history, site) or config.time_zone
+    series = read_series(config.history, site, model.series, until)
+    return SiteData(site, zone if is_time_zone(zone) else config.time_zone, steps, series)
 
 
 def read_steps(location: str, site: str, signals: Sequence[str], step_s: int, until: datetime | None) -> StepTable | None:

@@ -2,10 +2,11 @@
 
     TrainerError
       HistoryError: the history and Kafka contradict each other; the command stops, nothing was written
+      TooLittleDataError: a site cannot have this model yet; the others go on, the reason is in the result
       ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
       PublishError: the repository or a candidate is not fit to be signed; nothing was published
 
-A configuration that cannot be used is `ringmain_toml.ConfigError`. Too little data for a model is no error but a result.
+A configuration that cannot be used is `ringmain_toml.ConfigError`.
 """
 
 
@@ -15,6 +16,10 @@ class TrainerError(Exception):
 
 class HistoryError(TrainerError):
     """The history does not fit to what was read from Kafka; a person must decide."""
+
+
+class TooLittleDataError(TrainerError):
+    """There is too little history, or nothing in it to learn from."""
 
 
 class ExportError(TrainerError):

@@ -47,16 +47,24 @@ def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> o
     Raises:
         ExportError: If the estimator is not known to convert rightly.
     """
-    refuse_wrong_conversion(model.pipeline, as_rows(features))
+    for member in model.members:
+        for pipeline in member.pipelines:
+            refuse_wrong_conversion(pipeline, as_rows(features))
     g = GraphWriter()
+    horizon, count = model.shifts.shape
     rows = g("Reshape", add_features(g, spec), g.ints(-1, features.shape[2]))
-    median = g("Reshape", _splice(g, model.pipeline, rows, features.shape[2]), g.ints(-1, spec.window.horizon_steps, 1))
-    curves = [g("Add", median, g.const(column[:, None])) for column in model.offsets.T]
-    for i in range(1, len(curves)):
-        curves[i] = g("Max", curves[i - 1], curves[i])
-    ordered = g("Concat", *curves, axis=2)
+    parts = []
+    for number, member in enumerate(model.members):
+        said = [
+            g("Reshape", _splice(g, pipeline, rows, features.shape[2], f"member_{number}_{i}_"), g.ints(-1, horizon, 1))
+            for i, pipeline in enumerate(member.pipelines)
+        ]
+        curves = g("Add", said[0] if len(said) == 1 else g("Concat", *said, axis=2), g.const(member.offsets))
+        parts.append(g("Mul", _in_order(g, curves, count), g.const(member.weight)))
+    blended = parts[0] if len(parts) == 1 else g("Sum", *parts)
+    ordered = _in_order(g, g("Add", blended, g.const(model.shifts)), count)
     g("Clip", ordered, g.const(model.limits.low), g.const(model.limits.high), name=QUANTILES)
-    made = g.model(spec, [value_info(QUANTILES, "batch", spec.window.horizon_steps, len(curves))])
+    made = g.model(spec, [value_info(QUANTILES, "batch", horizon, count)])
     onnx.checker.check_model(made, full_check=True)
     return made
 
@@ -168,10 +176,21 @@ def check_file(content: bytes) -> ModelManifest:
     return manifest
 
 
-def _splice(g: GraphWriter, estimator: Any, rows: str, n_columns: int) -> str:  # noqa: ANN401  any scikit-learn estimator
+def _in_order(g: GraphWriter, curves: str, count: int) -> str:
+    """Quantiles `[batch, horizon, count]` that do not fall: each is at least the one before."""
+    if count == 1:
+        return curves
+    names = [f"{curves}_q{i}" for i in range(count)]
+    g.split(curves, names)
+    for i in range(1, count):
+        names[i] = g("Max", names[i - 1], names[i])
+    return g("Concat", *names, axis=2)
+
+
+def _splice(g: GraphWriter, estimator: Any, rows: str, n_columns: int, prefix: str) -> str:  # noqa: ANN401  any estimator
     """Add the converted estimator; merge_models would want equal IR versions and repeat the opsets."""
     made = skl2onnx.to_onnx(estimator, np.zeros((1, n_columns), np.float32), target_opset=OPSETS)
-    part = compose.add_prefix(made, "estimator_").graph
+    part = compose.add_prefix(made, prefix).graph
     for node in part.node:
         node.input[:] = [rows if name == part.input[0].name else name for name in node.input]
     g.nodes += part.node

@@ -70,6 +70,10 @@ class GraphWriter:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
+    def split(self, value: str, outputs: Sequence[str]) -> None:
+        """Cut the last of three axes into single columns under these names."""
+        self.nodes.append(helper.make_node("Split", [value], outputs, axis=2, num_outputs=len(outputs)))
+
     def model(self, spec: FeatureSpec, outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
         """All nodes as a model with the inputs of a model file."""
         window = spec.window

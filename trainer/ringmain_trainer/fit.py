@@ -31,23 +31,39 @@ class Limits(NamedTuple):
     high: float
 
 
-class FittedModel(Struct, frozen=True, kw_only=True):
-    """What was trained: the pipeline gives the median, `offsets` `(horizon_steps, quantiles)` the rest.
+class Member(Struct, frozen=True, kw_only=True):
+    """One estimator of a blend: a pipeline that gives the median, or one for each quantile.
 
-    `metrics` are in the unit of the target, on the held-out days: `mae` of the pipeline fitted on the days before, and of
+    `offsets` `(horizon_steps, quantiles)` are added to what it says, before the quantiles are put in order.
+    """
+
+    name: str
+    pipelines: tuple[Pipeline, ...]
+    offsets: Floats
+    weight: float = 1.0
+
+
+class FittedModel(Struct, frozen=True, kw_only=True):
+    """What was trained: the weighted mean of its members, plus `shifts` `(horizon_steps, quantiles)`, in order and clamped.
+
+    `metrics` are in the unit of the target, on the held-out days: `mae` of the model fitted on the days before, and of
     yesterday's and last week's values; `coverage` is the share between the outer quantiles.
     """
 
-    pipeline: Pipeline
-    offsets: Floats
+    members: tuple[Member, ...]
+    shifts: Floats
     limits: Limits
     metrics: dict[str, float]
 
 
 def predict(model: FittedModel, features: Floats) -> NDArray[np.float64]:
     """What scikit-learn says, put in order and clamped: `(N, horizon_steps, quantiles)`."""
-    median = model.pipeline.predict(as_rows(features)).reshape(*features.shape[:2], 1)
-    return np.clip(np.maximum.accumulate(median + model.offsets, axis=2), *model.limits)
+    rows, shape = as_rows(features), features.shape[:2]
+    blended = np.zeros((*shape, model.shifts.shape[1]))
+    for member in model.members:
+        curves = np.stack([pipeline.predict(rows).reshape(shape) for pipeline in member.pipelines], axis=2)
+        blended += member.weight * np.maximum.accumulate(curves + member.offsets, axis=2)
+    return np.clip(np.maximum.accumulate(blended + model.shifts, axis=2), *model.limits)
 
 
 def fit_model(features: Floats, data: Examples, window: Window, training: TrainingConfig) -> FittedModel:
@@ -74,7 +90,8 @@ def fit_model(features: Floats, data: Examples, window: Window, training: Traini
         if np.isfinite(error).any():
             metrics[name] = float(np.nanmean(error))
     pipeline = _fit(features, data.targets, alpha)
-    return FittedModel(pipeline=pipeline, offsets=offsets, limits=limits, metrics=metrics)
+    ridge = Member(name="ridge", pipelines=(pipeline,), offsets=offsets)
+    return FittedModel(members=(ridge,), shifts=np.zeros_like(offsets), limits=limits, metrics=metrics)
 
 
 def held_out(data: Examples, window: Window, training: TrainingConfig) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -41,6 +41,11 @@ def run(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
     return np.asarray(found)
 
 
+def forecast(session: ort.InferenceSession, inputs: Inputs) -> Floats:
+    """Quantiles of a model file, `(N, horizon_steps, quantiles)`: what every score is computed from."""
+    return run(session, inputs, "quantiles")
+
+
 def run_singly(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
     """One output, one call per forecast, as the agent does it."""
     count = len(inputs["issued_at_s"])

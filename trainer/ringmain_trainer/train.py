@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -14,23 +14,12 @@ from msgspec import Struct
 
 from ringmain_protocol.manifest import FORMAT, ModelManifest
 from ringmain_trainer.candidates import CandidateRecord, drop_candidate, write_candidate
-from ringmain_trainer.config import ModelConfig, TrainerConfig, is_time_zone
-from ringmain_trainer.dataset import (
-    Examples,
-    SeriesHistory,
-    StepTable,
-    Window,
-    examples,
-    read_series,
-    read_sites,
-    read_steps,
-    read_time_zone,
-    training_rows,
-)
-from ringmain_trainer.errors import ExportError
+from ringmain_trainer.config import ModelConfig, TrainerConfig
+from ringmain_trainer.dataset import Examples, SiteData, Window, examples, read_site, read_sites, training_rows
+from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export import TOLERANCE, check_file, damaged, forecast_model, prove, seal
 from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model
-from ringmain_trainer.fit import fit_model, held_out
+from ringmain_trainer.fit import FittedModel, fit_model, held_out
 from ringmain_trainer.runtime import open_session, run
 
 YEARS_AHEAD: Final = 6
@@ -58,6 +47,15 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
     train_s: float = 0.0
 
 
+class TrainedModel(Struct, frozen=True, kw_only=True):
+    """One model, sealed and proved: the file, what it was made from, what it says of itself."""
+
+    content: bytes
+    fitted: FittedModel
+    manifest: ModelManifest
+    spec: FeatureSpec
+
+
 def train(config: TrainerConfig, *, now: datetime, until: datetime | None = None) -> list[TrainingResult]:
     """Train all models of all sites that have steps in the history.
 
@@ -78,42 +76,120 @@ def train_model(
     """Train, export and prove one model, and write it as a candidate; what waited before is removed first."""
     begin = time.monotonic()
     drop_candidate(Path(config.candidates), model.signal, site)
-    window = window_of(config)
-    steps = read_steps(config.history, site, model.history, window.step_s, until)
-    if steps is None:
-        return _skipped(site, model, f"no steps of {model.signal} in the history")
-    steps = newest(steps, timedelta(days=config.training.days_max), window)
-    rows = training_rows(steps, window, every=config.training.issue_every_steps, share_min=config.training.history_share_min)
-    if len(rows) < config.training.forecasts_min:
-        days = len(steps.values) * window.step_s / 86400
-        text = f"{len(rows)} forecasts to train on in {days:.1f} days, {config.training.forecasts_min} are needed"
-        return _skipped(site, model, f"too little data: {text}")
-    series = read_series(config.history, site, model.series, until)
-    data = examples(steps, series.values(), window, rows)
-    if not held_out(data, window, config.training)[0].any():
-        return _skipped(site, model, "too little data: nothing is left before the held-out days")
-    spread = _spread(data)
-    if spread <= 0:
-        return _skipped(site, model, f"{model.signal} never changes")
-    time_zone = read_time_zone(config.history, site) or config.time_zone
-    spec = feature_spec(config, model, data, time_zone=time_zone if is_time_zone(time_zone) else config.time_zone, now=now)
     try:
-        return _candidate(config, site, model, spec=spec, data=data, series=series, spread=spread, now=now, begin=begin)
-    except ExportError as error:
+        data = read_site(config, site, model, until=until)
+        if data is None:
+            return _skipped(site, model, f"no steps of {model.signal} in the history")
+        trained = fit_site(config, model, data, rows_of(config, data), now=now)
+    except (TooLittleDataError, ExportError) as error:
         return _skipped(site, model, str(error))
+    manifest = trained.manifest
+    record = CandidateRecord(
+        site=site,
+        signal=model.signal,
+        created_at_ms=manifest.created_at_ms,
+        model_sha256="",
+        dump_sha256="",
+        trained_sha256=manifest.trained_sha256,
+        trained_forecasts=manifest.trained_forecasts,
+        metrics=manifest.metrics,
+    )
+    write_candidate(Path(config.candidates), trained.fitted, trained.content, record)
+    return TrainingResult(
+        site=site,
+        signal=model.signal,
+        trained=True,
+        metrics=manifest.metrics,
+        trained_forecasts=manifest.trained_forecasts,
+        model_bytes=len(trained.content),
+        train_s=time.monotonic() - begin,
+    )
+
+
+def rows_of(config: TrainerConfig, data: SiteData) -> list[int]:
+    """Rows of the steps at which the training forecasts of this site are issued.
+
+    Raises:
+        TooLittleDataError: If they are fewer than the configuration asks for.
+    """
+    window, training = window_of(config), config.training
+    rows = training_rows(data.steps, window, every=training.issue_every_steps, share_min=training.history_share_min)
+    if len(rows) < training.forecasts_min:
+        days = len(data.steps.values) * window.step_s / 86400
+        text = f"{len(rows)} forecasts to train on in {days:.1f} days, {training.forecasts_min} are needed"
+        raise TooLittleDataError(f"too little data: {text}")
+    return rows
+
+
+def fit_site(
+    config: TrainerConfig, model: ModelConfig, data: SiteData, rows: Sequence[int], *, now: datetime
+) -> TrainedModel:
+    """Fit, calibrate, export and prove one model; reads and writes nothing.
+
+    Args:
+        config: How to train.
+        model: What to forecast, from what.
+        data: Steps and series of the site. Only what lies within the windows and horizons of `rows` is used.
+        rows: Rows of the steps at which the training forecasts are issued, in order.
+        now: Goes into the manifest, and decides how far its clock tables reach.
+
+    Raises:
+        TooLittleDataError: If nothing is left before the held-out days, or the target never changes.
+        ExportError: If no file, or a wrong one, comes out.
+    """
+    window = window_of(config)
+    made = examples(data.steps, (data.series[name] for name in model.series), window, rows)
+    early, late = held_out(made, window, config.training)
+    if not early.any():
+        raise TooLittleDataError("too little data: nothing is left before the held-out days")
+    spread = _spread(made)
+    if not spread > 0:
+        raise TooLittleDataError(f"{model.signal} never changes")
+    spec = feature_spec(config, model, made, time_zone=data.time_zone, now=now)
+    session = open_session(feature_model(spec))
+    features = run(session, made.inputs, FEATURES)  # the graph is the only feature code there is
+    fitted = fit_model(features, made, window, config.training)
+    file = forecast_model(spec, fitted, features)
+    probes = damaged(made.take(np.flatnonzero(late)[-_PROBES:]).inputs, spec)
+    prove(file, fitted, probes, run(session, probes, FEATURES), TOLERANCE * spread)
+    hashed = sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in (*made.inputs.values(), made.targets)))
+    at = made.issued_at_s
+    manifest = ModelManifest(
+        format=FORMAT,
+        site=data.site,
+        signal=model.signal,
+        release=_UNRELEASED,
+        created_at_ms=round(1000 * now.timestamp()),
+        signals={name: unit_of(name) for name in spec.signals},
+        series={name: data.series[name].unit or unit_of(name) for name in spec.series},
+        step_s=window.step_s,
+        history_steps=window.history_steps,
+        horizon_steps=window.horizon_steps,
+        quantiles=list(config.training.quantiles),
+        time_zone=spec.time_zone,
+        holidays=list(spec.holidays),
+        years=spec.years,
+        history_share_min=config.training.history_share_min,
+        tolerance=TOLERANCE * spread,
+        trained_from_ms=1000 * (int(at[0]) - window.history_steps * window.step_s),
+        trained_to_ms=1000 * (int(at[-1]) + window.horizon_steps * window.step_s),
+        trained_forecasts=len(at),
+        trained_sha256=hashed.hexdigest(),
+        metrics=fitted.metrics,
+        made_with={name: version(name) for name in _TOOLS},
+    )
+    whole = min(_PROBES, int(late.sum()))
+    golden = {name: value[[0, whole, -1]] for name, value in probes.items()}  # as it is; without history; a special day
+    seal(file, manifest, golden)
+    content = bytes(file.SerializeToString())
+    check_file(content)
+    return TrainedModel(content=content, fitted=fitted, manifest=manifest, spec=spec)
 
 
 def window_of(config: TrainerConfig) -> Window:
     """Shape of the models of a configuration."""
     training = config.training
     return Window(training.step_s, training.history_steps, training.horizon_steps)
-
-
-def newest(steps: StepTable, span: timedelta, window: Window) -> StepTable:
-    """The end of the steps, as long as said, a whole number of steps."""
-    keep = round(span.total_seconds() / window.step_s)
-    first = max(0, len(steps.values) - keep)
-    return StepTable(steps.start_s + first * window.step_s, steps.values[first:])
 
 
 def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, time_zone: str, now: datetime) -> FeatureSpec:
@@ -137,78 +213,6 @@ def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, t
 def unit_of(name: str) -> str:
     """The unit that the name of a signal ends in."""
     return next((unit for suffix, unit in _UNITS if name.endswith(suffix)), "")
-
-
-def _candidate(  # noqa: PLR0913  all that one candidate is made of
-    config: TrainerConfig,
-    site: str,
-    model: ModelConfig,
-    *,
-    spec: FeatureSpec,
-    data: Examples,
-    series: dict[str, SeriesHistory],
-    spread: float,
-    now: datetime,
-    begin: float,
-) -> TrainingResult:
-    session = open_session(feature_model(spec))
-    features = run(session, data.inputs, FEATURES)  # the graph is the only feature code there is
-    fitted = fit_model(features, data, spec.window, config.training)
-    made = forecast_model(spec, fitted, features)
-    _, late = held_out(data, spec.window, config.training)
-    probes = damaged(data.take(np.flatnonzero(late)[-_PROBES:]).inputs, spec)
-    prove(made, fitted, probes, run(session, probes, FEATURES), TOLERANCE * spread)
-    hashed = sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in (*data.inputs.values(), data.targets)))
-    now_ms, at = round(1000 * now.timestamp()), data.issued_at_s
-    manifest = ModelManifest(
-        format=FORMAT,
-        site=site,
-        signal=model.signal,
-        release=_UNRELEASED,
-        created_at_ms=now_ms,
-        signals={name: unit_of(name) for name in spec.signals},
-        series={name: series[name].unit or unit_of(name) for name in spec.series},
-        step_s=spec.window.step_s,
-        history_steps=spec.window.history_steps,
-        horizon_steps=spec.window.horizon_steps,
-        quantiles=list(config.training.quantiles),
-        time_zone=spec.time_zone,
-        holidays=list(spec.holidays),
-        years=spec.years,
-        history_share_min=config.training.history_share_min,
-        tolerance=TOLERANCE * spread,
-        trained_from_ms=1000 * (int(at[0]) - spec.window.history_steps * spec.window.step_s),
-        trained_to_ms=1000 * (int(at[-1]) + spec.window.horizon_steps * spec.window.step_s),
-        trained_forecasts=len(at),
-        trained_sha256=hashed.hexdigest(),
-        metrics=fitted.metrics,
-        made_with={name: version(name) for name in _TOOLS},
-    )
-    whole = min(_PROBES, int(late.sum()))
-    golden = {name: value[[0, whole, -1]] for name, value in probes.items()}  # as it is; without history; a special day
-    seal(made, manifest, golden)
-    content = bytes(made.SerializeToString())
-    check_file(content)
-    record = CandidateRecord(
-        site=site,
-        signal=model.signal,
-        created_at_ms=now_ms,
-        model_sha256="",
-        dump_sha256="",
-        trained_sha256=manifest.trained_sha256,
-        trained_forecasts=len(at),
-        metrics=fitted.metrics,
-    )
-    write_candidate(Path(config.candidates), fitted, content, record)
-    return TrainingResult(
-        site=site,
-        signal=model.signal,
-        trained=True,
-        metrics=fitted.metrics,
-        trained_forecasts=len(at),
-        model_bytes=len(content),
-        train_s=time.monotonic() - begin,
-    )
 
 
 def _skipped(site: str, model: ModelConfig, reason: str) -> TrainingResult:

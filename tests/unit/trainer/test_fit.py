@@ -54,7 +54,7 @@ def test_a_target_that_is_missing_teaches_nothing() -> None:
     strange[gaps] = 1e6  # would turn every coefficient if it counted
     one = fit_model(features, with_gaps, WINDOW, TRAINING)
     other = fit_model(strange, with_gaps, WINDOW, TRAINING)
-    np.testing.assert_array_equal(one.pipeline[-1].coef_, other.pipeline[-1].coef_)
+    np.testing.assert_array_equal(one.members[0].pipelines[0][-1].coef_, other.members[0].pipelines[0][-1].coef_)
     assert np.isfinite(predict(one, features)).all()
 
 

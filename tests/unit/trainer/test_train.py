@@ -101,8 +101,8 @@ def test_the_dump_holds_no_class_of_ours(config: TrainerConfig) -> None:
     assert b"sklearn" in pickled  # names of classes stand in a pickle as they are
     assert b"ringmain" not in pickled
     dump = joblib.load(folder / DUMP)
-    assert set(dump) == {"pipeline", "offsets", "limits", "metrics"}
-    assert dump["pipeline"].named_steps.keys() == {"standardscaler", "ridge"}
+    assert set(dump) == {"members", "shifts", "limits", "metrics"}
+    assert dump["members"][0]["pipelines"][0].named_steps.keys() == {"standardscaler", "ridge"}
 
 
 def test_many_processes_give_what_one_gives(config: TrainerConfig) -> None:
