@@ -26,7 +26,7 @@ endif
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/.ready  ## the whole ring on this machine, without any server installed; ARGS="--duration 90"
+demo: .venv/.demo  ## the whole ring on this machine, without any server installed; ARGS="--duration 90"
 	@.venv/bin/ringmain-simulate demo $(ARGS)
 
 setup: .venv/.ready  ## the virtual environment .venv with everything in it
@@ -88,12 +88,20 @@ $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 endef
 
 # A .venv without a working pip (interrupted, moved, another Python) is made anew.
+define install
+@$(call require_python)
+@.venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+@echo "Installing into .venv (a minute or two the first time) ..."
+@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet \
+    --disable-pip-version-check --editable ".[$(1)]"
+endef
+
 .venv/.ready: pyproject.toml constraints.txt
-	@$(call require_python)
-	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
-	@echo "Installing into .venv (a minute or two the first time) ..."
-	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet \
-	    --disable-pip-version-check --editable ".[$(EXTRAS)]"
+	$(call install,$(EXTRAS))
+	@touch .venv/.demo $@
+
+.venv/.demo: pyproject.toml constraints.txt
+	$(call install,demo)
 	@touch $@
 
 $(KAFKA_JARS)/.ready: tests/kafka/pom.xml
