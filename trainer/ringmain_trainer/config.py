@@ -2,6 +2,7 @@
 
 import os
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from msgspec import Meta, Struct
 
 from ringmain_protocol.messages import Name
 from ringmain_toml import ConfigError, load
+from ringmain_trainer.estimator_config import EstimatorName, EstimatorsConfig
 
 _DAY_S: Final = 86400
 
@@ -49,8 +51,8 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What all models of one run have in common.
 
     A model needs `forecasts_min` forecasts to be trained on, each with `history_share_min` of its target. The last
-    `held_out_share` of them, at most `held_out_days`, chooses the penalty out of `alphas` and gives the quantiles; the
-    model is then fitted on all.
+    `held_out_share` of them, at most `held_out_days`, is held out: from it come the quantiles' calibration and the
+    metrics. What is chosen (hyper-parameters, weights) is chosen on `folds` before it. The model is then fitted on all.
     """
 
     days_max: Annotated[int, Meta(ge=1, le=3660)] = 400
@@ -59,11 +61,15 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     horizon_steps: Annotated[int, Meta(ge=1, le=2_000)] = 96
     issue_every_steps: Annotated[int, Meta(ge=1, le=1_000)] = 13
     quantiles: tuple[Share, ...] = (0.1, 0.5, 0.9)
-    alphas: tuple[Annotated[float, Meta(gt=0)], ...] = (30.0, 300.0, 1000.0, 3000.0, 10000.0)
+    lag_days: Annotated[tuple[Annotated[int, Meta(ge=1, le=366)], ...], Meta(min_length=1)] = (1, 2, 7)
     forecasts_min: Annotated[int, Meta(ge=10)] = 60
     history_share_min: Annotated[float, Meta(gt=0, le=1)] = 0.5
     held_out_days: Annotated[float, Meta(gt=0, le=366)] = 21.0
     held_out_share: Share = 0.25
+    folds: Annotated[int, Meta(ge=1, le=20)] = 3
+    rows_max: Annotated[int, Meta(ge=1_000)] = 300_000
+    model_bytes_max: Annotated[int, Meta(ge=10_000, le=20_000_000)] = 10_000_000
+    latency_ms_max: Annotated[float, Meta(gt=0)] = 50.0
     jobs: Annotated[int, Meta(ge=-1, le=256)] = -1
 
     def __post_init__(self) -> None:
@@ -71,20 +77,91 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("step_s must divide an hour")
         if self.history_steps * self.step_s < 7 * _DAY_S:
             raise ValueError("history_steps must cover a week: lags of seven days come out of it")
+        if self.history_steps * self.step_s < max(self.lag_days) * _DAY_S:
+            raise ValueError("history_steps must cover the longest of lag_days")
+        if sorted(set(self.lag_days)) != list(self.lag_days):
+            raise ValueError("lag_days must rise")
         if sorted(set(self.quantiles)) != list(self.quantiles) or 0.5 not in self.quantiles:
             raise ValueError("quantiles must rise and hold 0.5")
-        if not self.alphas:
-            raise ValueError("alphas must hold at least one penalty")
         if self.jobs == 0:
             raise ValueError("jobs must be a number of processes, or -1 for one per CPU")
 
 
+class SignalKind(StrEnum):
+    """What a signal measures, for the rules of data quality."""
+
+    LOAD = "load"
+    PV = "pv"
+    WIND = "wind"
+    RADIATION = "radiation"
+    TEMPERATURE = "temperature"
+    WIND_SPEED = "wind_speed"
+    SHARE = "share"
+    PRICE = "price"
+    OTHER = "other"
+
+
+MarkName = Literal["range", "unit", "dead", "flat", "spike", "jump", "sign"]
+
+
+_LIMITS: Final = {
+    "_degc": (-60.0, 180.0),
+    "temperature_degc": (-60.0, 60.0),
+    "_w_per_m2": (-5.0, 1600.0),
+    "_m_per_s": (0.0, 75.0),
+    "_pct": (-0.5, 100.5),
+}
+
+
+class QualityConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of the rules of data quality; `quality` says what each rule does with them.
+
+    Values with a mark of `mask` are gaps for training. `limits` are low and high by signal, or by the ending of its name;
+    `kinds` says what a signal measures where its name does not.
+    """
+
+    enabled: bool = True
+    mask: tuple[MarkName, ...] = ("range", "unit", "dead", "flat", "spike", "sign")
+    kinds: dict[str, SignalKind] = {}
+    limits: dict[str, tuple[float, float]] = msgspec.field(default_factory=lambda: dict(_LIMITS))
+    gap_share_max: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    unit_tolerance: Annotated[float, Meta(gt=1, lt=30)] = 4.0
+    dead_share: Share = 0.9
+    dead_values_max: Annotated[int, Meta(ge=1, le=100)] = 4
+    flat_h: Annotated[float, Meta(gt=0)] = 6.0
+    flat_pv_h: Annotated[float, Meta(gt=0)] = 3.0
+    flat_weather_h: Annotated[float, Meta(gt=0)] = 24.0
+    flat_rest_h: Annotated[float, Meta(gt=0)] = 22.0
+    flat_calm_h: Annotated[float, Meta(gt=0)] = 72.0
+    rest_share: Share = 0.02
+    spike_share: Annotated[float, Meta(gt=0)] = 0.3
+    spike_factor: Annotated[float, Meta(gt=0)] = 5.0
+    spike_rare: Share = 0.02
+    jump_share: Annotated[float, Meta(gt=0)] = 0.5
+    jump_rare: Share = 0.005
+    sign_share: Share = 0.98
+    clock_days: Annotated[int, Meta(ge=5, le=60)] = 14
+    clock_shift_min: Annotated[float, Meta(gt=0, le=120)] = 35.0
+    follow_min: Share = 0.4
+    findings_max: Annotated[int, Meta(ge=1, le=1000)] = 20
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, (low, high) in self.limits.items() if not low < high]
+        if wrong:
+            raise ValueError(f"limits of {wrong[0]}: the first must be below the second")
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model per site: the target, the signals of its history (target first), the series known ahead."""
+    """One model per site: the target, the signals of its history (target first), the series known ahead.
+
+    More than one estimator is a blend: the mean of them, or weights fitted on the folds before the held-out days.
+    """
 
     signal: Name
     history: list[Name]
     series: list[Name] = []
+    estimators: Annotated[list[EstimatorName], Meta(min_length=1)] = ["ridge"]
+    weights: Literal["equal", "fitted"] = "equal"
 
     def __post_init__(self) -> None:
         if self.history[:1] != [self.signal]:
@@ -92,6 +169,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for names in (self.history, self.series):
             if len(set(names)) != len(names):
                 raise ValueError("a signal or series is named twice")
+        if len(set(self.estimators)) != len(self.estimators):
+            raise ValueError("an estimator is named twice; for several seeds of one there is estimators.<name>.seeds")
 
 
 class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,6 +186,8 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kafka: KafkaConfig = KafkaConfig()
     ingest: IngestConfig = IngestConfig()
     training: TrainingConfig = TrainingConfig()
+    estimators: EstimatorsConfig = EstimatorsConfig()
+    quality: QualityConfig = QualityConfig()
     model: list[ModelConfig] = []
 
     def __post_init__(self) -> None:

@@ -29,8 +29,14 @@ def test_the_sample_names_every_key_and_its_examples_are_valid() -> None:
     kafka = msgspec.to_builtins(config.kafka)
     assert [name for name, value in kafka.items() if value is None] == []
     named = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
-    parts = (config, config.kafka, config.ingest, config.training, config.model[0])
-    assert {name for part in parts for name in part.__struct_fields__} - {"kafka", "ingest", "training", "model"} <= named
+    parts = (config, config.kafka, config.ingest, config.training, config.quality, config.model[0])
+    assert {name for part in parts for name in part.__struct_fields__} - {
+        "kafka",
+        "ingest",
+        "training",
+        "quality",
+        "model",
+    } <= named
 
 
 def test_all_problems_are_reported_at_once_and_the_exit_status_is_78(
