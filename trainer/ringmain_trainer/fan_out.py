@@ -1,4 +1,4 @@
-"""Work on many sites: on processes of this machine (joblib) or on a Dask cluster; the same code, the same results to the bit.
+"""Work on many sites: on processes of this machine (joblib) or on a Dask cluster, with the same results to the bit.
 
 Tasks are taken one by one, so that ten thousand sites make no list of ten thousand jobs, and results come as they are ready.
 Whatever happens to one task, the others go on: an exception is its result, and so is the death of its process. Each task
