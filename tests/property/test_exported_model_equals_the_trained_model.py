@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from ringmain_trainer.config import TrainingConfig
+from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import Examples, Inputs, Issue, SeriesHistory, StepTable, Window, examples, training_rows
+from ringmain_trainer.design import Design
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export import QUANTILES, TOLERANCE, damaged, forecast_model, prove
-from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model, value_info
+from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
 from ringmain_trainer.fit import FittedModel, fit_model, predict
 from ringmain_trainer.runtime import as_rows, open_session, run, run_singly
 
 WINDOW = Window(900, 768, 96)
 START_S = 1_601_683_200
-TRAINING = TrainingConfig(alphas=(30.0, 1000.0))
+CONFIG = TrainerConfig()
+MODEL = ModelConfig(signal="load_kw", history=["load_kw"])
 
 
 class Made:
@@ -51,7 +53,7 @@ class Made:
         self.data: Examples = data
         self.session = open_session(feature_model(self.spec))
         self.features = run(self.session, data.inputs, FEATURES)
-        self.fitted: FittedModel = fit_model(self.features, data, WINDOW, TRAINING)
+        self.fitted: FittedModel = fit_model(Design(self.features, columns_of(self.spec), data, WINDOW), CONFIG, MODEL)
         self.model: onnx.ModelProto = forecast_model(self.spec, self.fitted, self.features)
         self.spread = float(np.ptp(np.nanquantile(data.targets, [0.01, 0.99])))
 

@@ -160,7 +160,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     signal: Name
     history: list[Name]
     series: list[Name] = []
-    estimators: Annotated[list[EstimatorName], Meta(min_length=1)] = ["ridge"]
+    estimators: Annotated[tuple[EstimatorName, ...], Meta(min_length=1)] = ("ridge",)
     weights: Literal["equal", "fitted"] = "equal"
 
     def __post_init__(self) -> None:

@@ -63,7 +63,13 @@ def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> o
         parts.append(g("Mul", _in_order(g, curves, count), g.const(member.weight)))
     blended = parts[0] if len(parts) == 1 else g("Sum", *parts)
     ordered = _in_order(g, g("Add", blended, g.const(model.shifts)), count)
-    g("Clip", ordered, g.const(model.limits.low), g.const(model.limits.high), name=QUANTILES)
+    limits = g.const(model.limits.low), g.const(model.limits.high)
+    if model.rest is None:
+        g("Clip", ordered, *limits, name=QUANTILES)
+    else:
+        column = g("Gather", FEATURES, g.ints(model.rest.column), axis=2)
+        at_rest = g("LessOrEqual", column, g.const(model.rest.threshold))
+        g("Where", at_rest, g.const(0.0), g("Clip", ordered, *limits), name=QUANTILES)
     made = g.model(spec, [value_info(QUANTILES, "batch", horizon, count)])
     onnx.checker.check_model(made, full_check=True)
     return made

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from msgspec import Struct
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ringmain_trainer.clock_tables import utc_offsets
@@ -20,13 +21,17 @@ from ringmain_trainer.dataset import Window
 OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION: Final = 8
 FEATURES: Final = "features"
+WEEKDAY: Final = "weekday"
+"""The column that is a code, 0 for Monday: what is linear needs it one-hot."""
+WEEK_PEAK: Final = "week_peak"
+"""The column with the largest target, without its sign, of the last week at this time of day, give or take an hour."""
 
 _DAY_S: Final = 86400
-_LAG_DAYS: Final = (1, 2, 7)
 _ROLLING_H: Final = (1, 24, 168)
 _FADING_H: Final = (1, 4, 16)
 _HOLD_STEPS: Final = (1, 2)  # by doubling: a value is held for up to three steps
 _HARMONICS: Final = (1, 2, 3)
+_PRODUCT_WAVES: Final = (0, 1, len(_HARMONICS), len(_HARMONICS) + 1)
 _SUNDAY: Final = 6
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -46,6 +51,7 @@ class FeatureSpec(Struct, frozen=True, kw_only=True):
     holidays: tuple[str, ...]
     years: tuple[int, int]
     window: Window
+    lag_days: tuple[int, ...] = (1, 2, 7)
 
 
 class GraphWriter:
@@ -92,6 +98,18 @@ def value_info(name: str, *shape: str | int, dtype: int = TensorProto.FLOAT) -> 
     return helper.make_tensor_value_info(name, dtype, shape or None)
 
 
+def columns_of(spec: FeatureSpec) -> tuple[str, ...]:
+    """Names of the columns of the features, in order."""
+    lags = [f"lag_{days}d" for days in spec.lag_days]
+    names = [f"{lag}.{signal}" for lag in (*lags, "week_mean") for signal in spec.signals]
+    rolling = [f"{kind}_{hours}h" for hours in _ROLLING_H for kind in ("mean", "min", "max", "std")]
+    waves = [f"{wave}_{k}" for wave in ("sin", "cos") for k in _HARMONICS]
+    names += [WEEK_PEAK, "last", *rolling, *(f"fading_{hours}h" for hours in _FADING_H)]
+    names += [*waves, WEEKDAY, "holiday", "lead", *spec.series]
+    names += [f"{name}*{waves[k]}" for name in spec.series for k in _PRODUCT_WAVES]
+    return tuple(names)
+
+
 def feature_model(spec: FeatureSpec, *outputs: onnx.ValueInfoProto) -> onnx.ModelProto:
     """The features alone; or other outputs of the graph, by name, for tests."""
     g = GraphWriter()
@@ -110,7 +128,7 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
     shifts = [*_HOLD_STEPS, *(day * 2**k for k in range(10) if day * 2**k < n)]
     history = _filled(g, "history", shifts, spec.typical_signals, "filled")
     known = _filled(g, "known_future", _HOLD_STEPS, spec.typical_series, "known")
-    parts = [*_lags(g, history, window), *_recent(g, history, window)]
+    parts = [*_lags(g, history, spec), *_recent(g, history, window)]
     waves, calendar = _calendar(g, spec)
     parts += [*calendar, known]
     if spec.series:
@@ -126,19 +144,23 @@ def _filled(g: GraphWriter, values: str, shifts: Sequence[int], typical: Sequenc
     return g("Where", g("IsNaN", values), g.const(typical), values, name=name)
 
 
-def _lags(g: GraphWriter, history: str, window: Window) -> list[str]:
-    """All signals one, two and seven days before the target, and their mean over the week at this time of day."""
-    day, lead = _DAY_S // window.step_s, np.arange(window.horizon_steps)
-    n = window.history_steps
-    rows = [n + lead - day * np.maximum(days, lead // day + 1) for days in _LAG_DAYS]
-    # a row from before the window: the oldest there is
-    parts = [
-        g("Gather", history, g.const(np.maximum(row, 0), np.int32), axis=1, name=f"lag_{days}d")
-        for days, row in zip(_LAG_DAYS, rows, strict=True)
-    ]
-    week = np.maximum(np.stack([rows[0] - day * k for k in range(7)], axis=1), 0)
-    parts.append(g("ReduceMean", g("Gather", history, g.const(week, np.int32), axis=1), g.ints(2), keepdims=0))
-    return parts
+def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
+    """All signals whole days before the target, their mean over the week at this time of day, and the target's peak then."""
+    window = spec.window
+    day, hour, n = _DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
+    lead = np.arange(window.horizon_steps)
+
+    def rows(days: int) -> NDArray[np.int64]:
+        """Where that is still to come, the next older whole day; from before the window, the oldest there is."""
+        return np.maximum(n + lead - day * np.maximum(days, lead // day + 1), 0)
+
+    parts = [g("Gather", history, g.const(rows(d), np.int32), axis=1, name=f"lag_{d}d") for d in spec.lag_days]
+    week = g.const(np.maximum(np.stack([rows(1) - day * k for k in range(7)], axis=1), 0), np.int32)
+    parts.append(g("ReduceMean", g("Gather", history, week, axis=1), g.ints(2), keepdims=0))
+    size = g("Transpose", g("Abs", g("Gather", history, g.ints(0), axis=2)), perm=[0, 2, 1])
+    around = g("MaxPool", size, kernel_shape=[2 * hour + 1], pads=[hour, hour])
+    peak = g("ReduceMax", g("Gather", around, week, axis=2), g.ints(3), keepdims=0)
+    return [*parts, g("Transpose", peak, perm=[0, 2, 1], name=WEEK_PEAK)]
 
 
 def _recent(g: GraphWriter, history: str, window: Window) -> list[str]:
@@ -176,10 +198,11 @@ def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
     holiday = g("ReduceMax", is_date, g.ints(2), name="holiday")
     is_holiday = g("Squeeze", g("Cast", holiday, to=TensorProto.BOOL), g.ints(2))
     weekday = g("Where", is_holiday, g.const(_SUNDAY, np.int64), weekday)
+    code = g("Cast", g("Unsqueeze", weekday, g.ints(2)), to=TensorProto.FLOAT)
     # from the instants, so that the column has a row per forecast
     ahead = g("Div", g("Sub", at, issued), g.ints(window.step_s))
     leads = g("Gather", g.const(lead[:, None] / len(lead)), ahead)
-    return waves, [waves, g("Gather", g.const(np.eye(7)), weekday), holiday, leads]
+    return waves, [waves, code, holiday, leads]
 
 
 def _local_time(g: GraphWriter, spec: FeatureSpec, at: str) -> tuple[str, str, str]:
@@ -195,7 +218,6 @@ def _local_time(g: GraphWriter, spec: FeatureSpec, at: str) -> tuple[str, str, s
 
 def _products(g: GraphWriter, known: str, waves: str, spec: FeatureSpec) -> str:
     """Each series times the first two daily waves: what the same weather does at another time of day."""
-    n = len(_HARMONICS)
-    first_two = g("Gather", waves, g.const([0, 1, n, n + 1], np.int64), axis=2)
+    first_two = g("Gather", waves, g.const(_PRODUCT_WAVES, np.int64), axis=2)
     product = g("Mul", g("Unsqueeze", known, g.ints(3)), g("Unsqueeze", first_two, g.ints(2)))
     return g("Reshape", product, g.ints(0, spec.window.horizon_steps, 4 * len(spec.series)))

@@ -1,27 +1,37 @@
-"""A model of one site and signal: scaled Ridge on the features, quantiles from what it got wrong on days it had not seen.
+"""A model of one site and signal: one estimator or a blend, calibrated on days that it had not seen, refitted on all.
 
-Pure: arrays in, arrays and a fitted pipeline out.
+In order of time: folds choose hyper-parameters and weights; then come the held-out days, forecast by a model of all that is
+before them, which give the calibration and the metrics. Pure: arrays in, arrays and fitted pipelines out.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
-from ringmain_trainer.config import TrainingConfig
+from ringmain_trainer.calibrate import conformal_shifts
+from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import Examples, Floats, Window
+from ringmain_trainer.design import Design, Fold, held_out, time_folds
+from ringmain_trainer.errors import TooLittleDataError
+from ringmain_trainer.estimators import Fitter, Settings, fitters
+from ringmain_trainer.feature_graph import WEEK_PEAK
 from ringmain_trainer.runtime import as_rows
 
 RANGE_MARGIN: Final = 0.25
 """Forecasts stay within the range of the history, widened by this share of it on both sides."""
 
 _DAY_S: Final = 86400
-_BLOCK_S: Final = 4 * 3600
-"""Leads that share one spread."""
+_REST_SHARE: Final = 0.005
+"""At rest is below this share of the range: PV at night, with what its inverters need."""
+_REST_TRUE: Final = 0.999
+
+Matrix = NDArray[np.float64]
 
 
 class Limits(NamedTuple):
@@ -31,89 +41,232 @@ class Limits(NamedTuple):
     high: float
 
 
+class Rest(NamedTuple):
+    """Where this column of the features is at most `threshold`, the forecast is zero: PV at night."""
+
+    column: int
+    threshold: float
+
+
 class Member(Struct, frozen=True, kw_only=True):
     """One estimator of a blend: a pipeline that gives the median, or one for each quantile.
 
-    `offsets` `(horizon_steps, quantiles)` are added to what it says, before the quantiles are put in order.
+    `offsets` `(horizon_steps, quantiles)` are added to what it says, before the quantiles are put in order. `settings` are
+    the hyper-parameters that it was made with.
     """
 
     name: str
     pipelines: tuple[Pipeline, ...]
     offsets: Floats
     weight: float = 1.0
+    settings: dict[str, Any] = {}
 
 
 class FittedModel(Struct, frozen=True, kw_only=True):
     """What was trained: the weighted mean of its members, plus `shifts` `(horizon_steps, quantiles)`, in order and clamped.
 
-    `metrics` are in the unit of the target, on the held-out days: `mae` of the model fitted on the days before, and of
-    yesterday's and last week's values; `coverage` is the share between the outer quantiles.
+    `metrics` are in the unit of the target, on the held-out days, of the model fitted on the days before; its quantiles are
+    calibrated on the other half of the held-out days. `mae_yesterday` and `mae_last_week` are those of persistence.
     """
 
     members: tuple[Member, ...]
     shifts: Floats
     limits: Limits
     metrics: dict[str, float]
+    rest: Rest | None = None
 
 
-def predict(model: FittedModel, features: Floats) -> NDArray[np.float64]:
+def predict(model: FittedModel, features: Floats) -> Matrix:
     """What scikit-learn says, put in order and clamped: `(N, horizon_steps, quantiles)`."""
+    return _finished(model, blended(model.members, features, model.shifts.shape[1]) + model.shifts, features)
+
+
+def blended(members: Iterable[Member], features: Floats, count: int) -> Matrix:
+    """The weighted mean of what the members say, `(N, horizon_steps, count)`."""
     rows, shape = as_rows(features), features.shape[:2]
-    blended = np.zeros((*shape, model.shifts.shape[1]))
-    for member in model.members:
+    total = np.zeros((*shape, count))
+    for member in members:
         curves = np.stack([pipeline.predict(rows).reshape(shape) for pipeline in member.pipelines], axis=2)
-        blended += member.weight * np.maximum.accumulate(curves + member.offsets, axis=2)
-    return np.clip(np.maximum.accumulate(blended + model.shifts, axis=2), *model.limits)
+        total += member.weight * np.maximum.accumulate(curves + member.offsets, axis=2)
+    return total
 
 
-def fit_model(features: Floats, data: Examples, window: Window, training: TrainingConfig) -> FittedModel:
-    """Choose the penalty, take the spread, fit on all.
+def fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> FittedModel:
+    """Choose on folds, calibrate and measure on the held-out days, fit on all.
 
-    The spread is taken about the median of the errors: the bias of the model without the held-out days is not that of the
-    final one.
+    Args:
+        design: Features and examples, in order of issue.
+        config: Grids, folds and quantiles.
+        model: Which estimators, with which weights.
+
+    Raises:
+        TooLittleDataError: If there is nothing to learn from before the held-out days, or nothing to judge on.
     """
+    with threadpool_limits(1):  # sums have one order then: the same result everywhere on one type of machine
+        return _fit_model(design, config, model)
+
+
+def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> FittedModel:
+    training, data, window = config.training, design.data, design.window
     early, late = held_out(data, window, training)
+    train, count = int(early.sum()), len(late)
+    if not np.isfinite(data.targets[early]).any():
+        raise TooLittleDataError("too little data: nothing is left before the held-out days")
     truth = data.targets[late].astype(np.float64)
-    tried = []
-    for alpha in training.alphas:
-        pipeline = _fit(features[early], data.targets[early], alpha)
-        median = pipeline.predict(as_rows(features[late])).reshape(truth.shape)
-        tried.append((float(np.nanmean(np.abs(median - truth))), alpha, median))
-    mae, alpha, median = min(tried, key=lambda one: one[0])
-    offsets = spread_by_lead(truth - median, window, training.quantiles)
-    limits = limits_of(data)
-    inside = (truth >= median + offsets[:, 0]) & (truth <= median + offsets[:, -1])
+    if not np.isfinite(truth).any():
+        raise TooLittleDataError("too little data: the held-out days have no value")
+    folds = time_folds(data.issued_at_s[early], window, training.folds)
+    chosen = [
+        _choose(name, fitters(name, design, config.estimators, training.quantiles), folds, design, model.weights == "fitted")
+        for name in model.estimators
+    ]
+    weights = _weights(chosen, folds, design) if model.weights == "fitted" else [1 / len(chosen)] * len(chosen)
+    trial = _members(chosen, weights, train, design, training.quantiles)
+    rest = rest_of(design)
+    before = FittedModel(
+        members=trial,
+        shifts=np.zeros((window.horizon_steps, len(training.quantiles)), np.float32),
+        limits=limits_of(data.take(early)),
+        metrics={},
+        rest=rest,
+    )
+    curves = np.maximum.accumulate(blended(trial, design.features[late], len(training.quantiles)), axis=2)
+    metrics = _metrics(before, curves, design.take(late), training.quantiles)
+    if len(chosen) > 1:
+        for one, weight in zip(chosen, weights, strict=True):
+            metrics[f"weight_{one.name}"] = weight
+    for one in chosen:
+        grid = next(iter(one.fitters.values())).candidates
+        tried = {key for key in grid[0] if len({str(candidate[key]) for candidate in grid}) > 1}
+        metrics |= {
+            f"{one.name}_{k}": float(v) for k, v in one.settings.items() if k in tried and isinstance(v, int | float)
+        }
+    return FittedModel(
+        members=_members(chosen, weights, count, design, training.quantiles),
+        shifts=conformal_shifts(curves, truth, window, training.quantiles),
+        limits=limits_of(data),
+        metrics=metrics,
+        rest=rest,
+    )
+
+
+class _Chosen(NamedTuple):
+    """One estimator with the settings it will have, and its medians on the folds where they are wanted."""
+
+    name: str
+    fitters: dict[str, Fitter]
+    candidate: int
+    settings: Settings
+    said: list[Matrix]
+
+
+def _choose(name: str, made: dict[str, Fitter], folds: list[Fold], design: Design, judge: bool) -> _Chosen:  # noqa: FBT001
+    """The candidate with the smallest absolute error over all folds; the one in the middle if there is no fold.
+
+    The first seed chooses for all.
+    """
+    fitter = next(iter(made.values()))
+    grid = fitter.candidates
+    if not folds or (len(grid) == 1 and not judge):
+        return _Chosen(name, made, len(grid) // 2, grid[len(grid) // 2], [])
+    said = [list(fitter.medians(fold.train, fold.first, fold.last)) for fold in folds]
+    truths = [design.data.targets[fold.first : fold.last] for fold in folds]
+    missed = [
+        sum(float(np.nansum(np.abs(of_fold[i] - truth))) for of_fold, truth in zip(said, truths, strict=True))
+        for i in range(len(grid))
+    ]
+    best = int(np.argmin(missed))
+    return _Chosen(name, made, best, grid[best], [of_fold[best] for of_fold in said])
+
+
+def _weights(chosen: list[_Chosen], folds: list[Fold], design: Design) -> list[float]:
+    """Weights from 0 that add up to 1, with the smallest squared error on the folds; equal ones without folds."""
+    if not folds:
+        return [1 / len(chosen)] * len(chosen)
+    truth = np.concatenate([design.data.targets[fold.first : fold.last].ravel() for fold in folds])
     known = np.isfinite(truth)
-    metrics = {"mae": mae, "alpha": alpha, "coverage": float(inside[known].mean()), "held_out_forecasts": float(len(truth))}
+    errors = np.stack([np.concatenate([part.ravel() for part in one.said])[known] for one in chosen], axis=1)
+    errors -= truth[known, None]
+    products = errors.T @ errors / max(1, len(errors))
+    best, least = np.full(len(chosen), 1 / len(chosen)), np.inf
+    for size in range(1, len(chosen) + 1):
+        for subset in combinations(range(len(chosen)), size):
+            # the minimum on the plane where these add up to 1; it counts if none is negative
+            inside = products[np.ix_(subset, subset)]
+            direction = np.linalg.lstsq(inside, np.ones(size), rcond=None)[0]
+            part = direction / direction.sum() if direction.sum() > 0 else direction
+            missed = float(part @ inside @ part)
+            if direction.sum() > 0 and (part >= 0).all() and missed < least:
+                least, best = missed, np.zeros(len(chosen))
+                best[list(subset)] = part
+    return [float(weight) for weight in best]
+
+
+def _members(
+    chosen: list[_Chosen], weights: list[float], train: int, design: Design, quantiles: tuple[float, ...]
+) -> tuple[Member, ...]:
+    """All members that count, fitted on the first `train` forecasts; the seeds of an estimator share its weight."""
+    nothing = np.zeros((design.window.horizon_steps, len(quantiles)), np.float32)
+    return tuple(
+        Member(
+            name=name,
+            pipelines=fitter.fit(train, one.candidate),
+            offsets=nothing,
+            weight=weight / len(one.fitters),
+            settings=one.settings,
+        )
+        for one, weight in zip(chosen, weights, strict=True)
+        for name, fitter in one.fitters.items()
+        if weight > 0
+    )
+
+
+def _metrics(model: FittedModel, curves: Matrix, design: Design, quantiles: tuple[float, ...]) -> dict[str, float]:
+    """Metrics of each half of the held-out days, with the quantiles calibrated on the other half."""
+    features, data, window = design.features, design.data, design.window
+    truth = data.targets.astype(np.float64)
+    final = np.empty_like(curves)
+    for scored, calibrating in _halves(data.issued_at_s, window):
+        shifts = conformal_shifts(curves[calibrating], truth[calibrating], window, quantiles)
+        final[scored] = _finished(model, curves[scored] + shifts, features[scored])
+    known = np.isfinite(truth)
+    error = (final[:, :, quantiles.index(0.5)] - truth)[known]
+    missing = truth[known][:, None] - final[known]
+    inside = (missing[:, 0] >= 0) & (missing[:, -1] <= 0)
+    levels = np.array(quantiles)
+    metrics = {
+        "mae": float(np.abs(error).mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "pinball": float(np.maximum(levels * missing, (levels - 1) * missing).mean()),
+        "coverage": float(inside.mean()),
+        "held_out_forecasts": float(len(truth)),
+    }
     for name, days in (("mae_yesterday", 1), ("mae_last_week", 7)):
-        error = np.abs(persistence(data.inputs["history"][late], window, days) - truth)
-        if np.isfinite(error).any():
-            metrics[name] = float(np.nanmean(error))
-    pipeline = _fit(features, data.targets, alpha)
-    ridge = Member(name="ridge", pipelines=(pipeline,), offsets=offsets)
-    return FittedModel(members=(ridge,), shifts=np.zeros_like(offsets), limits=limits, metrics=metrics)
+        naive = np.abs(persistence(data.inputs["history"], window, days) - truth)
+        if np.isfinite(naive).any():
+            metrics[name] = float(np.nanmean(naive))
+    return metrics
 
 
-def held_out(data: Examples, window: Window, training: TrainingConfig) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which examples are fitted on first, and which are held out after them; their targets do not overlap."""
-    at = data.issued_at_s
-    span_s = min(training.held_out_days * _DAY_S, training.held_out_share * float(at[-1] - at[0]))
-    late = at >= at[-1] - span_s
-    early = at + window.horizon_steps * window.step_s <= at[late][0]
-    return early, late
+def _finished(model: FittedModel, curves: Matrix, features: Floats) -> Matrix:
+    """Curves in order, clamped, and zero at rest."""
+    clamped = np.clip(np.maximum.accumulate(curves, axis=2), *model.limits)
+    if model.rest is None:
+        return clamped
+    at_rest = features[:, :, model.rest.column] <= np.float32(model.rest.threshold)
+    return np.where(at_rest[:, :, None], 0.0, clamped)
 
 
-def spread_by_lead(errors: NDArray[np.float64], window: Window, quantiles: tuple[float, ...]) -> Floats:
-    """Quantiles of errors `(N, horizon_steps)` about their median, by blocks of leads; `(horizon_steps, quantiles)`."""
-    block = max(1, _BLOCK_S // window.step_s)
-    offsets = np.zeros((window.horizon_steps, len(quantiles)), np.float32)
-    everything = errors[np.isfinite(errors)]
-    for first in range(0, window.horizon_steps, block):
-        part = errors[:, first : first + block]
-        found = part[np.isfinite(part)]
-        found = found if len(found) else everything
-        offsets[first : first + block] = np.quantile(found, quantiles) - np.median(found)
-    return offsets
+def _halves(issued_at_s: NDArray[np.int64], window: Window) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Which are scored, and which calibrate them: those of the other half whose targets lie wholly outside."""
+    middle = issued_at_s[len(issued_at_s) // 2]
+    ends = issued_at_s + window.horizon_steps * window.step_s
+    early, late = issued_at_s < middle, issued_at_s >= middle
+    pairs = []
+    for scored, other in ((early, late & (issued_at_s >= ends[early].max(initial=0))), (late, early & (ends <= middle))):
+        if scored.any():
+            pairs.append((scored, other if other.any() else ~scored if (~scored).any() else scored))
+    return pairs
 
 
 def limits_of(data: Examples) -> Limits:
@@ -128,14 +281,29 @@ def limits_of(data: Examples) -> Limits:
     return Limits(float(np.float32(wide.low)), float(np.float32(wide.high)))
 
 
-def persistence(history: NDArray[np.float32] | NDArray[np.int64], window: Window, days: int) -> NDArray[np.float64]:
+def rest_of(design: Design) -> Rest | None:
+    """Whether the target rests at zero at times of the day that the last week tells, as PV does at night.
+
+    Only for what has one sign. All but one in a thousand of the values at rest must be as small as those of the week before.
+    """
+    if WEEK_PEAK not in design.columns:
+        return None
+    targets = design.data.targets
+    known = np.isfinite(targets)
+    values = np.abs(targets[known])
+    one_sign = bool((targets[known] >= 0).all() or (targets[known] <= 0).all())
+    if not one_sign or not len(values):
+        return None
+    column = design.columns.index(WEEK_PEAK)
+    threshold = float(np.float32(_REST_SHARE * np.quantile(values, 0.99)))
+    at_rest = design.features[:, :, column][known] <= threshold
+    if at_rest.mean() < 0.05 or (values[at_rest] <= 2 * threshold).mean() < _REST_TRUE:
+        return None
+    return Rest(column, threshold)
+
+
+def persistence(history: NDArray[np.float32] | NDArray[np.int64], window: Window, days: int) -> Matrix:
     """The target whole days before, `(N, horizon_steps)`; where that is still to come, the next older whole day."""
     day, lead = _DAY_S // window.step_s, np.arange(window.horizon_steps)
     rows = np.maximum(0, window.history_steps + lead - day * np.maximum(days, lead // day + 1))
     return history[:, rows, 0].astype(np.float64)
-
-
-def _fit(features: Floats, targets: Floats, alpha: float) -> Pipeline:
-    known = np.isfinite(targets.ravel())
-    pipeline: Pipeline = make_pipeline(StandardScaler(), Ridge(alpha=alpha))
-    return pipeline.fit(as_rows(features)[known], targets.ravel()[known].astype(np.float64))

@@ -16,10 +16,11 @@ from ringmain_protocol.manifest import FORMAT, ModelManifest
 from ringmain_trainer.candidates import CandidateRecord, drop_candidate, write_candidate
 from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import Examples, SiteData, Window, examples, read_site, read_sites, training_rows
+from ringmain_trainer.design import Design, held_out
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export import TOLERANCE, check_file, damaged, forecast_model, prove, seal
-from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model
-from ringmain_trainer.fit import FittedModel, fit_model, held_out
+from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
+from ringmain_trainer.fit import FittedModel, fit_model
 from ringmain_trainer.runtime import open_session, run
 
 YEARS_AHEAD: Final = 6
@@ -148,7 +149,7 @@ def fit_site(
     spec = feature_spec(config, model, made, time_zone=data.time_zone, now=now)
     session = open_session(feature_model(spec))
     features = run(session, made.inputs, FEATURES)  # the graph is the only feature code there is
-    fitted = fit_model(features, made, window, config.training)
+    fitted = fit_model(Design(features, columns_of(spec), made, window), config, model)
     file = forecast_model(spec, fitted, features)
     probes = damaged(made.take(np.flatnonzero(late)[-_PROBES:]).inputs, spec)
     prove(file, fitted, probes, run(session, probes, FEATURES), TOLERANCE * spread)
@@ -207,6 +208,7 @@ def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, t
         holidays=tuple(sorted(config.holidays)),
         years=(first, max(last, now.year) + YEARS_AHEAD),
         window=window,
+        lag_days=config.training.lag_days,
     )
 
 

@@ -82,6 +82,6 @@ def trainer_config(tmp_path: Path) -> TrainerConfig:
         keys=str(tmp_path / "keys"),
         candidates=str(tmp_path / "candidates"),
         holidays=["2020-10-12"],
-        training=TrainingConfig(alphas=(30.0, 300.0), forecasts_min=40, jobs=1),
+        training=TrainingConfig(forecasts_min=40, jobs=1),
         model=[model],
     )

@@ -29,7 +29,8 @@ def test_the_sample_names_every_key_and_its_examples_are_valid() -> None:
     kafka = msgspec.to_builtins(config.kafka)
     assert [name for name, value in kafka.items() if value is None] == []
     named = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
-    parts = (config, config.kafka, config.ingest, config.training, config.quality, config.model[0])
+    estimators = [getattr(config.estimators, name) for name in config.estimators.__struct_fields__]
+    parts = (config, config.kafka, config.ingest, config.training, config.quality, config.model[0], *estimators)
     assert {name for part in parts for name in part.__struct_fields__} - {
         "kafka",
         "ingest",
@@ -61,7 +62,13 @@ def test_all_problems_are_reported_at_once_and_the_exit_status_is_78(
         "[training]\nhistory_steps = 600",
         "[training]\nquantiles = [0.1, 0.9]",
         "[training]\nquantiles = [0.9, 0.5]",
-        "[training]\nalphas = []",
+        "[training]\nlag_days = [7, 1]",
+        "[training]\nlag_days = [1, 14]",
+        "[estimators.ridge]\nalpha = []",
+        "[estimators.ridge]\nalphas = [1.0]",
+        '[[model]]\nsignal = "load_kw"\nhistory = ["load_kw"]\nestimators = []',
+        '[[model]]\nsignal = "load_kw"\nhistory = ["load_kw"]\nestimators = ["ridge", "ridge"]',
+        '[[model]]\nsignal = "load_kw"\nhistory = ["load_kw"]\nestimators = ["k_neighbors"]',
         "[training]\njobs = 0",
         '[kafka]\nkey_file = "a"',
         '[kafka]\nsecurity_protocol = "sasl_ssl"',

@@ -10,9 +10,10 @@ import pytest
 from ringmain_protocol.manifest import MANIFEST_KEY, ModelManifest, decode_document
 from ringmain_trainer.config import TrainerConfig
 from ringmain_trainer.dataset import Examples, StepTable, examples, training_rows
+from ringmain_trainer.design import Design
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export import check_file, damaged, forecast_model, prove, seal, special_instants, with_release
-from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, feature_model
+from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
 from ringmain_trainer.fit import FittedModel, fit_model
 from ringmain_trainer.runtime import open_session, run
 from ringmain_trainer.train import window_of
@@ -36,7 +37,9 @@ class Made:
             window=window,
         )
         self.features = run(open_session(feature_model(self.spec)), self.data.inputs, FEATURES)
-        self.fitted: FittedModel = fit_model(self.features, self.data, window, config.training)
+        self.fitted: FittedModel = fit_model(
+            Design(self.features, columns_of(self.spec), self.data, window), config, config.model[0]
+        )
         self.model = forecast_model(self.spec, self.fitted, self.features)
         self.manifest = ModelManifest(
             format=1,

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ringmain_trainer.config import TrainingConfig
+from ringmain_trainer.calibrate import conformal_shifts
+from ringmain_trainer.config import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.dataset import Examples, Window
-from ringmain_trainer.fit import RANGE_MARGIN, fit_model, held_out, limits_of, persistence, predict, spread_by_lead
+from ringmain_trainer.design import Design, held_out
+from ringmain_trainer.estimator_config import EstimatorsConfig, RidgeConfig
+from ringmain_trainer.fit import RANGE_MARGIN, FittedModel, fit_model, limits_of, persistence, predict
 
 WINDOW = Window(900, 768, 96)
-TRAINING = TrainingConfig(alphas=(1.0, 100.0))
+TRAINING = TrainingConfig()
+ALPHAS = (1.0, 100.0)
+CONFIG = TrainerConfig(estimators=EstimatorsConfig(ridge=RidgeConfig(alpha=ALPHAS)))
+MODEL = ModelConfig(signal="load_kw", history=["load_kw"])
+
+
+def fitted_on(features: NDArray[np.float32], examples: Examples, model: ModelConfig = MODEL) -> FittedModel:
+    return fit_model(Design(features, ("a", "b", "c"), examples, WINDOW), CONFIG, model)
 
 
 def data(n: int = 60, seed: int = 0) -> tuple[NDArray[np.float32], Examples]:
@@ -52,16 +62,16 @@ def test_a_target_that_is_missing_teaches_nothing() -> None:
     with_gaps = Examples(examples.inputs, np.where(gaps, np.float32(np.nan), examples.targets))
     strange = features.copy()
     strange[gaps] = 1e6  # would turn every coefficient if it counted
-    one = fit_model(features, with_gaps, WINDOW, TRAINING)
-    other = fit_model(strange, with_gaps, WINDOW, TRAINING)
+    one = fitted_on(features, with_gaps)
+    other = fitted_on(strange, with_gaps)
     np.testing.assert_array_equal(one.members[0].pipelines[0][-1].coef_, other.members[0].pipelines[0][-1].coef_)
     assert np.isfinite(predict(one, features)).all()
 
 
 def test_the_spread_is_taken_about_the_median() -> None:
-    errors = np.random.default_rng(0).normal(50, 2, size=(200, 96))
-    errors[0] = np.nan
-    offsets = spread_by_lead(errors, WINDOW, (0.1, 0.5, 0.9))
+    truth = np.random.default_rng(0).normal(50, 2, size=(200, 96))
+    truth[0] = np.nan
+    offsets = conformal_shifts(np.zeros((200, 96, 3)), truth, WINDOW, (0.1, 0.5, 0.9))
     assert offsets.shape == (96, 3)
     assert (offsets[:, 1] == 0).all()
     np.testing.assert_allclose(offsets[:, 2], 2 * 1.28, atol=0.2)
@@ -71,13 +81,14 @@ def test_the_spread_is_taken_about_the_median() -> None:
 
 def test_the_outer_quantiles_hold_about_as_much_as_they_say() -> None:
     features, examples = data(200)
-    fitted = fit_model(features, examples, WINDOW, TRAINING)
+    fitted = fitted_on(features, examples)
     fresh, truth = data(50, seed=9)
     quantiles = predict(fitted, fresh)
     inside = ((quantiles[..., 0] <= truth.targets) & (truth.targets <= quantiles[..., 2])).mean()
     assert 0.75 < inside < 0.85
     assert fitted.metrics["mae"] < min(fitted.metrics["mae_yesterday"], fitted.metrics["mae_last_week"])
-    assert fitted.metrics["alpha"] in TRAINING.alphas
+    assert fitted.metrics["ridge_alpha"] == fitted.members[0].settings["alpha"]
+    assert fitted.members[0].settings["alpha"] in ALPHAS
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_forecasts_stay_near_the_range_of_the_history_and_on_its_side_of_zero(
 
 def test_a_wild_forecast_is_clamped() -> None:
     features, examples = data()
-    fitted = fit_model(features, examples, WINDOW, TRAINING)
+    fitted = fitted_on(features, examples)
     wild = predict(fitted, features * np.float32(1e9))
     assert wild.min() == fitted.limits.low
     assert wild.max() == fitted.limits.high

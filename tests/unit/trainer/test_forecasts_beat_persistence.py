@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import Issue, SeriesHistory, StepTable, examples, training_rows
-from ringmain_trainer.feature_graph import FEATURES, feature_model
+from ringmain_trainer.design import Design
+from ringmain_trainer.feature_graph import FEATURES, columns_of, feature_model
 from ringmain_trainer.fit import fit_model, persistence, predict
 from ringmain_trainer.runtime import open_session, run
 from ringmain_trainer.train import feature_spec, window_of
@@ -70,7 +71,7 @@ def test_ridge_beats_the_better_of_yesterday_and_last_week(grid: Grid, station: 
     data = examples(seen, series, window, training_rows(seen, window, every=13, share_min=0.5))
     spec = feature_spec(CONFIG, MODEL, data, time_zone="Europe/Amsterdam", now=datetime(2021, 2, 1, tzinfo=UTC))
     session = open_session(feature_model(spec))
-    fitted = fit_model(run(session, data.inputs, FEATURES), data, window, CONFIG.training)
+    fitted = fit_model(Design(run(session, data.inputs, FEATURES), columns_of(spec), data, window), CONFIG, MODEL)
     issues = [cut + 24 + DAY * day for day in range(14)]
     test = examples(StepTable(start_s, values), series, window, issues)
     median = predict(fitted, run(session, test.inputs, FEATURES))[:, :, 1]

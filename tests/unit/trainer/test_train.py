@@ -102,7 +102,7 @@ def test_the_dump_holds_no_class_of_ours(config: TrainerConfig) -> None:
     assert b"ringmain" not in pickled
     dump = joblib.load(folder / DUMP)
     assert set(dump) == {"members", "shifts", "limits", "metrics"}
-    assert dump["members"][0]["pipelines"][0].named_steps.keys() == {"standardscaler", "ridge"}
+    assert dump["members"][0]["pipelines"][0].named_steps.keys() == {"columntransformer", "standardscaler", "ridge"}
 
 
 def test_many_processes_give_what_one_gives(config: TrainerConfig) -> None:
