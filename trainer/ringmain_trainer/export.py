@@ -22,6 +22,7 @@ from ringmain_protocol.manifest import (
     encode_document,
 )
 from ringmain_trainer.clock_tables import utc_offsets
+from ringmain_trainer.converter_fix import install_converter_fix
 from ringmain_trainer.dataset import Floats, Inputs
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export_guard import refuse_wrong_conversion
@@ -195,6 +196,7 @@ def _in_order(g: GraphWriter, curves: str, count: int) -> str:
 
 def _splice(g: GraphWriter, estimator: Any, rows: str, n_columns: int, prefix: str) -> str:  # noqa: ANN401  any estimator
     """Add the converted estimator; merge_models would want equal IR versions and repeat the opsets."""
+    install_converter_fix()
     made = skl2onnx.to_onnx(estimator, np.zeros((1, n_columns), np.float32), target_opset=OPSETS)
     part = compose.add_prefix(made, prefix).graph
     for node in part.node:
