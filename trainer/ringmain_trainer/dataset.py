@@ -15,6 +15,7 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_trainer.config import ModelConfig, TrainerConfig, is_time_zone
 from ringmain_trainer.history import scan
+from ringmain_trainer.quality import Grid, check, masked, masked_counts, plausible
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -57,12 +58,16 @@ class SeriesHistory(NamedTuple):
 
 
 class SiteData(NamedTuple):
-    """All that a model of one site and signal is made from; `steps` has the columns of the model's history."""
+    """All that a model of one site and signal is made from; `steps` has the columns of the model's history.
+
+    Values that the rules of `quality` mark are gaps in `steps`; `masked` counts them by `signal.mark`.
+    """
 
     site: str
     time_zone: str
     steps: StepTable
     series: dict[str, SeriesHistory]
+    masked: dict[str, int] | None = None
 
 
 class Examples(NamedTuple):
@@ -91,7 +96,18 @@ def read_site(config: TrainerConfig, site: str, model: ModelConfig, *, until: da
     steps = StepTable(steps.start_s + first * step_s, steps.values[first:])
     zone = read_time_zone(config.history, site) or config.time_zone
     series = read_series(config.history, site, model.series, until)
-    return SiteData(site, zone if is_time_zone(zone) else config.time_zone, steps, series)
+    series = {name: _plausible(name, history, config) for name, history in series.items()}
+    checked = check(steps.values, model.history, Grid(steps.start_s, step_s), config.quality)
+    counts = masked_counts(checked.marks, model.history, config.quality)
+    steps = StepTable(steps.start_s, masked(steps.values, checked, config.quality))
+    return SiteData(site, zone if is_time_zone(zone) else config.time_zone, steps, series, counts)
+
+
+def _plausible(name: str, history: SeriesHistory, config: TrainerConfig) -> SeriesHistory:
+    """The series without what cannot be true."""
+    return SeriesHistory(
+        history.unit, [one._replace(values=plausible(name, one.values, config.quality)) for one in history.issues]
+    )
 
 
 def read_steps(location: str, site: str, signals: Sequence[str], step_s: int, until: datetime | None) -> StepTable | None:

@@ -36,12 +36,16 @@ _UNITS: Final = (
 
 
 class TrainingResult(Struct, frozen=True, kw_only=True):
-    """What became of one site and signal; without a candidate `reason` says why."""
+    """What became of one site and signal; without a candidate `reason` says why.
+
+    `masked` counts the values that were taken out as gaps by the rules of quality, by `signal.mark`.
+    """
 
     site: str
     signal: str
     trained: bool
     reason: str = ""
+    masked: dict[str, int] = {}
     metrics: dict[str, float] = {}
     trained_forecasts: int = 0
     model_bytes: int = 0
@@ -100,6 +104,7 @@ def train_model(
         site=site,
         signal=model.signal,
         trained=True,
+        masked=data.masked or {},
         metrics=manifest.metrics,
         trained_forecasts=manifest.trained_forecasts,
         model_bytes=len(trained.content),
@@ -118,7 +123,13 @@ def rows_of(config: TrainerConfig, data: SiteData) -> list[int]:
     if len(rows) < training.forecasts_min:
         days = len(data.steps.values) * window.step_s / 86400
         text = f"{len(rows)} forecasts to train on in {days:.1f} days, {training.forecasts_min} are needed"
-        raise TooLittleDataError(f"too little data: {text}")
+        masked = data.masked or {}
+        dead = next((name for name in masked if name.endswith(".dead")), "")
+        if dead and not np.isfinite(data.steps.values[:, 0]).any():
+            raise TooLittleDataError(f"{dead.removesuffix('.dead')} never changes: a dead channel")
+        out = ", ".join(f"{count} {name}" for name, count in masked.items())
+        out = f"; values that cannot be true were taken out: {out}" if out else ""
+        raise TooLittleDataError(f"too little data: {text}{out}")
     return rows
 
 

@@ -40,7 +40,7 @@ def test_each_site_gets_a_model_or_a_reason_by_name(config: TrainerConfig) -> No
         "liander-435": False,
     }
     assert "too little data: 0 forecasts to train on in 5.0 days, 40 are needed" in results["liander-307"].reason
-    assert results["liander-435"].reason == "load_kw never changes"
+    assert results["liander-435"].reason == "load_kw never changes: a dead channel"
     assert persistence_beaten(list(results.values())) == []
     (candidate,) = read_waiting(Path(config.candidates))
     assert candidate.record.site == "liander-287"
