@@ -4,26 +4,20 @@ Appending carries the Kafka offsets in the same commit, as application transacti
 where to read on. What a message is made of is in `records`.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.schema import ArrayType, PrimitiveType
 
 from ringmain_trainer.errors import HistoryError
-from ringmain_trainer.tables import INSTANT, PARTITIONED_BY, TABLES, Kind, Table, bucket
+from ringmain_trainer.migrations import fields, migrate, require_known
+from ringmain_trainer.tables import PARTITIONED_BY, TABLES, VERSION, Table, bucket
 
-_DELTA: Final = {
-    pl.String: "string",
-    pl.Int64: "long",
-    pl.Int32: "integer",
-    pl.Int8: "byte",
-    pl.Float64: "double",
-    pl.Float32: "float",
-    pl.Boolean: "boolean",
-}
+_TRIES: Final = 20
+"""How often a commit is tried again when others change the table meanwhile."""
 
 
 def table_path(location: str, table: Table) -> str:
@@ -32,11 +26,14 @@ def table_path(location: str, table: Table) -> str:
 
 
 def open_table(location: str, table: Table) -> DeltaTable:
-    """The table at its newest version, made if it is not there."""
-    fields = [Field(name, _delta_type(kind)) for name, kind in table.columns.items()]
+    """The table at its newest version, made if it is not there, migrated if an older trainer made it.
+
+    Raises:
+        HistoryError: If a newer trainer wrote it; the text says which.
+    """
     path = table_path(location, table)
-    DeltaTable.create(path, schema=Schema(fields), partition_by=list(PARTITIONED_BY), mode="ignore")
-    return DeltaTable(path)
+    DeltaTable.create(path, schema=Schema(fields(table)), partition_by=list(PARTITIONED_BY), mode="ignore")
+    return migrate(DeltaTable(path), table)
 
 
 def offset_id(cluster: str, topic: str, partition: int) -> str:
@@ -48,7 +45,8 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
     """Commit rows together with the offsets to read next.
 
     Args:
-        table: The handle whose offsets were read before; it is not reloaded here, so that a foreign commit is noticed.
+        table: The handle whose offsets were read before. When the table has changed since, by compaction for example, it is
+            loaded and written again, unless these offsets have moved.
         frame: The rows; may be none.
         offsets: Offset to read next by `offset_id`.
 
@@ -58,38 +56,72 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
     Raises:
         HistoryError: If an offset does not rise, delta-rs itself would take it; or if the table cannot be written.
     """
+    stored = {name: table.transaction_version(name) for name in offsets}
     for name, offset in offsets.items():
-        stored = table.transaction_version(name)
-        if stored is not None and offset <= stored:
-            raise HistoryError(f"offset {offset} of {name} does not rise: the history has {stored}")
-    transactions = [Transaction(name, offset) for name, offset in offsets.items()]
-    try:
-        write_deltalake(table, frame, mode="append", commit_properties=CommitProperties(app_transactions=transactions))
-    except CommitFailedError:
-        return False
-    except (DeltaError, OSError) as error:
-        text = " ".join(str(error).split())
-        raise HistoryError(
-            f"{table.table_uri} cannot be written: {text}; what was read is read again at the next start"
-        ) from error
-    return True
+        before = stored[name]
+        if before is not None and offset <= before:
+            raise HistoryError(f"offset {offset} of {name} does not rise: the history has {before}")
+    properties = CommitProperties(app_transactions=[Transaction(name, offset) for name, offset in offsets.items()])
+    for _ in range(_TRIES):
+        known = {field.name for field in table.schema().fields}
+        more: Literal["merge"] | None = (
+            "merge" if known > set(frame.columns) else None
+        )  # columns of somebody else, null in our rows
+        try:
+            write_deltalake(table, frame, mode="append", schema_mode=more, commit_properties=properties)
+            return True
+        except CommitFailedError:
+            table.update_incremental()
+            if require_known(table) != VERSION or any(table.transaction_version(name) != stored[name] for name in offsets):
+                return False
+        except (DeltaError, OSError) as error:
+            text = " ".join(str(error).split())
+            raise HistoryError(
+                f"{table.table_uri} cannot be written: {text}; what was read is read again at the next start"
+            ) from error
+    return False
 
 
-def scan(location: str, kind: str, *, site: str | None = None) -> pl.LazyFrame:
-    """The rows of a table, of one site or of all; no rows if there is no table yet."""
+def scan(  # noqa: PLR0913  a site, signals and a span of time are what readers ask for
+    location: str,
+    kind: str,
+    *,
+    site: str | None = None,
+    signals: Sequence[str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> pl.LazyFrame:
+    """The rows of a table, lazily; no rows if there is no table yet. What is asked for decides which files are opened.
+
+    Args:
+        location: Folder or URL of the history.
+        kind: Kind of message, as in `ringmain_protocol.topics`.
+        site: Rows of this site alone.
+        signals: Rows of these signals alone; for series their names, for schedules and setpoints the equipment.
+        since: Rows whose time (`tables.Table.time`) is not before.
+        until: Rows whose time is before.
+
+    Raises:
+        HistoryError: If a newer trainer wrote the table.
+    """
     table = TABLES[kind]
     path = table_path(location, table)
     if not DeltaTable.is_deltatable(path):
         return pl.LazyFrame(schema=table.columns)
-    rows = pl.scan_delta(path)
+    handle = DeltaTable(path)
+    current = require_known(handle) == VERSION
+    rows = pl.scan_delta(handle)  # leaves out files by partition and by the statistics in the log
+    missing = {name: kind for name, kind in table.columns.items() if name not in {f.name for f in handle.schema().fields}}
+    if missing:  # a table of an older trainer
+        rows = rows.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
     if site is not None:
-        rows = rows.filter((pl.col("bucket") == bucket(site)) & (pl.col("site") == site))
+        rows = rows.filter(
+            (pl.col("bucket") == bucket(site)) & (pl.col("site") == site) if current else pl.col("site") == site
+        )
+    if signals is not None:
+        rows = rows.filter(pl.col(table.channel).is_in(list(signals)))
+    if since is not None:
+        rows = rows.filter(pl.col(table.time) >= since)
+    if until is not None:
+        rows = rows.filter(pl.col(table.time) < until)
     return rows
-
-
-def _delta_type(kind: Kind) -> PrimitiveType | ArrayType:
-    if kind == INSTANT:
-        return PrimitiveType("timestamp")
-    if kind == pl.List(pl.Float64):
-        return ArrayType(PrimitiveType("double"), contains_null=True)
-    return PrimitiveType(next(name for polars, name in _DELTA.items() if kind == polars))

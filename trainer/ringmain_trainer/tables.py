@@ -1,14 +1,26 @@
-"""The history tables: names, columns, partitions. `bucket` divides the sites, `month` the time; nothing is read here."""
+"""The history tables: names, columns, partitions. `bucket` divides the sites, `month` the time; nothing is read here.
+
+A new column goes into its table here as one that may be null; then `VERSION` rises by one and `migrations` says how an older
+table gets it.
+"""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from ringmain_protocol import topics
 
-BUCKETS: Final = 16
-"""Sites are spread over so many partitions of each table."""
+VERSION: Final = 2
+"""Version of the tables that this trainer writes: layout and columns. Each table says its own in a property."""
+
+BUCKETS: Final = 320
+"""Sites are spread over so many partitions of each table.
+
+The bucket of a site is less than 1 in 256 of the table also with a thousand sites, which leave some buckets empty. With ten
+thousand, a bucket and month of quarter-hours is a file of some megabytes.
+"""
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 PARTITIONED_BY: Final = ("bucket", "month")
@@ -23,6 +35,17 @@ class Table(NamedTuple):
     head: Mapping[str, Kind]
     rows: Mapping[str, Kind]
     time: str
+
+    @property
+    def channel(self) -> str:
+        """The column that says which signal, series or equipment a row is about; `site` if there is none."""
+        return next((name for name in ("signal", "name", "equipment") if name in self.columns), "site")
+
+    @property
+    def sort_by(self) -> list[str]:
+        """Order of the rows in compacted files: who, what, when."""
+        order = ("site", "name", "signal", "equipment", "issued_at", "start_at", "at", "valid_at", "received_at", "sequence")
+        return [name for name in order if name in self.head or name in self.rows]
 
     @property
     def columns(self) -> dict[str, Kind]:
@@ -115,5 +138,5 @@ TABLES: Final = {
 
 
 def bucket(site: str) -> int:
-    """Partition of the site."""
-    return int(topics.shard(site), 16) % BUCKETS
+    """Partition of the site: the first four bytes of its SHA-256 as a whole number, modulo `BUCKETS`."""
+    return int.from_bytes(sha256(site.encode()).digest()[:4], "big") % BUCKETS

@@ -1,12 +1,17 @@
 """Delta tables: offsets and rows in one commit, nothing twice, and what is known can be read back."""
 
 import resource
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Field
+from deltalake.schema import PrimitiveType
 
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, encode
@@ -15,7 +20,7 @@ from ringmain_trainer.history import append, offset_id, open_table, scan
 from ringmain_trainer.known import known_sequences, read_known
 from ringmain_trainer.questions import summary
 from ringmain_trainer.records import Batch, Known, Record
-from ringmain_trainer.tables import TABLES
+from ringmain_trainer.tables import TABLES, bucket
 from ringmain_trainer.upkeep import compact
 
 READINGS = TABLES[topics.READINGS]
@@ -74,9 +79,10 @@ def test_a_full_disk_is_an_error_that_says_so_and_leaves_the_table_as_it_was(tmp
 
 def test_rows_and_offset_are_one_commit(tmp_path: Path) -> None:
     table = open_table(str(tmp_path), READINGS)
+    before = table.version()
     assert append(table, batch(1, 2).frame(), {OFFSET: 17})
     assert DeltaTable(str(tmp_path / "readings")).transaction_version(OFFSET) == 17
-    assert DeltaTable(str(tmp_path / "readings")).version() == 1
+    assert DeltaTable(str(tmp_path / "readings")).version() == before + 1
     assert scan(str(tmp_path), topics.READINGS).collect().height == 2
 
 
@@ -101,6 +107,64 @@ def test_of_two_that_read_the_same_only_one_commits(tmp_path: Path) -> None:
     assert append(one, batch(1, 2).frame(), {OFFSET: 2})
     assert not append(two, batch(1, 2, 3).frame(), {OFFSET: 3})
     assert known_sequences(str(tmp_path)) == {("liander-287", "0123456789abcdef"): [(1, 2)]}
+
+
+def test_a_table_that_others_changed_meanwhile_is_loaded_and_written_again(tmp_path: Path) -> None:
+    """Compaction, retention or a new property in between must not make an ingest read everything again."""
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(1).frame(), {OFFSET: 1})
+    other = open_table(str(tmp_path), READINGS)
+    other.delete("sequence = 1")
+    other.alter.set_table_properties({"delta.checkpointInterval": "50"})
+    assert append(table, batch(2).frame(), {OFFSET: 2})
+    assert append(table, batch(3).frame(), {OFFSET: 3})
+    assert DeltaTable(str(tmp_path / "readings")).transaction_version(OFFSET) == 3
+    assert sorted(scan(str(tmp_path), topics.READINGS).collect()["sequence"]) == [2, 3]
+
+
+def test_a_column_that_somebody_added_does_not_stop_reading_or_writing(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(1).frame(), {})
+    table.alter.add_columns([Field("remark", PrimitiveType("string"))])
+    table = open_table(str(tmp_path), READINGS)
+    assert append(table, batch(2).frame(), {})
+    rows = scan(str(tmp_path), topics.READINGS, site="liander-287").sort("sequence").collect()
+    assert rows["sequence"].to_list() == [1, 2]
+    assert rows["remark"].to_list() == [None, None]
+
+
+def test_a_scan_gives_what_was_asked_for(tmp_path: Path, write_history: Callable[..., None], start_s: int) -> None:
+    values = {name: np.arange(96, dtype=np.float32) for name in ("load_kw", "pv_kw")}
+    for site in ("liander-287", "liander-307"):
+        write_history(tmp_path, site, values)
+    begin = datetime.fromtimestamp(start_s, UTC)
+    found = scan(
+        str(tmp_path),
+        topics.STEPS,
+        site="liander-307",
+        signals=["pv_kw"],
+        since=begin + timedelta(hours=1),
+        until=begin + timedelta(hours=2),
+    ).collect()
+    assert set(found["site"]) == {"liander-307"}
+    assert set(found["signal"]) == {"pv_kw"}
+    assert sorted(found["value"]) == [4.0, 5.0, 6.0, 7.0]
+
+
+def test_reading_one_site_opens_the_files_of_its_bucket_alone(tmp_path: Path, write_history: Callable[..., None]) -> None:
+    """The other sites' files may as well be gone."""
+    for i in range(12):
+        write_history(tmp_path, f"site-{i}", {"load_kw": np.arange(96, dtype=np.float32)}, stream=f"{i:08x}")
+    for folder in (tmp_path / "steps").glob("bucket=*"):
+        if folder.name != f"bucket={bucket('site-3')}":
+            shutil.rmtree(folder)
+    assert scan(str(tmp_path), topics.STEPS, site="site-3").collect().height == 96
+
+
+def test_sites_spread_over_nearly_all_buckets() -> None:
+    """One site is at most 1 in 256 of the files of a thousand sites."""
+    assert len({bucket(f"site-{i:04d}") for i in range(1000)}) > 280
+    assert bucket("liander-287") == int(sha256(b"liander-287").hexdigest()[:8], 16) % 320
 
 
 def test_two_that_read_different_partitions_both_commit(tmp_path: Path) -> None:
