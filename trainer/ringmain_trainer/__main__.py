@@ -40,6 +40,8 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, kafka=options.kafka, history=options.history)
     commands = {"ingest": _ingest, "train": _train, "publish": _publish, "repository": _repository, "history": _history}
+    commands["report"] = _report
+    commands["quality"] = _quality
     try:
         result, status = commands[options.command](config, options)
     except TrainerError as error:
@@ -78,6 +80,18 @@ def _train(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa
     return results, 0 if any(result.trained for result in results) else EXIT_FAILED
 
 
+def _quality(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.quality_report import finding_rows, quality  # noqa: PLC0415
+
+    sites = sorted(quality(config, options.site, until=options.until), key=lambda one: str(one.site))
+    for one in sites:
+        log.info("checked site=%s steps=%d good=%.4f errors=%d", one.site, one.steps, one.good_share, one.errors)
+    if not sites:
+        log.error("no steps of any site in %s", config.history)
+    failed = not any(one.signals for one in sites)
+    return sites if options.json else finding_rows(sites), EXIT_FAILED if failed else 0
+
+
 def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
     from ringmain_trainer.publish import announce, publish  # noqa: PLC0415
 
@@ -113,6 +127,22 @@ def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
     return compact(config.history) if options.compact else summary(config.history), 0
 
 
+def _report(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.report import report  # noqa: PLC0415
+
+    if options.out:
+        settings = msgspec.structs.replace(config.report, folder=str(options.out.resolve()))
+        config = msgspec.structs.replace(config, report=settings)
+    results = report(config, now=_now(), site=options.site)
+    for result in results:
+        if result.reason:
+            log.warning("no report site=%s reason=%s", result.site, result.reason)
+    if not results:
+        log.error("no steps of any site in %s", config.history)
+    log.info("wrote pages=%d folder=%s", len(results) + (options.site is None), config.report.folder)
+    return results, 0 if any(not result.reason for result in results) else EXIT_FAILED
+
+
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251  the one look at the clock
 
@@ -146,10 +176,16 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--once", action="store_true", help="read to the end as it is now, then stop")
     add = commands.add_parser("train", parents=[shared], help="history to candidates")
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
+    add = commands.add_parser("quality", parents=[shared], help="gaps, flat lines, spikes, wrong units, signs and clocks")
+    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
+    add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
     add = commands.add_parser("publish", parents=[shared], help="candidates to a release in the repository")
     add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
     add = commands.add_parser("repository", parents=[shared], help="make the repository, or keep it fresh")
     add.add_argument("action", choices=("init", "refresh", "renew-root"))
+    add = commands.add_parser("report", parents=[shared], help="pages for people: one for each site, one for the fleet")
+    add.add_argument("--site", metavar="SITE", help="this site alone; the page of the fleet is left as it is")
+    add.add_argument("--out", type=Path, metavar="FOLDER", help="instead of report.folder")
     add = commands.add_parser("history", parents=[shared], help="what the history holds")
     add.add_argument("--compact", action="store_true", help="make few files out of many, weekly")
     return parser

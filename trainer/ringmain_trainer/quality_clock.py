@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from ringmain_trainer.clock_tables import utc_offsets
@@ -219,7 +220,7 @@ def check_stamps(stamps_s: Ints, step_s: int, time_zone: str | None = None, *, s
     found = [*_order(stamps_s, step_s), *_doubles(stamps_s), *_off_grid(stamps_s, step_s)]
     if time_zone is not None:
         found += _wall_clock(stamps_s, step_s, time_zone)
-    return [Finding(**{name: getattr(one, name) for name in one.__struct_fields__} | {"signal": signal}) for one in found]
+    return [structs.replace(one, signal=signal) for one in found]
 
 
 def _order(stamps_s: Ints, step_s: int) -> list[Finding]:
