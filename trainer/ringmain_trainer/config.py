@@ -67,7 +67,7 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     held_out_days: Annotated[float, Meta(gt=0, le=366)] = 21.0
     held_out_share: Share = 0.25
     folds: Annotated[int, Meta(ge=1, le=20)] = 3
-    rows_max: Annotated[int, Meta(ge=1_000)] = 300_000
+    rows_max: Annotated[int, Meta(ge=1_000)] = 200_000
     model_bytes_max: Annotated[int, Meta(ge=10_000, le=20_000_000)] = 10_000_000
     latency_ms_max: Annotated[float, Meta(gt=0)] = 50.0
     jobs: Annotated[int, Meta(ge=-1, le=256)] = -1
@@ -151,6 +151,16 @@ class QualityConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"limits of {wrong[0]}: the first must be below the second")
 
 
+class ReportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pages for people: where they go, on how many days models are scored, how much the page of the fleet shows."""
+
+    folder: Text = "report"
+    score_days: Annotated[float, Meta(gt=0, le=366)] = 28.0
+    look_back: bool = True
+    rows_max: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    multiples_max: Annotated[int, Meta(ge=1, le=600)] = 60
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model per site: the target, the signals of its history (target first), the series known ahead.
 
@@ -188,6 +198,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     training: TrainingConfig = TrainingConfig()
     estimators: EstimatorsConfig = EstimatorsConfig()
     quality: QualityConfig = QualityConfig()
+    report: ReportConfig = ReportConfig()
     model: list[ModelConfig] = []
 
     def __post_init__(self) -> None:
@@ -233,6 +244,7 @@ def load_config(path: Path, *, kafka: str | None = None, history: str | None = N
         repository=_absolute(folder, config.repository),
         keys=_absolute(folder, config.keys),
         candidates=_absolute(folder, config.candidates),
+        report=msgspec.structs.replace(config.report, folder=_absolute(folder, config.report.folder)),
     )
 
 

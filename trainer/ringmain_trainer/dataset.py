@@ -151,15 +151,19 @@ def read_series(location: str, site: str, names: Sequence[str], until: datetime 
     rows = scan(location, topics.SERIES, site=site).filter(pl.col("name").is_in(list(names)))
     if until is not None:
         rows = rows.filter(pl.col("issued_at") <= until)
-    issued, valid = pl.col("issued_at").dt.epoch("s"), pl.col("valid_at").dt.epoch("s")
-    sorted_rows = rows.sort("name", "issued_at", "valid_at").group_by("name", "issued_at", maintain_order=True)
-    columns = [issued.first().alias("issued_s"), valid.min().alias("start_s"), pl.col("step_s").first()]
-    frame = sorted_rows.agg(*columns, pl.col("unit").first(), pl.col("value").cast(pl.Float32)).collect()
+    instants = (pl.col("issued_at").dt.epoch("s").alias("issued_s"), pl.col("valid_at").dt.epoch("s").alias("start_s"))
+    columns = ["name", *instants, "step_s", "unit", pl.col("value").cast(pl.Float32)]
+    frame = rows.sort("name", "issued_at", "valid_at").select(columns).collect()
     found: dict[str, SeriesHistory] = {name: SeriesHistory("", []) for name in names}
-    for name, _, issued_s, start_s, step_s, unit, values in frame.iter_rows():
-        issues = found[name].issues
-        issues.append(Issue(issued_s, start_s, step_s, np.array(values, np.float32)))
-        found[name] = SeriesHistory(unit, issues)  # the unit of the newest issue
+    for (name,), part in frame.partition_by("name", as_dict=True, maintain_order=True).items():
+        issued_s, start_s, step_s = (part[column].to_numpy() for column in ("issued_s", "start_s", "step_s"))
+        values = part["value"].to_numpy()
+        first = np.flatnonzero(np.diff(issued_s, prepend=issued_s[0] - 1))
+        last = [*first[1:].tolist(), len(values)]
+        issues = [
+            Issue(int(issued_s[i]), int(start_s[i]), int(step_s[i]), values[i:j]) for i, j in zip(first, last, strict=True)
+        ]
+        found[str(name)] = SeriesHistory(part["unit"][-1], issues)  # the unit of the newest issue
     return found
 
 
@@ -175,18 +179,27 @@ def read_sites(location: str) -> list[str]:
     return sorted(scan(location, topics.STEPS).select(pl.col("site").unique()).collect()["site"].to_list())
 
 
-def known_future(history: SeriesHistory, issued_at_s: int, window: Window) -> Floats:
-    """A series for the steps from `issued_at_s` on, `(horizon_steps,)`, per step from the newest issue then known."""
-    starts = issued_at_s + window.step_s * np.arange(window.horizon_steps)
-    known = np.full(window.horizon_steps, np.nan, np.float32)
-    for issue in reversed(history.issues):
-        if issue.issued_at_s > issued_at_s or issue.start_s + issue.step_s * len(issue.values) <= issued_at_s:
-            continue
-        row = (starts - issue.start_s) // issue.step_s
-        usable = np.isnan(known) & (row >= 0) & (row < len(issue.values))
-        known[usable] = issue.values[row[usable]]
-        if not np.isnan(known).any():
-            break
+def known_future(history: SeriesHistory, issued_at_s: NDArray[np.int64], window: Window) -> Floats:
+    """A series for the steps from each issue time on, `(N, horizon_steps)`, per step from the newest issue then known."""
+    starts = issued_at_s[:, None] + window.step_s * np.arange(window.horizon_steps)
+    known = np.full(starts.shape, np.nan, np.float32)
+    if not history.issues:
+        return known
+    issued, start, step = (np.array(column, np.int64) for column in list(zip(*history.issues, strict=True))[:3])
+    length = np.array([len(issue.values) for issue in history.issues])
+    offset = np.cumsum(length) - length
+    values = np.concatenate([*(issue.values for issue in history.issues), np.full(1, np.nan, np.float32)])
+    reach = np.maximum.accumulate(start + step * length)  # the latest end of an issue and all older ones
+    newest = np.searchsorted(issued, issued_at_s, side="right") - 1
+    asked = np.arange(len(starts))
+    while len(asked):
+        asked = asked[(newest[asked] >= 0) & (reach[newest[asked]] > issued_at_s[asked])]
+        of = newest[asked, None]
+        row = (starts[asked] - start[of]) // step[of]
+        found = np.where((row >= 0) & (row < length[of]), values[np.clip(offset[of] + row, 0, len(values) - 1)], np.nan)
+        known[asked] = np.where(np.isnan(known[asked]), found, known[asked])
+        newest[asked] -= 1
+        asked = asked[np.isnan(known[asked]).any(axis=1)]
     return known
 
 
@@ -204,7 +217,7 @@ def examples(steps: StepTable, series: Iterable[SeriesHistory], window: Window, 
     targets = steps.values[np.clip(ahead, 0, n - 1), 0]
     targets[ahead >= n] = np.nan
     issued_at_s = steps.start_s + step_s * chosen
-    columns = [np.stack([known_future(one, int(at), window) for at in issued_at_s]) for one in series] if len(chosen) else []
+    columns = [known_future(one, issued_at_s, window) for one in series]
     nothing = np.zeros((len(chosen), window.horizon_steps, 0), np.float32)
     future = np.stack(columns, axis=2) if columns else nothing
     return Examples({"history": history, "known_future": future, "issued_at_s": issued_at_s}, targets)

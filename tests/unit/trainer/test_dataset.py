@@ -39,7 +39,7 @@ def issue(issued_at_s: int, start_s: int, *values: float, step_s: int = 900) -> 
 
 
 def known(*issues: Issue, at: int) -> list[float | None]:
-    values = known_future(SeriesHistory("", list(issues)), at, WINDOW).tolist()
+    values = known_future(SeriesHistory("", list(issues)), np.array([at]), WINDOW)[0].tolist()
     return [None if value != value else value for value in values]  # noqa: PLR0124  NaN
 
 
