@@ -22,6 +22,10 @@ CONVERTS: Final = frozenset(
         *("SGDRegressor", "TweedieRegressor", "PoissonRegressor", "QuantileRegressor", "MLPRegressor"),
         *("DecisionTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor", "ExtraTreeRegressor"),
         *("GradientBoostingRegressor", "HistGradientBoostingRegressor"),
+        *("LogisticRegression", "RandomForestClassifier", "ExtraTreesClassifier"),
+        *("GradientBoostingClassifier", "HistGradientBoostingClassifier"),
+        *("IsolationForest", "KMeans", "MiniBatchKMeans"),
+        *("DecisionTreeClassifier", "ExtraTreeClassifier"),
     )
 )
 """Names of classes that convert rightly, but for the settings below."""
@@ -43,8 +47,14 @@ REFUSED: Final = {
 }
 """What does not convert, or wrongly, and what to take instead."""
 
-_NO_NAN: Final = frozenset(("DecisionTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor", "ExtraTreeRegressor"))
-_LOSSES: Final = frozenset(("squared_error", "absolute_error", "quantile"))
+_NO_NAN: Final = frozenset(
+    (
+        *("DecisionTreeRegressor", "RandomForestRegressor", "ExtraTreesRegressor", "ExtraTreeRegressor"),
+        *("DecisionTreeClassifier", "RandomForestClassifier", "ExtraTreesClassifier", "ExtraTreeClassifier"),
+        "IsolationForest",
+    )
+)
+_LOSSES: Final = frozenset(("squared_error", "absolute_error", "quantile", "log_loss"))
 
 
 def refuse_wrong_conversion(estimator: BaseEstimator, rows: NDArray[Any]) -> None:
@@ -58,7 +68,7 @@ def refuse_wrong_conversion(estimator: BaseEstimator, rows: NDArray[Any]) -> Non
         ExportError: With the name of what is refused, and the alternative.
     """
     has_nan = bool(np.isnan(rows).any())
-    for part in _parts(estimator):
+    for part in parts_of(estimator):
         name = type(part).__name__
         why = _reason(part, name, has_nan=has_nan)
         if why:
@@ -68,20 +78,31 @@ def refuse_wrong_conversion(estimator: BaseEstimator, rows: NDArray[Any]) -> Non
 def _reason(part: Any, name: str, *, has_nan: bool) -> str:  # noqa: ANN401  any scikit-learn estimator
     if name not in CONVERTS:
         return REFUSED.get(name, "it is not among the estimators that were seen to convert rightly")
-    if name in _NO_NAN and has_nan:
-        return "trained with NaN its trees come out wrong; fill gaps in the feature graph"
-    if name == "SimpleImputer" and part.add_indicator:
-        return "add_indicator is dropped without an error; use IsNaN in the feature graph"
-    if name == "HistGradientBoostingRegressor":
-        if part.loss not in _LOSSES:
-            return f"with loss {part.loss!r} the exponential is lost; use squared_error or quantile"
-        is_categorical = getattr(part, "is_categorical_", None)
-        if is_categorical is not None and np.any(is_categorical):
-            return "categorical_features come out wrong; use OneHotEncoder"
-    return ""
+    histogram = name.startswith("HistGradientBoosting")
+    loss, categorical = getattr(part, "loss", ""), getattr(part, "is_categorical_", None)
+    found = (
+        (name in _NO_NAN and has_nan, "trained with NaN its trees come out wrong; fill gaps in the feature graph"),
+        (
+            name == "SimpleImputer" and part.add_indicator,
+            "add_indicator is dropped without an error; use IsNaN in the feature graph",
+        ),
+        (
+            name.startswith("GradientBoosting") and part.init is not None,
+            "an estimator of its own for the start was never seen to convert; leave init out",
+        ),
+        (
+            histogram and loss not in _LOSSES,
+            f"with loss {loss!r} the exponential is lost; use squared_error or quantile",
+        ),
+        (
+            histogram and categorical is not None and bool(np.any(categorical)),
+            "categorical_features come out wrong; use OneHotEncoder",
+        ),
+    )
+    return next((why for wrong, why in found if wrong), "")
 
 
-def _parts(estimator: Any) -> Iterator[Any]:  # noqa: ANN401  any scikit-learn estimator
+def parts_of(estimator: Any) -> Iterator[Any]:  # noqa: ANN401  any scikit-learn estimator
     """The estimator and all that are set or fitted inside it."""
     yield estimator
     inner = estimator.get_params(deep=True).values()
