@@ -63,10 +63,8 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
             raise HistoryError(f"offset {offset} of {name} does not rise: the history has {before}")
     properties = CommitProperties(app_transactions=[Transaction(name, offset) for name, offset in offsets.items()])
     for _ in range(_TRIES):
-        known = {field.name for field in table.schema().fields}
-        more: Literal["merge"] | None = (
-            "merge" if known > set(frame.columns) else None
-        )  # columns of somebody else, null in our rows
+        foreign = {field.name for field in table.schema().fields} > set(frame.columns)  # columns of others, null in our rows
+        more: Literal["merge"] | None = "merge" if foreign else None
         try:
             write_deltalake(table, frame, mode="append", schema_mode=more, commit_properties=properties)
             return True
