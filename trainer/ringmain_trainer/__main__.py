@@ -61,18 +61,12 @@ def _ingest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noq
 
 
 def _train(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.train import persistence_beaten, train  # noqa: PLC0415
+    from ringmain_trainer.train import persistence_beaten  # noqa: PLC0415
+    from ringmain_trainer.training_run import train  # noqa: PLC0415
 
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is nothing to train")
-    results = train(config, now=_now(), until=options.until)
-    for result in results:
-        if result.trained:
-            text = "trained site=%s signal=%s mae=%.4g forecasts=%d train_s=%.1f"
-            mae = result.metrics["mae"]
-            log.info(text, result.site, result.signal, mae, result.trained_forecasts, result.train_s)
-        else:
-            log.warning("no model site=%s signal=%s reason=%s", result.site, result.signal, result.reason)
+    results = train(config, now=_now(), until=options.until, resume=options.resume, dask=options.dask or "")
     for result in persistence_beaten(results):
         log.warning("worse than persistence on held-out days site=%s signal=%s", result.site, result.signal)
     if not results:
@@ -176,6 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--once", action="store_true", help="read to the end as it is now, then stop")
     add = commands.add_parser("train", parents=[shared], help="history to candidates")
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
+    add.add_argument("--resume", action="store_true", help="go on with a training that was interrupted")
+    add.add_argument("--dask", metavar="ADDRESS", help="on a Dask cluster, for example tcp://host:8786; not on processes")
     add = commands.add_parser("quality", parents=[shared], help="gaps, flat lines, spikes, wrong units, signs and clocks")
     add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")

@@ -50,6 +50,11 @@ def candidate_folder(candidates: Path, signal: str, site: str) -> Path:
     return candidates / _WAITING / signal / site
 
 
+def is_waiting(candidates: Path, signal: str, site: str) -> bool:
+    """Whether a whole candidate waits: its record is written last."""
+    return (candidate_folder(candidates, signal, site) / RECORD).is_file()
+
+
 def drop_candidate(candidates: Path, signal: str, site: str) -> None:
     """Remove what waits for this site and signal: a release holds what the newest training made, or nothing."""
     shutil.rmtree(candidate_folder(candidates, signal, site), ignore_errors=True)

@@ -6,15 +6,19 @@ computes with one thread, as sums then have one order.
 """
 
 import os
+import threading
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain, islice
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.errors import TrainerError
@@ -25,6 +29,7 @@ RECYCLE_TASKS: Final = 200
 _DASK_CONNECT_S: Final = 30
 _DASK_WORKERLESS_S: Final = 60
 _DASK_LOOK_S: Final = 5
+_PARENT_LOOK_S: Final = 0.5
 _AHEAD: Final = 2  # so many tasks are handed out for each process or thread
 _DIED: Final = "its process was killed (out of memory, or a crash of a library), also when it ran alone"
 _THREADS: Final = "POLARS_MAX_THREADS"
@@ -112,15 +117,17 @@ def _parallel(
         parallel = joblib.Parallel(
             n_jobs=processes, return_as="generator_unordered", batch_size=1, pre_dispatch=_AHEAD * processes
         )
-        yield from parallel(joblib.delayed(_guarded)(work, number, task) for number, task in numbered)
+        yield from parallel(joblib.delayed(_child)(os.getpid(), work, number, task) for number, task in numbered)
 
 
 def _alone(work: Callable[[Task], Result], number: int, task: Task) -> Outcome[Result]:
     """A task that was under way when a process died: without others beside it, so that it alone is to blame."""
     try:
         (outcome,) = _parallel(work, [(number, task)], 2)  # joblib uses no process at all for one
-    except BrokenProcessPool:
+    except TerminatedWorkerError:
         return Outcome(number, None, _DIED)
+    except BrokenProcessPool as error:  # the process did not find the work: an installation that is not whole
+        return Outcome(number, None, f"no process can do it: {error.__cause__ or error}"[:2000])
     return outcome
 
 
@@ -180,6 +187,23 @@ def _handed_out(
             else:  # for example a worker without this program
                 yield Outcome(number, None, f"{future.status} on the cluster: {error}")
             future.release()
+
+
+def _child(parent: int, work: Callable[[Task], Result], number: int, task: Task) -> Outcome[Result]:
+    _end_with(parent)
+    return _guarded(work, number, task)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Let this process end soon after the one that began it: a training that is begun again must not meet orphans."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _noted(numbered: Iterator[tuple[int, Task]], under_way: dict[int, Task]) -> Iterator[tuple[int, Task]]:

@@ -5,29 +5,33 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import count
+from math import gcd
 from pathlib import Path
 from typing import Any, Final
 
-import joblib
 import numpy as np
 from msgspec import Struct
 
 from ringmain_protocol.manifest import FORMAT, ModelManifest
-from ringmain_trainer.candidates import CandidateRecord, drop_candidate, write_candidate
-from ringmain_trainer.config import ModelConfig, TrainerConfig
-from ringmain_trainer.dataset import Examples, SiteData, Window, examples, read_site, read_sites, training_rows
+from ringmain_trainer.candidates import CandidateRecord, drop_candidate, is_waiting, write_candidate
+from ringmain_trainer.config import ModelConfig, TrainerConfig, TrainingConfig
+from ringmain_trainer.dataset import Examples, SiteData, Window, examples, read_site, training_rows
 from ringmain_trainer.design import Design, held_out
 from ringmain_trainer.errors import ExportError, TooLittleDataError
-from ringmain_trainer.export import TOLERANCE, check_file, damaged, forecast_model, prove, seal
+from ringmain_trainer.export import TOLERANCE, check_file, damaged, forecast_model, on_thresholds, prove, seal
 from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
 from ringmain_trainer.fit import FittedModel, fit_model
-from ringmain_trainer.runtime import open_session, run
+from ringmain_trainer.journal import inputs_hash
+from ringmain_trainer.runtime import open_session, run, run_in_blocks, single_latency_ms
 
 YEARS_AHEAD: Final = 6
 """Clock tables reach so many years beyond the year of the training or of its newest data."""
 
 _UNRELEASED: Final = 1  # a manifest needs a release; the real one is given when it is published
-_PROBES: Final = 14
+_PROBES: Final = 10
+_DAY_S: Final = 86400
+_SHARE_NOTED: Final = 0.5
 _TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
 _UNITS: Final = (
     *(("_per_kwh", "1/kWh"), ("_per_mwh", "1/MWh"), ("_w_per_m2", "W/m2"), ("_m_per_s", "m/s"), ("_kvar", "kvar")),
@@ -49,45 +53,52 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     trained_forecasts: int = 0
     model_bytes: int = 0
+    latency_ms: float = 0.0
     train_s: float = 0.0
+    notes: list[str] = []
+    inputs_sha256: str = ""
 
 
 class TrainedModel(Struct, frozen=True, kw_only=True):
-    """One model, sealed and proved: the file, what it was made from, what it says of itself."""
+    """One model, sealed and proved: the file, what it was made from, what it says of itself.
+
+    `latency_ms` is measured, the same twice in no two trainings: it stands in no file. `notes` say what was missing.
+    """
 
     content: bytes
     fitted: FittedModel
     manifest: ModelManifest
     spec: FeatureSpec
+    latency_ms: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
-def train(config: TrainerConfig, *, now: datetime, until: datetime | None = None) -> list[TrainingResult]:
-    """Train all models of all sites that have steps in the history.
-
-    Args:
-        config: What to train, from where to where.
-        now: Goes into the manifests, and decides how far their clock tables reach.
-        until: Leave out what is later; for a look back.
-    """
-    tasks = [(site, model) for site in read_sites(config.history) for model in config.model]
-    jobs = (joblib.delayed(train_model)(config, site, model, now=now, until=until) for site, model in tasks)
-    results: list[TrainingResult] = joblib.Parallel(n_jobs=config.training.jobs)(jobs)
-    return results
-
-
-def train_model(
-    config: TrainerConfig, site: str, model: ModelConfig, *, now: datetime, until: datetime | None
+def train_model(  # noqa: PLR0913  what, from what, when; and what is finished already
+    config: TrainerConfig,
+    site: str,
+    model: ModelConfig,
+    *,
+    now: datetime,
+    until: datetime | None,
+    done: TrainingResult | None = None,
 ) -> TrainingResult:
-    """Train, export and prove one model, and write it as a candidate; what waited before is removed first."""
+    """Train, export and prove one model, and write it as a candidate; what waited before is removed first.
+
+    `done` is what became of it in an interrupted training: it stands if the data are the same and its candidate still waits.
+    """
     begin = time.monotonic()
-    drop_candidate(Path(config.candidates), model.signal, site)
+    folder, inputs_sha256 = Path(config.candidates), ""
     try:
         data = read_site(config, site, model, until=until)
+        inputs_sha256 = "" if data is None else inputs_hash(data)
+        if done and done.inputs_sha256 == inputs_sha256 and done.trained == is_waiting(folder, model.signal, site):
+            return done
+        drop_candidate(folder, model.signal, site)
         if data is None:
             return _skipped(site, model, f"no steps of {model.signal} in the history")
         trained = fit_site(config, model, data, rows_of(config, data), now=now)
     except (TooLittleDataError, ExportError) as error:
-        return _skipped(site, model, str(error))
+        return _skipped(site, model, str(error), inputs_sha256)
     manifest = trained.manifest
     record = CandidateRecord(
         site=site,
@@ -99,7 +110,7 @@ def train_model(
         trained_forecasts=manifest.trained_forecasts,
         metrics=manifest.metrics,
     )
-    write_candidate(Path(config.candidates), trained.fitted, trained.content, record)
+    write_candidate(folder, trained.fitted, trained.content, record)
     return TrainingResult(
         site=site,
         signal=model.signal,
@@ -108,7 +119,10 @@ def train_model(
         metrics=manifest.metrics,
         trained_forecasts=manifest.trained_forecasts,
         model_bytes=len(trained.content),
+        latency_ms=trained.latency_ms,
+        notes=list(trained.notes),
         train_s=time.monotonic() - begin,
+        inputs_sha256=inputs_sha256,
     )
 
 
@@ -119,9 +133,10 @@ def rows_of(config: TrainerConfig, data: SiteData) -> list[int]:
         TooLittleDataError: If they are fewer than the configuration asks for.
     """
     window, training = window_of(config), config.training
-    rows = training_rows(data.steps, window, every=training.issue_every_steps, share_min=training.history_share_min)
+    every = issued_every(training, len(data.steps.values))
+    rows = training_rows(data.steps, window, every=every, share_min=training.history_share_min)
     if len(rows) < training.forecasts_min:
-        days = len(data.steps.values) * window.step_s / 86400
+        days = len(data.steps.values) * window.step_s / _DAY_S
         text = f"{len(rows)} forecasts to train on in {days:.1f} days, {training.forecasts_min} are needed"
         masked = data.masked or {}
         dead = next((name for name in masked if name.endswith(".dead")), "")
@@ -131,6 +146,17 @@ def rows_of(config: TrainerConfig, data: SiteData) -> list[int]:
         out = f"; values that cannot be true were taken out: {out}" if out else ""
         raise TooLittleDataError(f"too little data: {text}{out}")
     return rows
+
+
+def issued_every(training: TrainingConfig, steps: int) -> int:
+    """After how many steps the next training forecast is issued, so that no more than `rows_max` target values come of it.
+
+    What is more than the configuration says has no common factor with a day: it goes through all times of day.
+    """
+    most = max(training.forecasts_min, training.rows_max // training.horizon_steps)
+    if steps <= most * training.issue_every_steps:
+        return training.issue_every_steps
+    return next(every for every in count(-(-steps // most)) if gcd(every, _DAY_S // training.step_s) == 1)
 
 
 def fit_site(
@@ -159,10 +185,13 @@ def fit_site(
         raise TooLittleDataError(f"{model.signal} never changes")
     spec = feature_spec(config, model, made, time_zone=data.time_zone, now=now)
     session = open_session(feature_model(spec))
-    features = run(session, made.inputs, FEATURES)  # the graph is the only feature code there is
+    features = run_in_blocks(session, made.inputs, FEATURES)  # the graph is the only feature code there is
     fitted = fit_model(Design(features, columns_of(spec), made, window), config, model)
     file = forecast_model(spec, fitted, features)
-    probes = damaged(made.take(np.flatnonzero(late)[-_PROBES:]).inputs, spec)
+    newest = made.take(np.flatnonzero(late)[-_PROBES:]).inputs
+    probes = damaged(newest, spec)
+    special = on_thresholds(file, newest, spec)
+    probes = {name: np.concatenate([value, special[name]]) for name, value in probes.items()}
     prove(file, fitted, probes, run(session, probes, FEATURES), TOLERANCE * spread)
     hashed = sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in (*made.inputs.values(), made.targets)))
     at = made.issued_at_s
@@ -195,7 +224,43 @@ def fit_site(
     seal(file, manifest, golden)
     content = bytes(file.SerializeToString())
     check_file(content)
-    return TrainedModel(content=content, fitted=fitted, manifest=manifest, spec=spec)
+    latency_ms = single_latency_ms(open_session(content), newest)
+    refuse_too_large(len(content), latency_ms, config.training)
+    notes = (
+        *missing_inputs(spec, made),
+        *(f"{name}: {count} values left out" for name, count in (data.masked or {}).items()),
+    )
+    return TrainedModel(content=content, fitted=fitted, manifest=manifest, spec=spec, latency_ms=latency_ms, notes=notes)
+
+
+def refuse_too_large(model_bytes: int, latency_ms: float, training: TrainingConfig) -> None:
+    """Let pass what a gateway can hold and compute.
+
+    Raises:
+        ExportError: If the file is larger, or a forecast takes longer, than the configuration allows.
+    """
+    cure = "take fewer or smaller trees ([estimators]), fewer members, or raise the limit"
+    if model_bytes > training.model_bytes_max:
+        text = f"the model has {model_bytes} bytes, training.model_bytes_max is {training.model_bytes_max}: {cure}"
+        raise ExportError(text)
+    if latency_ms > training.latency_ms_max:
+        text = f"a forecast takes {latency_ms:.1f} ms on one thread, training.latency_ms_max is {training.latency_ms_max:g}: {cure}"
+        raise ExportError(text)
+
+
+def missing_inputs(spec: FeatureSpec, data: Examples) -> list[str]:
+    """Of which signals and series nothing, or less than half, was there to train on: the model then goes without them."""
+    inputs = ((spec.signals, data.inputs["history"]), (spec.series, data.inputs["known_future"]))
+    shares = {
+        f"{name} ({kind})": float(np.isfinite(values[:, :, i]).mean())
+        for kind, (names, values) in zip(("history", "series"), inputs, strict=True)
+        for i, name in enumerate(names)
+    }
+    return [
+        f"trained without {name}: there is no value of it" if share == 0 else f"only {share:.0%} of {name} is there"
+        for name, share in shares.items()
+        if share < _SHARE_NOTED
+    ]
 
 
 def window_of(config: TrainerConfig) -> Window:
@@ -228,8 +293,8 @@ def unit_of(name: str) -> str:
     return next((unit for suffix, unit in _UNITS if name.endswith(suffix)), "")
 
 
-def _skipped(site: str, model: ModelConfig, reason: str) -> TrainingResult:
-    return TrainingResult(site=site, signal=model.signal, trained=False, reason=reason)
+def _skipped(site: str, model: ModelConfig, reason: str, inputs_sha256: str = "") -> TrainingResult:
+    return TrainingResult(site=site, signal=model.signal, trained=False, reason=reason, inputs_sha256=inputs_sha256)
 
 
 def _spread(data: Examples) -> float:

@@ -21,7 +21,7 @@ from ringmain_trainer.export import check_file
 from ringmain_trainer.publish import publish, refresh
 from ringmain_trainer.repository import create_repository, open_repository, renew_root
 from ringmain_trainer.roles import ONLINE_KEY, ROOT_KEYS, TARGETS_KEY, bin_names
-from ringmain_trainer.train import train
+from ringmain_trainer.training_run import train
 
 NOW = datetime.now(UTC)  # noqa: TID251  TUF's client looks at the real clock
 

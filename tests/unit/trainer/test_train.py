@@ -15,7 +15,8 @@ from ringmain_trainer.candidates import DUMP, MODEL, candidate_folder, read_wait
 from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import PublishError
 from ringmain_trainer.export import check_file
-from ringmain_trainer.train import persistence_beaten, train, unit_of
+from ringmain_trainer.train import persistence_beaten, unit_of
+from ringmain_trainer.training_run import train
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
