@@ -299,30 +299,26 @@ class _Rules:
         if self.kind not in {SignalKind.LOAD, SignalKind.PV, SignalKind.WIND}:
             return
         days = np.abs(by_day(self.left, self.grid))
-        size = day_quantile(days, 0.9)
-        count = np.isfinite(days).sum(axis=1)
-        known = np.isfinite(size) & (size > 0) & (count >= 0.5 * np.median(count)) & (_changes(days) >= 0.1 * count)
-        if known.sum() < _DAYS_MIN:
-            return
-        decades = np.full(len(size), np.nan)
-        decades[known] = np.log10(size[known])
-        usual = _mode(decades[known])
-        off = decades - usual
-        power = np.where(known, np.round(off / 3), 0)
-        near = np.abs(off - 3 * power) < np.log10(self.config.unit_tolerance)
-        jump = known & (power != 0) & near
+        usual, power = _days_of_other_size(days, self.config.unit_tolerance)
+        jump = power != 0
         if not jump.any():
             return
         wrong = np.zeros(days.shape, bool)
         for first, last in zip(*runs(jump), strict=True):
-            factor = float(10 ** (3 * power[first]))
-            wrong[first:last] = True
-            # the days before and after may be wrong in part: what is beyond the half-way size up to the flagged days
+            factor = 10.0 ** (3 * int(power[first]))
+            # the days at both ends, and those beside them, may be wrong in part: up to the half-way size
             middle = 10 ** (usual + 1.5 * np.sign(power[first]))
-            for row, back in ((first - 1, True), (last, False)):
-                if 0 <= row < len(days):
-                    beyond = days[row] > middle if factor > 1 else days[row] < middle
-                    wrong[row] |= _towards(beyond | ~np.isfinite(days[row]), back=back)
+            beyond = days > middle if factor > 1 else days < middle
+            beyond |= ~np.isfinite(days) | (days < 0.001 * 10**usual)  # nothing is nothing in every unit
+            wrong[first + 1 : last - 1] = True
+            for row in (first - 1, first):
+                if row >= 0:
+                    wrong[row] |= _towards(beyond[row], back=True)
+            for row in (last - 1, last):
+                if row < len(days):
+                    wrong[row] |= _towards(beyond[row], back=False)
+            if last - first == 1:
+                wrong[first] |= beyond[first] & np.isfinite(days[first])
         before = self.grid.start_s % _DAY_S // self.grid.step_s
         flagged = wrong.ravel()[before : before + len(self.left)] & np.isfinite(self.left)
         spans = []
@@ -423,7 +419,7 @@ class _Rules:
         large = total > 0.1 * usual
         pure = np.where(total > 0, (up - down) / np.where(total > 0, total, 1), 0)
         one_sided = large & (np.abs(pure) >= self.config.sign_share)
-        if large.sum() < _DAYS_MIN or one_sided.sum() < 0.95 * large.sum():
+        if large.sum() < _DAYS_MIN or one_sided.sum() < 0.85 * large.sum():
             return
         positive = one_sided & (pure > 0)
         generates = self.kind in {SignalKind.PV, SignalKind.WIND}
@@ -535,6 +531,25 @@ def _changes(days: Values) -> NDArray[np.int64]:
     """How often the value changes, by day."""
     changes: NDArray[np.int64] = (np.diff(days, axis=1) != 0).sum(axis=1) - np.isnan(np.diff(days, axis=1)).sum(axis=1)
     return changes
+
+
+def _days_of_other_size(days: Values, tolerance: float) -> tuple[float, NDArray[np.int64]]:
+    """The usual size of a day in decades, and by how many thousandfolds each day is off, 0 for all that is not clear."""
+    power = np.zeros(len(days), np.int64)
+    count = np.isfinite(days).sum(axis=1)
+    if (count > 0).sum() < _DAYS_MIN:
+        return 0.0, power
+    size = day_quantile(days, 0.9)
+    known = np.isfinite(size) & (size > 0) & (count >= 0.5 * np.median(count)) & (_changes(days) >= 0.1 * count)
+    if known.sum() < _DAYS_MIN:
+        return 0.0, power
+    decades = np.log10(size[known])
+    usual = _mode(decades)
+    off = decades - usual
+    thousands = np.round(off / 3)
+    near = np.abs(off - 3 * thousands) < np.log10(tolerance)
+    power[known] = np.where(near, thousands, 0).astype(np.int64)
+    return usual, power
 
 
 def _share_of_found(values: Values, share: float) -> float:

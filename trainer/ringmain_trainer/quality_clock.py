@@ -34,10 +34,18 @@ _STAYS_MIN: Final = 10.0
 
 
 class ClockChange(NamedTuple):
-    """A change of legal time: the instant, and by how much the clock is put on."""
+    """A change of legal time: the instant, by how much the clock is put on, and the UTC offset before."""
 
     at_s: int
     by_s: int
+    offset_s: int
+
+
+class Moved(NamedTuple):
+    """How much later something is, and how much it scatters from day to day, in minutes."""
+
+    minutes: float
+    scatter: float
 
 
 def clock_changes(time_zone: str, from_s: int, to_s: int) -> list[ClockChange]:
@@ -45,7 +53,7 @@ def clock_changes(time_zone: str, from_s: int, to_s: int) -> list[ClockChange]:
     first, last = (int(np.datetime64(at, "s").astype("datetime64[Y]").astype(int)) + 1970 for at in (from_s, to_s))
     at, offsets = utc_offsets(time_zone, first, last)
     steps = np.diff(offsets)
-    made = (ClockChange(int(a), int(b)) for a, b in zip(at, steps, strict=True) if b)
+    made = (ClockChange(int(a), int(b), int(c)) for a, b, c in zip(at, steps, offsets[:-1], strict=True) if b)
     return [one for one in made if from_s < one.at_s < to_s]
 
 
@@ -96,10 +104,10 @@ def light_middle_min(values: Values, grid: Grid) -> tuple[Ints, Values]:
 
 def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange], config: QualityConfig) -> list[Finding]:
     """Days at which the middle of the light day jumps."""
-    begins, middle = light_middle_min(values, grid)
     n = _SUN_DAYS
-    if len(middle) < 2 * n:
+    if len(values) * grid.step_s < 2 * n * _DAY_S:
         return []
+    begins, middle = light_middle_min(values, grid)
     windows = np.lib.stride_tricks.sliding_window_view(middle, n)
     usual = np.where(np.isfinite(windows).sum(axis=1) >= n // 2, _nanmedian(windows), np.nan)
     scatter = _nanmedian(np.abs(windows - usual[:, None]))
@@ -115,11 +123,13 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
     found = []
     while large.any():
         first = int(large.argmax())
-        near = slice(first, first + n)
-        sharp = np.where(large[near], clear[near] + legal[near], 0.0)
-        row = first + int(sharp.argmax())
+        rows = first + np.flatnonzero(large[first : first + 2 * n])
+        with_legal = bool(legal[rows].any())
+        rows = rows[legal[rows]] if with_legal else rows[size[rows] >= 0.9 * size[rows].max()]
+        row = int(rows[len(rows) // 2])  # the shift of medians is large on both sides of the day itself
         by, at_s = float(shift[row]), int(begins[row])
-        with_legal = bool(legal[max(0, row - 1) : row + 2].any())
+        if with_legal:
+            at_s = min((one.at_s for one in changes), key=lambda at, seen_s=at_s: abs(at - seen_s))
         when = "at a change of legal time: local stamps" if with_legal else "with no change of legal time: a clock was set"
         found.append(
             Finding(
@@ -129,7 +139,7 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
                 reason=f"the light day moves by {by:+.0f} min {when}",
                 from_s=at_s,
                 to_s=at_s + _DAY_S,
-                count=int(large[near].sum()),
+                count=1,
             )
         )
         large[first : row + n] = False
@@ -166,13 +176,9 @@ def _mornings(
     """Mornings that stay where they were, in UTC, over all clock changes, one forward and one back at least."""
     if len({one.by_s > 0 for one in changes}) < 2:
         return []  # holidays and daylight move mornings as well; forward and back they cancel
-    responses = []
-    for change in changes:
-        moved = morning_shift_min(values, grid, change, config.clock_days)
-        if moved is not None:
-            responses.append((-moved * 3600 / change.by_s, change))
-    forward = {one.by_s > 0 for _, one in responses}
-    if len(forward) < 2:
+    moves = [(change, morning_shift(values, grid, change, config.clock_days)) for change in changes]
+    responses = [(-60 * m.minutes * 60 / change.by_s, change) for change, m in moves if m and m.scatter <= _TIGHT_MIN]
+    if len({one.by_s > 0 for _, one in responses}) < 2:
         return []
     mean = float(np.mean([response for response, _ in responses]))
     if abs(mean) >= _STAYS_MIN:
@@ -191,19 +197,17 @@ def _mornings(
     ]
 
 
-def morning_shift_min(values: Values, grid: Grid, change: ClockChange, days: int) -> float | None:
-    """How much later mornings are after a clock change, in minutes of UTC; None if they scatter too much to tell."""
-    numbers, minutes = morning_min(values, grid, 0)
-    day = change.at_s // _DAY_S
+def morning_shift(values: Values, grid: Grid, change: ClockChange, days: int) -> Moved | None:
+    """How much later mornings are after a clock change, in UTC; None if there are too few of them."""
+    numbers, minutes = morning_min(values, grid, change.offset_s)
+    day = (change.at_s + change.offset_s) // _DAY_S
     before = minutes[(numbers >= day - days) & (numbers < day)]
     after = minutes[(numbers > day) & (numbers <= day + days)]
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
     if min(len(before), len(after)) < 4:
         return None
-    scatter = np.concatenate([before - np.median(before), after - np.median(after)])
-    if 1.4826 * float(np.median(np.abs(scatter))) > _TIGHT_MIN:
-        return None
-    return float(np.median(after) - np.median(before))
+    apart = np.concatenate([before - np.median(before), after - np.median(after)])
+    return Moved(float(np.median(after) - np.median(before)), 1.4826 * float(np.median(np.abs(apart))))
 
 
 def check_stamps(stamps_s: Ints, step_s: int, time_zone: str | None = None, *, signal: str = "") -> list[Finding]:
@@ -262,8 +266,8 @@ def _wall_clock(stamps_s: Ints, step_s: int, time_zone: str) -> list[Finding]:
     distinct, count = np.unique(stamps_s, return_counts=True)
     found = []
     for change in clock_changes(time_zone, int(distinct[0]) - _DAY_S, int(distinct[-1]) + _DAY_S):
-        offset = _offset_before(time_zone, change)
-        first, last = sorted((change.at_s + offset, change.at_s + offset + change.by_s))
+        wall_s = change.at_s + change.offset_s
+        first, last = sorted((wall_s, wall_s + change.by_s))
         inside = (distinct >= first) & (distinct < last)
         around = ((distinct >= first - 4 * step_s) & (distinct < first)).any(), (distinct >= last).any()
         if not all(around):
@@ -281,12 +285,6 @@ def _wall_clock(stamps_s: Ints, step_s: int, time_zone: str) -> list[Finding]:
             text = f"the hour {hours} is there twice: a wall clock of {time_zone}, put back"
             found.append(_stamp_finding("wall_clock", Severity.ERROR, text, distinct[inside]))
     return found
-
-
-def _offset_before(time_zone: str, change: ClockChange) -> int:
-    year = int(np.datetime64(change.at_s, "s").astype("datetime64[Y]").astype(int)) + 1970
-    at, offsets = utc_offsets(time_zone, year, year)
-    return int(offsets[int((at < change.at_s).sum())])
 
 
 def _stamp_finding(rule: str, severity: Severity, reason: str, stamps_s: Ints) -> Finding:
