@@ -26,7 +26,7 @@ from ringmain_trainer.converter_fix import install_converter_fix
 from ringmain_trainer.dataset import Floats, Inputs
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export_guard import refuse_wrong_conversion
-from ringmain_trainer.feature_graph import FEATURES, OPSETS, FeatureSpec, GraphWriter, add_features, value_info
+from ringmain_trainer.feature_graph import FEATURES, OPSETS, FeatureSpec, GraphWriter, add_features, columns_of, value_info
 from ringmain_trainer.fit import FittedModel, predict
 from ringmain_trainer.runtime import RUNTIME_ERRORS, as_rows, open_session, run, run_singly
 
@@ -34,6 +34,7 @@ TOLERANCE: Final = 2e-5
 """Largest allowed difference between file and scikit-learn, as a share of P99 - P1 of the target."""
 
 QUANTILES: Final = "quantiles"
+_DAY_S: Final = 86400
 _HALF_DAY_S: Final = 43200
 
 
@@ -128,6 +129,29 @@ def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
     }
 
 
+def on_thresholds(model: onnx.ModelProto, inputs: Inputs, spec: FeatureSpec) -> Inputs:
+    """The forecasts with values that stand on thresholds of the trees, and with the float32 values just beside them.
+
+    In what goes into columns as it is: the series, and the history of whole days before. Empty for a model without trees.
+    """
+    thresholds, columns = _thresholds(model), columns_of(spec)
+    series = {columns.index(name): i for i, name in enumerate(spec.series)}
+    # a column of lags, the signal, the days whose values are its lags for all leads of a day
+    lags = [(columns.index(f"lag_{d}d.{s}"), i, d) for d in spec.lag_days for i, s in enumerate(spec.signals)]
+    rng, day = np.random.default_rng(0), _DAY_S // spec.window.step_s
+    history, future = inputs["history"].copy(), inputs["known_future"].copy()
+    if not thresholds:
+        return {name: value[:0] for name, value in inputs.items()}
+    for column, i in series.items():
+        if column in thresholds:
+            future[:, :, i] = _beside(rng, thresholds[column], future[:, :, i].shape)
+    for column, i, days in lags:
+        if column in thresholds:
+            rows = slice(spec.window.history_steps - days * day, spec.window.history_steps - (days - 1) * day)
+            history[:, rows, i] = _beside(rng, thresholds[column], history[:, rows, i].shape)
+    return {"history": _floats(history), "known_future": _floats(future), "issued_at_s": inputs["issued_at_s"]}
+
+
 def special_instants(spec: FeatureSpec) -> list[int]:
     """Noon before clock changes, holidays, the leap day and the turn of the last year, UTC seconds on whole steps."""
     first, last = spec.years
@@ -181,6 +205,27 @@ def check_file(content: bytes) -> ModelManifest:
     if not worst <= manifest.tolerance:
         raise ExportError(f"golden vectors are off by {worst:.3g}, allowed are {manifest.tolerance:.3g}")
     return manifest
+
+
+def _thresholds(model: onnx.ModelProto) -> dict[int, Floats]:
+    """Thresholds of all trees of a file, by column of the features."""
+    found: dict[int, set[float]] = {}
+    for node in model.graph.node:
+        if node.op_type != "TreeEnsembleRegressor":
+            continue
+        lists = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        nodes = zip(lists["nodes_featureids"], lists["nodes_values"], lists["nodes_modes"], strict=True)
+        for column, value, mode in nodes:
+            if mode != b"LEAF":
+                found.setdefault(column, set()).add(value)
+    return {column: np.array(sorted(values), np.float32) for column, values in found.items()}
+
+
+def _beside(rng: np.random.Generator, thresholds: Floats, shape: tuple[int, ...]) -> Floats:
+    """Thresholds drawn at random: as they are, and the float32 values below and above."""
+    drawn = rng.choice(thresholds, shape)
+    towards = rng.choice(np.array([-np.inf, 0, np.inf], np.float32), shape)
+    return np.where(towards == 0, drawn, np.nextafter(drawn, towards))
 
 
 def _in_order(g: GraphWriter, curves: str, count: int) -> str:

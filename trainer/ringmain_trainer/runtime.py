@@ -1,5 +1,7 @@
 """ONNX Runtime as the contract wants it: one thread, on the CPU. Sums then have one order, in training and at the edge."""
 
+import statistics
+import time
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from ringmain_trainer.dataset import Floats, Inputs
 
 _BLOCK: Final = 16
+_LATENCY_RUNS: Final = 21
 
 RUNTIME_ERRORS: Final = (
     native.EPFail,
@@ -60,6 +63,18 @@ def run_singly(session: ort.InferenceSession, inputs: Inputs, output: str) -> Fl
     count = len(inputs["issued_at_s"])
     ones = ({name: value[i : i + 1] for name, value in inputs.items()} for i in range(count))
     return np.concatenate([run(session, one, output) for one in ones])
+
+
+def single_latency_ms(session: ort.InferenceSession, inputs: Inputs) -> float:
+    """Median processor time of one forecast on one thread: what else the machine does at the moment does not count."""
+    one = {name: value[:1] for name, value in inputs.items()}
+    session.run(None, one)
+    taken = []
+    for _ in range(_LATENCY_RUNS):
+        begin = time.thread_time()
+        session.run(None, one)
+        taken.append(time.thread_time() - begin)
+    return 1000 * statistics.median(taken)
 
 
 def as_rows(features: Floats) -> NDArray[Any]:
