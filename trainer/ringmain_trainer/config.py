@@ -41,10 +41,16 @@ class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often what was read is committed to the history: after so many seconds or rows, whichever comes first."""
+    """When what was read is committed: after so many seconds, rows or megabytes of payload, whichever comes first.
 
-    commit_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
-    commit_rows: Annotated[int, Meta(ge=1, le=20_000_000)] = 1_000_000
+    Two loads of that size are held at most, and `queue_mb` of records that wait to be decoded.
+    """
+
+    commit_s: Annotated[float, Meta(gt=0, le=3600)] = 300.0
+    commit_rows: Annotated[int, Meta(ge=1, le=20_000_000)] = 2_000_000
+    commit_mb: Annotated[int, Meta(ge=1, le=10_000)] = 128
+    queue_mb: Annotated[int, Meta(ge=1, le=2_000)] = 64
+    progress_s: Annotated[float, Meta(gt=0, le=3600)] = 10.0
 
 
 class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,7 +1,8 @@
 """The errors of the trainer.
 
     TrainerError
-      HistoryError: the history and Kafka contradict each other; the command stops, nothing was written
+      HistoryError: the history and Kafka contradict each other, or the history cannot be written; the command stops
+      IngestError: Kafka has nothing to read; the command stops, nothing was written
       TooLittleDataError: a site cannot have this model yet; the others go on, the reason is in the result
       ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
       PublishError: the repository or a candidate is not fit to be signed; nothing was published
@@ -16,6 +17,10 @@ class TrainerError(Exception):
 
 class HistoryError(TrainerError):
     """The history does not fit to what was read from Kafka; a person must decide."""
+
+
+class IngestError(TrainerError):
+    """Kafka has none of the topics; nothing was written."""
 
 
 class TooLittleDataError(TrainerError):

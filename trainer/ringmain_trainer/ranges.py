@@ -1,8 +1,12 @@
-"""Sets of sequences, kept as inclusive ranges: years of a site's messages are a handful of numbers."""
+"""Sets of numbers in little room: sequences as inclusive ranges, so that years of messages are a handful; newest issues."""
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from typing import Final
+
+NEWEST: Final = 32
+"""So many of the newest issues of a series are remembered."""
 
 
 class Ranges:
@@ -57,3 +61,34 @@ class Ranges:
     def __len__(self) -> int:
         """How many ranges, not how many numbers."""
         return len(self._first)
+
+
+class Newest:
+    """The newest of a set of whole numbers that do not follow on each other, as the instants of issue of a series."""
+
+    __slots__ = ("_numbers",)
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self._numbers = array("q", sorted(set(numbers))[-NEWEST:])
+
+    def add(self, number: int) -> bool | None:
+        """Put the number into the set; whether it was new, None if it is older than all that are remembered."""
+        numbers = self._numbers
+        if not numbers or number > numbers[-1]:
+            numbers.append(number)
+        else:
+            i = bisect_left(numbers, number)
+            if numbers[i] == number:
+                return False
+            if i == 0 and len(numbers) == NEWEST:
+                return None
+            insort(numbers, number)
+        if len(numbers) > NEWEST:
+            del numbers[0]
+        return True
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
