@@ -323,8 +323,8 @@ class _Rules:
         flagged = wrong.ravel()[before : before + len(self.left)] & np.isfinite(self.left)
         spans = []
         for a, b in self._runs(flagged | self._between(flagged)):
-            day = (a + before) // days.shape[1]
-            nearest = int(power[min(range(len(power)), key=lambda d, day=day: (not jump[d], abs(d - day)))])
+            around = np.abs(np.flatnonzero(jump) - (a + before) // days.shape[1])
+            nearest = int(power[jump][around.argmin()])
             spans.append(
                 (a, b, f"{10.0 ** (3 * nearest):g} times the size of other days: a wrong unit, kW for MW or the like")
             )

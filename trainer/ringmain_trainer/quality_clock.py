@@ -129,7 +129,8 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
         row = int(rows[len(rows) // 2])  # the shift of medians is large on both sides of the day itself
         by, at_s = float(shift[row]), int(begins[row])
         if with_legal:
-            at_s = min((one.at_s for one in changes), key=lambda at, seen_s=at_s: abs(at - seen_s))
+            instants = np.array([one.at_s for one in changes])
+            at_s = int(instants[np.abs(instants - at_s).argmin()])
         when = "at a change of legal time: local stamps" if with_legal else "with no change of legal time: a clock was set"
         found.append(
             Finding(

@@ -35,6 +35,15 @@ from ringmain_trainer.quality_clock import check_clock
 
 SERIES: Final = "series/"
 _STEPS_MIN: Final = 96
+_CHECKED: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+    "site": pl.String,
+    "signal": pl.String,
+    "start_at": pl.Datetime("us", "UTC"),
+    "value": pl.Float32,
+    "quality": pl.Int8,
+    "marks": pl.String,
+    "used": pl.Boolean,
+}
 
 
 class SiteQuality(Struct, frozen=True, kw_only=True):
@@ -145,18 +154,9 @@ def checked_steps(config: TrainerConfig, site: str, *, until: datetime | None = 
     `quality` is that of the protocol: 0 good, 1 suspect, 2 missing; `marks` names what was found, `used` says whether
     training takes the value.
     """
-    schema = {
-        "site": pl.String,
-        "signal": pl.String,
-        "start_at": pl.Datetime("us", "UTC"),
-        "value": pl.Float32,
-        "quality": pl.Int8,
-        "marks": pl.String,
-        "used": pl.Boolean,
-    }
     read = read_site_steps(config, site, until=until)
     if read is None:
-        return pl.DataFrame(schema=schema)
+        return pl.DataFrame(schema=_CHECKED)
     checked, _ = check_steps(config, read)
     used = np.isfinite(masked(read.steps.values, checked, config.quality))
     grid = Grid(read.steps.start_s, config.training.step_s)
@@ -178,8 +178,14 @@ def checked_steps(config: TrainerConfig, site: str, *, until: datetime | None = 
             pl.col("start_at").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
             pl.col("value").fill_nan(None),
         )
-        parts.append(frame.select(pl.col(name).cast(kind) for name, kind in schema.items()))
+        parts.append(frame.select(pl.col(name).cast(kind) for name, kind in _CHECKED.items()))
     return pl.concat(parts)
+
+
+def steps_checked(config: TrainerConfig, sites: Sequence[str] = ()) -> pl.LazyFrame:
+    """The view `steps_checked`, of these sites or of all."""
+    frames = [checked_steps(config, site) for site in list(sites) or read_sites(config.history)]
+    return pl.concat([pl.DataFrame(schema=_CHECKED), *frames]).lazy()
 
 
 def _series_quality(
