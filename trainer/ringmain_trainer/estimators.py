@@ -180,7 +180,8 @@ class RidgeFitter:
 
     def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
         """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
-        mean, scale, level, coefficients = self._solve(train)
+        mean, spread, level, coefficients = self._solve(train)
+        scale = _scale_of(spread)
         said = np.concatenate(
             [
                 ((self._encoded(slice(at, min(at + _BLOCK, last))) - mean) / scale) @ coefficients + level
@@ -192,10 +193,10 @@ class RidgeFitter:
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
         """Fitted on the first `train` forecasts: one pipeline for the median."""
-        mean, scale, level, coefficients = self._solve(train)
+        mean, spread, level, coefficients = self._solve(train)
         encoder = one_hot(self._design.columns).fit(as_rows(self._design.features[:1]))
         scaler, ridge = StandardScaler(), Ridge(**self.candidates[candidate])
-        scaler.mean_, scaler.scale_, scaler.var_ = mean, scale, scale**2
+        scaler.mean_, scaler.scale_, scaler.var_ = mean, _scale_of(spread), spread**2
         scaler.n_samples_seen_ = round(float(self._sums[train][0, 0]))
         scaler.n_features_in_ = ridge.n_features_in_ = len(mean)
         ridge.coef_, ridge.intercept_ = coefficients[:, candidate].copy(), level
@@ -224,17 +225,22 @@ class RidgeFitter:
         return self._sums[train]
 
     def _solve(self, train: int) -> tuple[Matrix, Matrix, float, Matrix]:
-        """Means and scales of the columns, the mean of the target, coefficients `(columns, candidates)`."""
+        """Means and spreads of the columns, the mean of the target, coefficients `(columns, candidates)`."""
         if train not in self._solved:
             sums = self._sums_of(train)
             count = sums[0, 0]
             means = sums[0, 1:] / count
             products = sums[1:, 1:] - count * np.outer(means, means)
             spread = np.sqrt(np.maximum(np.diag(products)[:-1], 0) / count)
-            scale = np.where(spread > 0, spread, 1.0)
+            scale = _scale_of(spread)
             values, vectors = np.linalg.eigh(products[:-1, :-1] / np.outer(scale, scale))
             turned = vectors.T @ (products[:-1, -1] / scale)
             alphas = np.array([candidate["alpha"] for candidate in self.candidates])
             coefficients = vectors @ (turned[:, None] / (np.maximum(values, 0)[:, None] + alphas))
-            self._solved[train] = (self._origin + means[:-1], scale, self._level + float(means[-1]), coefficients)
+            self._solved[train] = (self._origin + means[:-1], spread, self._level + float(means[-1]), coefficients)
         return self._solved[train]
+
+
+def _scale_of(spread: Matrix) -> Matrix:
+    """What a column is divided by; one that never changes is left as it is."""
+    return np.where(spread > 0, spread, 1.0)
