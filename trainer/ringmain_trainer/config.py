@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from ringmain_protocol.messages import Name
 from ringmain_toml import ConfigError, load
 from ringmain_trainer.estimator_config import EstimatorName, EstimatorsConfig
+from ringmain_trainer.evaluation_config import BacktestConfig, DriftConfig, PromotionConfig, WatchConfig
 
 _DAY_S: Final = 86400
 
@@ -205,6 +206,10 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     estimators: EstimatorsConfig = EstimatorsConfig()
     quality: QualityConfig = QualityConfig()
     report: ReportConfig = ReportConfig()
+    backtest: BacktestConfig = BacktestConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    drift: DriftConfig = DriftConfig()
+    watch: WatchConfig = WatchConfig()
     model: list[ModelConfig] = []
 
     def __post_init__(self) -> None:

@@ -1,0 +1,51 @@
+"""Settings of what judges models: `[backtest]`, `[promotion]`, `[drift]`, `[watch]`."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Days = Annotated[float, Meta(gt=0, le=366)]
+Count = Annotated[int, Meta(ge=1, le=1000)]
+Part = Annotated[float, Meta(gt=0, lt=1)]
+Share = Annotated[float, Meta(gt=0, le=100)]
+
+
+class BacktestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When forecasts are issued, how often the recipe is refitted, how leads are grouped."""
+
+    origins: Annotated[int, Meta(ge=1, le=100_000)] = 28
+    every_h: Annotated[float, Meta(gt=0, le=744)] = 24.0
+    at_h: Annotated[float, Meta(ge=0, lt=24)] = 6.0
+    refit_days: Days = 7.0
+    lead_block_h: Annotated[float, Meta(gt=0, le=744)] = 4.0
+
+
+class PromotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much better a model must be than the released one, and what is too bad for any release."""
+
+    alpha: Part = 0.05
+    days_min: Annotated[int, Meta(ge=5, le=366)] = 7
+    worse_share_max: Share = 0.1
+    coverage_slack: Part = 0.1
+    coverage_errors: Annotated[float, Meta(ge=0, le=10)] = 2.0
+    rejected_kept: Annotated[int, Meta(ge=0, le=1000)] = 5
+
+
+class DriftConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of the newest days is not as it was in training."""
+
+    days: Days = 14.0
+    days_min: Annotated[int, Meta(ge=5, le=366)] = 7
+    error_share_max: Share = 0.3
+    alpha: Part = 0.05
+    coverage_slack: Part = 0.15
+    psi_max: Annotated[float, Meta(gt=0, le=10)] = 0.25
+    outside_share_max: Part = 0.1
+    age_days_max: Annotated[float, Meta(gt=0, le=3660)] = 120.0
+
+
+class WatchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often is looked, and how long a training is left alone before the next."""
+
+    every_s: Annotated[float, Meta(ge=1, le=2_678_400)] = 3600.0
+    retrain_days_min: Days = 3.0
