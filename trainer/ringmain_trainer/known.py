@@ -101,7 +101,7 @@ class Chain:
         number: int | None = None if handle is None else handle.transaction_version(RECEIVED)
         if handle is None or number is None:
             return _from_rows(self._location, self._kind)
-        parts = []
+        parts: list[pl.DataFrame] = []
         try:
             while number is not None:
                 self._files.insert(0, number)
