@@ -21,10 +21,14 @@ from ringmain_trainer.design import Design, Fold, held_out, time_folds
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.estimators import Fitter, Settings, fitters
 from ringmain_trainer.feature_graph import WEEK_PEAK
+from ringmain_trainer.metrics import Forecasts, coverage, mae, pinball, rmse
 from ringmain_trainer.runtime import as_rows
 
 RANGE_MARGIN: Final = 0.25
 """Forecasts stay within the range of the history, widened by this share of it on both sides."""
+
+PERSISTENCE: Final = {"yesterday": 1, "last_week": 7}
+"""Seasonal persistence by name: whole days before the target."""
 
 _DAY_S: Final = 86400
 _REST_SHARE: Final = 0.005
@@ -67,6 +71,7 @@ class FittedModel(Struct, frozen=True, kw_only=True):
 
     `metrics` are in the unit of the target, on the held-out days, of the model fitted on the days before; its quantiles are
     calibrated on the other half of the held-out days. `mae_yesterday` and `mae_last_week` are those of persistence.
+    `held_out` are the forecasts that they were counted from.
     """
 
     members: tuple[Member, ...]
@@ -74,6 +79,7 @@ class FittedModel(Struct, frozen=True, kw_only=True):
     limits: Limits
     metrics: dict[str, float]
     rest: Rest | None = None
+    held_out: Forecasts | None = None
 
 
 def predict(model: FittedModel, features: Floats) -> Matrix:
@@ -122,16 +128,16 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
     ]
     weights = _weights(chosen, folds, design) if model.weights == "fitted" else [1 / len(chosen)] * len(chosen)
     trial = _members(chosen, weights, train, design, training.quantiles)
-    rest = rest_of(design)
     before = FittedModel(
         members=trial,
         shifts=np.zeros((window.horizon_steps, len(training.quantiles)), np.float32),
         limits=limits_of(data.take(early)),
         metrics={},
-        rest=rest,
+        rest=rest_of(design, train),
     )
     curves = np.maximum.accumulate(blended(trial, design.features[late], len(training.quantiles)), axis=2)
-    metrics = _metrics(before, curves, design.take(late), training.quantiles)
+    scored = _scored(before, curves, design.take(late), training.quantiles)
+    metrics = _metrics(scored)
     if len(chosen) > 1:
         for one, weight in zip(chosen, weights, strict=True):
             metrics[f"weight_{one.name}"] = weight
@@ -146,7 +152,8 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
         shifts=conformal_shifts(curves, truth, window, training.quantiles),
         limits=limits_of(data),
         metrics=metrics,
-        rest=rest,
+        rest=rest_of(design, count),
+        held_out=scored,
     )
 
 
@@ -221,31 +228,29 @@ def _members(
     )
 
 
-def _metrics(model: FittedModel, curves: Matrix, design: Design, quantiles: tuple[float, ...]) -> dict[str, float]:
-    """Metrics of each half of the held-out days, with the quantiles calibrated on the other half."""
+def _scored(model: FittedModel, curves: Matrix, design: Design, quantiles: tuple[float, ...]) -> Forecasts:
+    """Forecasts of each half of the held-out days, with the quantiles calibrated on the other half."""
     features, data, window = design.features, design.data, design.window
     truth = data.targets.astype(np.float64)
     final = np.empty_like(curves)
     for scored, calibrating in _halves(data.issued_at_s, window):
         shifts = conformal_shifts(curves[calibrating], truth[calibrating], window, quantiles)
         final[scored] = _finished(model, curves[scored] + shifts, features[scored])
-    known = np.isfinite(truth)
-    error = (final[:, :, quantiles.index(0.5)] - truth)[known]
-    missing = truth[known][:, None] - final[known]
-    inside = (missing[:, 0] >= 0) & (missing[:, -1] <= 0)
-    levels = np.array(quantiles)
+    naive = {name: persistence(data.inputs["history"], window, days) for name, days in PERSISTENCE.items()}
+    return Forecasts(data.issued_at_s, window.step_s, quantiles, final, truth, naive)
+
+
+def _metrics(scored: Forecasts) -> dict[str, float]:
+    truth, levels = scored.actual, scored.levels
     metrics = {
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-        "pinball": float(np.maximum(levels * missing, (levels - 1) * missing).mean()),
-        "coverage": float(inside.mean()),
+        "mae": mae(scored.median, truth),
+        "rmse": rmse(scored.median, truth),
+        "pinball": pinball(scored.quantiles, truth, levels),
+        "coverage": coverage(scored.quantiles, truth),
         "held_out_forecasts": float(len(truth)),
     }
-    for name, days in (("mae_yesterday", 1), ("mae_last_week", 7)):
-        naive = np.abs(persistence(data.inputs["history"], window, days) - truth)
-        if np.isfinite(naive).any():
-            metrics[name] = float(np.nanmean(naive))
-    return metrics
+    naive = {f"mae_{name}": mae(said, truth) for name, said in scored.persistence.items()}
+    return metrics | {name: value for name, value in naive.items() if np.isfinite(value)}
 
 
 def _finished(model: FittedModel, curves: Matrix, features: Floats) -> Matrix:
@@ -281,14 +286,14 @@ def limits_of(data: Examples) -> Limits:
     return Limits(float(np.float32(wide.low)), float(np.float32(wide.high)))
 
 
-def rest_of(design: Design) -> Rest | None:
-    """Whether the target rests at zero at times of the day that the last week tells, as PV does at night.
+def rest_of(design: Design, count: int) -> Rest | None:
+    """Whether the target of the first `count` forecasts rests at zero at times that the last week tells, as PV at night.
 
     Only for what has one sign. All but one in a thousand of the values at rest must be as small as those of the week before.
     """
     if WEEK_PEAK not in design.columns:
         return None
-    targets = design.data.targets
+    targets = design.data.targets[:count]
     known = np.isfinite(targets)
     values = np.abs(targets[known])
     one_sign = bool((targets[known] >= 0).all() or (targets[known] <= 0).all())
@@ -296,7 +301,7 @@ def rest_of(design: Design) -> Rest | None:
         return None
     column = design.columns.index(WEEK_PEAK)
     threshold = float(np.float32(_REST_SHARE * np.quantile(values, 0.99)))
-    at_rest = design.features[:, :, column][known] <= threshold
+    at_rest = design.features[:count, :, column][known] <= threshold
     if at_rest.mean() < 0.05 or (values[at_rest] <= 2 * threshold).mean() < _REST_TRUE:
         return None
     return Rest(column, threshold)

@@ -18,9 +18,9 @@ With truth y, forecast f, quantile forecast f_q at level q, e = y - f_q, means o
 A point forecast that is given for all levels, which lie around 0.5 evenly, has an rCRPS equal to its rMAE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -33,6 +33,31 @@ PEAK_WEIGHT_MIN: Final = 0.1
 _DAY_S: Final = 86400
 _PEAK_SHARE_MIN: Final = 0.8
 """A day has a peak when so much of it is known."""
+
+
+class Forecasts(NamedTuple):
+    """Forecasts and what then happened: quantiles `(N, steps, Q)`, truth and persistences by name `(N, steps)`."""
+
+    issued_at_s: Ints
+    step_s: int
+    levels: tuple[float, ...]
+    quantiles: Values
+    actual: Values
+    persistence: Mapping[str, Values] = {}
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Forecasts":
+        """The chosen forecasts."""
+        return self._replace(
+            issued_at_s=self.issued_at_s[chosen],
+            quantiles=self.quantiles[chosen],
+            actual=self.actual[chosen],
+            persistence={name: values[chosen] for name, values in self.persistence.items()},
+        )
+
+    @property
+    def median(self) -> Values:
+        """The middle of the forecast."""
+        return np.asarray(self.quantiles[:, :, self.levels.index(0.5)])
 
 
 class Scores(Struct, frozen=True, kw_only=True):

@@ -1,9 +1,9 @@
 """The gate: whether a newly trained model may take the place of the one that runs. Pure: forecasts in, a verdict out.
 
-What is scored is the recipe on the held-out days: members fitted on the days before them, hyper-parameters and weights chosen
-on folds before them, quantiles of each half calibrated on the other half. The champion is its released file, scored on those
-of the held-out days that came after its training. So no score is in sample. Days are paired: the mean loss of each day on
-which values are valid, challenger against the other, by Wilcoxon's signed-rank test (exact).
+What is scored is the recipe on the held-out days: members fitted on the days before them, hyper-parameters and weights
+chosen on folds before them, quantiles of each half calibrated on the other half. The champion is its released file, scored
+on those of the held-out days that came after its training. So no score is in sample. Days are paired: the mean loss of each
+day on which values are valid, challenger against the other, by Wilcoxon's signed-rank test (exact).
 
 In this order:
 
@@ -14,8 +14,8 @@ In this order:
    more days. A person may release it all the same.
 5. Better than the champion, by mean and beyond noise: promoted. Otherwise rejected: the champion stays.
 
-Clearly worse is: by the test on at least `days_min` days, or, with fewer, by more than `worse_share_max`. Coverage is clearly
-outside when the mean of its days is, by more than its standard error times `coverage_errors`.
+Clearly worse is: by the test on at least `days_min` days, or, with fewer, by more than `worse_share_max`. Coverage is
+clearly outside when the mean of at least `days_min` days is, by more than its standard error times `coverage_errors`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from ringmain_trainer.config import PromotionConfig
-from ringmain_trainer.metrics import Ints, Values, by_day, pinball_losses
+from ringmain_trainer.evaluation_config import PromotionConfig
+from ringmain_trainer.metrics import Forecasts, Values, by_day, pinball_losses
 
 _EXACT_DAYS_MAX: Final = 200
 
@@ -46,31 +46,6 @@ class Verdict(Struct, frozen=True, kw_only=True):
     decision: Decision
     reason: str
     scores: dict[str, float] = {}
-
-
-class HeldOut(NamedTuple):
-    """Forecasts of days that were not learned from: quantiles `(N, steps, Q)`, truth and persistences `(N, steps)`."""
-
-    issued_at_s: Ints
-    step_s: int
-    levels: tuple[float, ...]
-    quantiles: Values
-    actual: Values
-    persistence: Mapping[str, Values] = {}
-
-    def take(self, chosen: NDArray[np.bool_]) -> "HeldOut":
-        """The chosen forecasts."""
-        return self._replace(
-            issued_at_s=self.issued_at_s[chosen],
-            quantiles=self.quantiles[chosen],
-            actual=self.actual[chosen],
-            persistence={name: values[chosen] for name, values in self.persistence.items()},
-        )
-
-    @property
-    def median(self) -> Values:
-        """The middle of the forecast."""
-        return np.asarray(self.quantiles[:, :, self.levels.index(0.5)])
 
 
 class Champion(NamedTuple):
@@ -97,7 +72,7 @@ class Compared(NamedTuple):
         return self.loss / self.other - 1 if self.other > 0 else 0.0 if self.loss <= 0 else float("inf")
 
 
-def decide(made: HeldOut, champion: Champion | None, config: PromotionConfig, *, note: str = "") -> Verdict:
+def decide(made: Forecasts, champion: Champion | None, config: PromotionConfig, *, note: str = "") -> Verdict:
     """Whether the challenger is promoted.
 
     Args:
@@ -109,21 +84,21 @@ def decide(made: HeldOut, champion: Champion | None, config: PromotionConfig, *,
     error = np.abs(made.median - made.actual)
     naive, name = _against_persistence(error, made)
     scores = {} if naive is None else _scores(naive, "persistence")
-    covered, error_of_coverage, nominal = _coverage(made)
-    scores |= {"coverage": covered, "coverage_standard_error": error_of_coverage}
+    days, covered, uncertain = _coverage(made)
+    nominal, slack = made.levels[-1] - made.levels[0], config.coverage_slack
+    if days > 1:
+        scores |= {"coverage": covered, "coverage_standard_error": uncertain}
     against = None if champion is None else _against_champion(made, champion)
     if against is not None and champion is not None:
         scores |= _scores(against, "champion") | {"champion_release": float(champion.release)}
     if naive is not None and clearly_worse(naive, config):
         text = f"worse than persistence ({name}): MAE {naive.loss:.4g} against {naive.other:.4g} on {naive.days} days"
         return Verdict(decision=Decision.REJECTED, reason=f"{text}, p {naive.p_worse:.3g}", scores=scores)
-    off = abs(covered - nominal) - config.coverage_slack
-    if off > config.coverage_errors * error_of_coverage:
-        slack = config.coverage_slack
+    if days >= config.days_min and abs(covered - nominal) - slack > config.coverage_errors * uncertain:
         text = f"{covered:.0%} of the truth is between the outer quantiles: not {nominal:.0%} give or take {slack:.0%}"
         return Verdict(decision=Decision.REJECTED, reason=text, scores=scores)
     if against is None or champion is None:
-        text = "no model of this site and signal is released" if not note else note
+        text = note or "no model of this site and signal is released"
         if naive is None:
             return Verdict(decision=Decision.PROMOTED, reason=f"{text}; no persistence to compare with", scores=scores)
         text += f"; MAE {naive.loss:.4g} against {naive.other:.4g} of persistence ({name}) on {naive.days} days"
@@ -180,7 +155,7 @@ def signed_rank_p(differences: Values) -> float:
     return float(min(1.0, ways[: int(ranks[d > 0].sum()) + 1].sum()))
 
 
-def _against_persistence(error: Values, made: HeldOut) -> tuple[Compared | None, str]:
+def _against_persistence(error: Values, made: Forecasts) -> tuple[Compared | None, str]:
     """MAE of the median against the better persistence, on the values that both have; which that is."""
     found: list[tuple[Compared, str]] = []
     for name, said in made.persistence.items():
@@ -193,7 +168,7 @@ def _against_persistence(error: Values, made: HeldOut) -> tuple[Compared | None,
     return min(found, key=lambda one: one[0].other, default=(None, ""))
 
 
-def _against_champion(made: HeldOut, champion: Champion) -> Compared:
+def _against_champion(made: Forecasts, champion: Champion) -> Compared:
     """Mean pinball loss against the champion's; MAE of the medians if the levels are not the same."""
     mine, theirs = made.take(champion.chosen), champion.quantiles
     if champion.levels == made.levels:
@@ -206,15 +181,14 @@ def _against_champion(made: HeldOut, champion: Champion) -> Compared:
     return Compared(0, float("nan"), float("nan"), 1.0, 1.0) if found is None else found
 
 
-def _coverage(made: HeldOut) -> tuple[float, float, float]:
-    """Mean coverage of the days, its standard error (0.5 with a single day), and what it should be."""
+def _coverage(made: Forecasts) -> tuple[int, float, float]:
+    """Days, mean coverage of the days and its standard error."""
     inside = (made.quantiles[:, :, 0] <= made.actual) & (made.actual <= made.quantiles[:, :, -1])
     seen = np.where(np.isfinite(made.actual), inside.astype(np.float64), np.nan)
     days = np.array(list(by_day(seen, made.issued_at_s, made.step_s).values()))
-    nominal = made.levels[-1] - made.levels[0]
-    if not len(days):
-        return nominal, 0.5, nominal
-    return float(days.mean()), float(days.std(ddof=1) / np.sqrt(len(days))) if len(days) > 1 else 0.5, nominal
+    if len(days) < 2:
+        return len(days), float("nan"), float("nan")
+    return len(days), float(days.mean()), float(days.std(ddof=1) / np.sqrt(len(days)))
 
 
 def _scores(compared: Compared, against: str) -> dict[str, float]:
