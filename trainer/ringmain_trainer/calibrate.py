@@ -48,5 +48,6 @@ def _shift(missing: Matrix, quantiles: tuple[float, ...]) -> Matrix:
     levels = [
         min(q * (n + 1) / n, 1.0) if q > 0.5 else max((q * (n + 1) - 1) / n, 0.0) if q < 0.5 else 0.5 for q in quantiles
     ]
-    taken = np.array([np.quantile(known[:, i], level) for i, level in enumerate(levels)])
-    return taken - taken[quantiles.index(0.5)]
+    taken: Matrix = np.array([np.quantile(known[:, i], level) for i, level in enumerate(levels)])
+    about: Matrix = taken - taken[quantiles.index(0.5)]
+    return about

@@ -124,10 +124,8 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
     then the same step 1, 2, 3, ... days earlier, then the typical value.
     """
     window = spec.window
-    day, n = _DAY_S // window.step_s, window.history_steps
-    shifts = [*_HOLD_STEPS, *(day * 2**k for k in range(10) if day * 2**k < n)]
-    history = _filled(g, "history", shifts, spec.typical_signals, "filled")
-    known = _filled(g, "known_future", _HOLD_STEPS, spec.typical_series, "known")
+    history = filled_gaps(g, "history", gap_shifts(window), spec.typical_signals, "filled")
+    known = filled_gaps(g, "known_future", _HOLD_STEPS, spec.typical_series, "known")
     parts = [*_lags(g, history, spec), *_recent(g, history, window)]
     waves, calendar = _calendar(g, spec)
     parts += [*calendar, known]
@@ -136,7 +134,13 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
     return g("Concat", *parts, axis=2, name=FEATURES)
 
 
-def _filled(g: GraphWriter, values: str, shifts: Sequence[int], typical: Sequence[float], name: str) -> str:
+def gap_shifts(window: Window) -> list[int]:
+    """By how many steps a gap in the history looks back, one after the other: a short hold, then whole days."""
+    day = _DAY_S // window.step_s
+    return [*_HOLD_STEPS, *(day * 2**k for k in range(10) if day * 2**k < window.history_steps)]
+
+
+def filled_gaps(g: GraphWriter, values: str, shifts: Sequence[int], typical: Sequence[float], name: str) -> str:
     """NaN takes the value `shift` rows earlier, one shift after the other; in the end the typical value."""
     for shift in shifts:
         earlier = g("Pad", values, g.ints(0, shift, 0, 0, -shift, 0), g.const(np.nan))  # cuts and shifts in one node
@@ -152,7 +156,8 @@ def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
 
     def rows(days: int) -> NDArray[np.int64]:
         """Where that is still to come, the next older whole day; from before the window, the oldest there is."""
-        return np.maximum(n + lead - day * np.maximum(days, lead // day + 1), 0)
+        whole = np.maximum(days, lead // day + 1).astype(np.int64)
+        return np.maximum(n + lead - day * whole, np.int64(0))
 
     parts = [g("Gather", history, g.const(rows(d), np.int32), axis=1, name=f"lag_{d}d") for d in spec.lag_days]
     week = g.const(np.maximum(np.stack([rows(1) - day * k for k in range(7)], axis=1), 0), np.int32)

@@ -195,7 +195,7 @@ def fit_site(
     prove(file, fitted, asked, run(session, asked, FEATURES), TOLERANCE * spread)
     hashed = sha256()
     for array in (*made.inputs.values(), made.targets):
-        hashed.update(np.ascontiguousarray(array))
+        hashed.update(array.tobytes())
     at = made.issued_at_s
     manifest = ModelManifest(
         format=FORMAT,
