@@ -48,7 +48,7 @@ class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     commit_s: Annotated[float, Meta(gt=0, le=3600)] = 300.0
-    commit_rows: Annotated[int, Meta(ge=1, le=20_000_000)] = 2_000_000
+    commit_rows: Annotated[int, Meta(ge=1, le=20_000_000)] = 1_000_000
     commit_mb: Annotated[int, Meta(ge=1, le=10_000)] = 128
     queue_mb: Annotated[int, Meta(ge=1, le=2_000)] = 64
     progress_s: Annotated[float, Meta(gt=0, le=3600)] = 10.0
@@ -168,6 +168,31 @@ class ReportConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     multiples_max: Annotated[int, Meta(ge=1, le=600)] = 60
 
 
+class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `analyse` looks for: kinds of days, anomalies, and the risk that a limit is violated.
+
+    `limits` are low and high by signal; without one the `limit_quantile` of the history stands in as the upper limit.
+    """
+
+    clusters_min: Annotated[int, Meta(ge=2, le=20)] = 2
+    clusters_max: Annotated[int, Meta(ge=2, le=20)] = 8
+    anomaly_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.03
+    trees: Annotated[int, Meta(ge=10, le=500)] = 64
+    residual_days: Annotated[int, Meta(ge=1, le=366)] = 28
+    residual_widths: Annotated[float, Meta(gt=0)] = 0.5
+    residual_h: Annotated[float, Meta(gt=0, le=24)] = 1.0
+    limits: dict[str, tuple[float, float]] = {}
+    limit_quantile: Share = 0.95
+    violation_rows_max: Annotated[int, Meta(ge=1_000)] = 60_000
+
+    def __post_init__(self) -> None:
+        if self.clusters_max < self.clusters_min:
+            raise ValueError("clusters_max must not be below clusters_min")
+        wrong = [name for name, (low, high) in self.limits.items() if not low < high]
+        if wrong:
+            raise ValueError(f"limits of {wrong[0]}: the first must be below the second")
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model per site: the target, the signals of its history (target first), the series known ahead.
 
@@ -205,6 +230,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     training: TrainingConfig = TrainingConfig()
     estimators: EstimatorsConfig = EstimatorsConfig()
     quality: QualityConfig = QualityConfig()
+    analysis: AnalysisConfig = AnalysisConfig()
     report: ReportConfig = ReportConfig()
     backtest: BacktestConfig = BacktestConfig()
     promotion: PromotionConfig = PromotionConfig()

@@ -6,13 +6,16 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import onnx
 from msgspec import Struct
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
+from ringmain_trainer.analysis_export import finished, labels_and_scores, splice
 from ringmain_trainer.dataset import Floats, StepTable
 from ringmain_trainer.errors import TooLittleDataError
+from ringmain_trainer.feature_graph import GraphWriter
 
 _DAY_S: Final = 86400
 _SATURDAY: Final = 5
@@ -149,3 +152,19 @@ def _cluster(
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone)
+
+
+def cluster_model(clusters: Clusters) -> onnx.ModelProto:
+    """`profiles` `[n, steps of a day]`, in the unit of the signal, to `cluster` and `distances` to all centers.
+
+    Raises:
+        ExportError: If the clustering cannot be converted.
+    """
+    g = GraphWriter()
+    shape = g("Sub", "profiles", g("ReduceMean", "profiles", g.ints(1), keepdims=1))
+    largest = g("ReduceMax", g("Abs", shape), g.ints(1), keepdims=1)
+    constant = g("Equal", largest, g.const(0.0))
+    shapes = g("Div", shape, g("Where", constant, g.const(1.0), largest))
+    names = splice(g, clusters.estimator, shapes, normalized(clusters.days.profiles), "kmeans_")
+    outputs = labels_and_scores(g, names, "cluster", "distances")
+    return finished(g, {"profiles": clusters.days.profiles.shape[1]}, outputs)
