@@ -2,9 +2,9 @@
 
     python -m benchmarks.training --sites 1000 --jobs 2
 
-Each site has load and temperature in quarter-hours and a weather forecast, issued every six hours for the next 60 hours, hour by
-hour: 70,080 steps and 87,600 forecast values in a year. The history has the layout that ingest and compaction make. The
-model is the one that the sample configuration shows first, with the default settings.
+Each site has load and temperature in quarter-hours and a weather forecast, issued every six hours, hour by hour for the next
+60 hours: 70,080 steps and 87,600 forecast values in a year. The history has the layout that ingest and compaction make. The
+model has the default settings. Memory is that of all processes of the training, looked at five times a second.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--sites", type=int, default=1000)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--folder", type=Path, help="where history and candidates go; a history that is there is taken as it is")
+    parser.add_argument("--folder", type=Path, help="for history and candidates; a history that is there is used as it is")
     parser.add_argument("--dask", metavar="ADDRESS", help="on this Dask cluster instead of own processes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -82,7 +82,7 @@ def measure(folder: Path, sites: int, days: int, jobs: int, dask: str | None = N
         largest, together = watch_memory(process)
     train_s = time.monotonic() - begin
     if process.returncode:
-        sys.exit(f"train ended with {process.returncode}; its log is {folder / 'train.log'}\n{(folder / 'train.log').read_text()}")
+        sys.exit(f"train ended with {process.returncode}:\n{(folder / 'train.log').read_text()}")
     results = json.loads((folder / "results.json").read_text())
     trained = [result for result in results if result["trained"]]
     waiting = read_waiting(folder / "candidates")
@@ -114,8 +114,13 @@ def generate(location: Path, sites: int, days: int) -> None:
 
 
 def site_rows(site: str, days: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of the tables of steps and series for one site: a load that follows the hour, the weekday and the weather."""
-    rng = np.random.default_rng(bucket(site) * 100_000 + int(site[-5:]))
+    """Rows of one made-up site."""
+    rng = np.random.default_rng(list(site.encode()))
+    return rows_of(made_up(days, rng), site, rng)
+
+
+def made_up(days: int, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+    """A temperature, and a load that follows it, the hour and the weekday, with a few gaps."""
     count = days * 96
     hours = np.arange(count) / 4
     drift = np.convolve(rng.normal(0, 1.2, count + 400), np.ones(400) / 20, "valid")[:count]
@@ -125,9 +130,17 @@ def site_rows(site: str, days: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     size = rng.uniform(200, 5000)
     load = size * (1 + 0.25 * shape * (0.6 + 0.4 * working) - 0.012 * temperature + rng.normal(0, 0.03, count))
     load[rng.random(count) < 0.002] = np.nan
+    return {"load_kw": load, "temperature_degc": temperature}
+
+
+def rows_of(
+    signals: dict[str, np.ndarray[Any, Any]], site: str, rng: np.random.Generator
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Signals in quarter-hours of whole days as rows of the tables of steps and series; the temperature is also forecast."""
+    days = len(signals["temperature_degc"]) // 96
     at = pl.datetime_range(BEGIN, BEGIN + timedelta(days=days), "15m", closed="left", eager=True, time_unit="us")
-    steps = [step_rows(site, name, at, values, days) for name, values in (("load_kw", load), ("temperature_degc", temperature))]
-    return pl.concat(steps), series_rows(site, temperature, rng)
+    steps = [step_rows(site, name, at, values, days) for name, values in signals.items()]
+    return pl.concat(steps), series_rows(site, signals["temperature_degc"], rng)
 
 
 def step_rows(site: str, name: str, at: pl.Series, values: np.ndarray[Any, Any], days: int) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from polars.exceptions import PanicException
 from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.errors import TrainerError
@@ -76,7 +77,9 @@ def _guarded(work: Callable[[Task], Result], number: int, task: Task) -> Outcome
     with threadpool_limits(limits=1):
         try:
             return Outcome(number, work(task))
-        except Exception as error:  # noqa: BLE001  a site that nobody thought of must not stop ten thousand others
+        except TrainerError as error:  # says all by itself
+            return Outcome(number, None, str(error))
+        except (Exception, PanicException) as error:  # noqa: BLE001  what nobody thought of must not stop ten thousand others
             text = " ".join(str(error).split())
             return Outcome(number, None, f"{type(error).__name__}: {text}"[:2000], traceback.format_exc(limit=30)[-8000:])
 

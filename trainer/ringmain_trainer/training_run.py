@@ -8,14 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from polars.exceptions import PanicException, PolarsError
+
+from ringmain_protocol import topics
 from ringmain_trainer.candidates import drop_candidate
 from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import read_sites
+from ringmain_trainer.errors import HistoryError, TrainerError
 from ringmain_trainer.fan_out import Outcome, run_all
+from ringmain_trainer.history import table_path
 from ringmain_trainer.journal import Journal, header_of, instant, open_journal
+from ringmain_trainer.tables import TABLES, bucket
 from ringmain_trainer.train import TrainingResult, train_model
 
 _PROGRESS_S: Final = 10.0
+_UNREADABLE: Final = (PolarsError, PanicException, DeltaError)
 log: Final = logging.getLogger("ringmain_trainer")
 
 Task = tuple[str, ModelConfig, TrainingResult | None]
@@ -41,7 +51,7 @@ def train(
         TrainerError: If another training works on the same candidates, or the Dask cluster does not answer.
     """
     asked = header_of(config, now=now, until=until)
-    sites = read_sites(config.history)
+    sites = _sites(config.history)
     order = [(site, model.signal) for site in sites for model in config.model]
     with open_journal(Path(config.candidates), asked, TrainingResult, resume=resume) as journal:
         header = journal.header
@@ -58,7 +68,47 @@ def train(
 
 def _train(config: TrainerConfig, task: Task, *, now: datetime, until: datetime | None) -> TrainingResult:
     site, model, done = task
-    return train_model(config, site, model, now=now, until=until, done=done)
+    try:
+        return train_model(config, site, model, now=now, until=until, done=done)
+    except _UNREADABLE as error:
+        files = [
+            broken for kind in (topics.STEPS, topics.SERIES, topics.STATUS) for broken in _broken(config.history, kind, site)
+        ]
+        text = "; ".join(files) or " ".join(str(error).split())
+        raise HistoryError(f"the history of {site} cannot be read: {text}") from error
+    except OSError as error:
+        raise TrainerError(f"{model.signal} of {site}: {error}; candidates are in {config.candidates}") from error
+
+
+def _sites(location: str) -> list[str]:
+    """Sites with steps; a file that cannot be read costs only the sites that are in no other."""
+    try:
+        return read_sites(location)
+    except _UNREADABLE as error:
+        log.warning("some file of the history cannot be read, each is tried: %s", " ".join(str(error).split()))
+    found: set[str] = set()
+    for file in DeltaTable(table_path(location, TABLES[topics.STEPS])).file_uris():
+        try:
+            found.update(_sites_in(file))
+        except _UNREADABLE as error:
+            log.error("%s cannot be read: %s", file, " ".join(str(error).split()))  # noqa: TRY400  the text says all
+    return sorted(found)
+
+
+def _broken(location: str, kind: str, site: str) -> Iterator[str]:
+    """Files of a table that may hold rows of the site and cannot be read, and why."""
+    path = table_path(location, TABLES[kind])
+    if not DeltaTable.is_deltatable(path):
+        return
+    for file in DeltaTable(path).file_uris([("bucket", "=", str(bucket(site)))]):
+        try:
+            _sites_in(file)
+        except _UNREADABLE as error:
+            yield f"{file}: {' '.join(str(error).split())}"
+
+
+def _sites_in(file: str) -> set[str]:
+    return set(pl.read_parquet(file, columns=["site"])["site"].unique())
 
 
 def _result(config: TrainerConfig, order: list[tuple[str, str]], outcome: Outcome[TrainingResult]) -> TrainingResult:
@@ -79,6 +129,9 @@ def _write_down(journal: Journal[TrainingResult], result: TrainingResult) -> Non
     if result.trained:
         text = "trained site=%s signal=%s mae=%.4g forecasts=%d train_s=%.1f"
         log.info(text, result.site, result.signal, result.metrics["mae"], result.trained_forecasts, result.train_s)
+        if result.masked:
+            out = ", ".join(f"{count} {name}" for name, count in result.masked.items())
+            log.warning("values that cannot be true were taken out site=%s signal=%s: %s", result.site, result.signal, out)
     else:
         log.warning("no model site=%s signal=%s reason=%s", result.site, result.signal, result.reason)
 
