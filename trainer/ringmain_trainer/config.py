@@ -183,7 +183,7 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     residual_h: Annotated[float, Meta(gt=0, le=24)] = 1.0
     limits: dict[str, tuple[float, float]] = {}
     limit_quantile: Share = 0.95
-    violation_rows_max: Annotated[int, Meta(ge=1_000)] = 60_000
+    violation_rows_max: Annotated[int, Meta(ge=1_000)] = 40_000
 
     def __post_init__(self) -> None:
         if self.clusters_max < self.clusters_min:

@@ -50,6 +50,7 @@ class Chain:
         self._folder = f"{table_path(location, TABLES[kind])}/{FOLDER}"
         self._files: list[int] = []
         """From the one that holds everything to the newest."""
+        self._newest = 0
         self._written: tuple[int, bool] | None = None
         self.received = self._read(handle)
 
@@ -71,7 +72,7 @@ class Chain:
         if whole:
             kinds = _OUTBOX if self._kind in _OUTBOX else (self._kind,)
             added = pl.concat([*(Chain(self._location, kind).received for kind in kinds), added])
-        number = max(now_us << 10, (self._files or [0])[-1] + 1) + random.randrange(1024)  # noqa: S311  no two write one file
+        number = max(now_us << 10, self._newest + 1) + random.randrange(1024)  # noqa: S311  no two write one file
         previous = pl.lit(None if whole else self._files[-1], pl.Int64).alias("previous")
         frame = _condensed(self._kind, added).with_columns(previous)
         try:
@@ -87,6 +88,7 @@ class Chain:
         if self._written is None:
             return
         number, whole = self._written
+        self._newest = number
         if whole and self._files and "://" not in self._location:
             for path in Path(self._folder).glob("*.parquet"):
                 if int(path.stem) < self._files[0]:
@@ -101,6 +103,7 @@ class Chain:
         number: int | None = None if handle is None else handle.transaction_version(RECEIVED)
         if handle is None or number is None:
             return _from_rows(self._location, self._kind)
+        self._newest = number
         parts: list[pl.DataFrame] = []
         try:
             while number is not None:
