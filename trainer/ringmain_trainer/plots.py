@@ -110,7 +110,11 @@ def heat_map(days: LocalDays, quantity: Quantity, zone: str) -> str:
         figure, (axes,) = _figure(FULL_INCH, 2.7)
         known = shown[np.isfinite(shown)]
         low, high = np.quantile(known, [0.005, 0.995]) if len(known) else (0.0, 1.0)
-        scale: dict[str, Any] = {"cmap": "cividis", "vmin": low, "vmax": high if high > low else low + 1}
+        scale: dict[str, Any] = {
+            "cmap": "cividis" if high > 0 else "cividis_r",
+            "vmin": low,
+            "vmax": high if high > low else low + 1,
+        }
         if low < -0.05 * high and high > -0.05 * low:
             largest = max(-low, high)
             scale = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
@@ -260,7 +264,7 @@ def calibration(scored: Scored, found: Values, by_lead: Values, quantity: Quanti
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
         axes.set_xlabel("quantile, %")
-        axes.set_ylabel("of what happened at or below, %")
+        axes.set_ylabel("of what happened below, %")
         axes.set_title("reliability")
         axes.legend(loc="upper left")
         axes = panels[1]

@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import polars as pl
 from msgspec import Struct
 
-from ringmain_protocol import topics
 from ringmain_trainer.candidates import MODEL, candidate_folder
-from ringmain_trainer.config import ModelConfig, TrainerConfig, is_time_zone
-from ringmain_trainer.dataset import StepTable, read_series, read_site, read_sites, read_steps, read_time_zone
+from ringmain_trainer.config import ModelConfig, TrainerConfig
+from ringmain_trainer.dataset import read_series, read_site, read_sites
 from ringmain_trainer.errors import ExportError, HistoryError, TooLittleDataError
 from ringmain_trainer.export import check_file
 from ringmain_trainer.fan_out import run_all
 from ringmain_trainer.files import write_file
-from ringmain_trainer.history import scan
-from ringmain_trainer.quality import Grid, check
-from ringmain_trainer.quality_clock import check_clock
+from ringmain_trainer.quality_report import check_steps, read_site_steps, site_quality
 from ringmain_trainer.report_fleet import fleet_page
 from ringmain_trainer.report_numbers import newest_known, scores
 from ringmain_trainer.report_scores import Model, judge, why_no_model
@@ -99,31 +95,27 @@ def read_history(config: TrainerConfig, site: str) -> SiteHistory:
     Raises:
         HistoryError: If there are no steps of the configured length.
     """
-    signals, step_s = _signals(config, site), config.training.step_s
-    steps = read_steps(config.history, site, signals, step_s, None) if signals else None
-    if steps is None:
+    step_s = config.training.step_s
+    read = read_site_steps(config, site)
+    if read is None:
         raise HistoryError(f"no steps of {step_s / 60:g} min (training.step_s) in the history of this site")
-    first = max(0, len(steps.values) - config.training.days_max * 86400 // step_s)
-    steps = StepTable(steps.start_s + first * step_s, steps.values[first:])
-    zone = read_time_zone(config.history, site) or config.time_zone
-    zone = zone if is_time_zone(zone) else config.time_zone
-    grid = Grid(steps.start_s, step_s)
-    checked = check(steps.values, signals, grid, config.quality)
+    checked, _ = check_steps(config, read)
+    start_s, count = read.steps.start_s, len(read.steps.values)
+    targets = [model.signal for model in config.model if model.signal in read.signals]
+    signals = [*targets, *(name for name in read.signals if name not in targets)]
+    order = [read.signals.index(name) for name in signals]
     names = sorted({name for model in config.model for name in model.series})
     series = read_series(config.history, site, names, None) if names else {}
     return SiteHistory(
         site=site,
-        time_zone=zone,
-        start_s=steps.start_s,
+        time_zone=read.time_zone,
+        start_s=start_s,
         step_s=step_s,
         signals=signals,
-        values=steps.values.astype(np.float64),
-        marks=checked.marks,
-        quality=checked.signals,
-        findings=check_clock(steps.values, signals, grid, zone, config.quality),
-        weather={
-            name: newest_known(one, steps.start_s, step_s, len(steps.values)) for name, one in series.items() if one.issues
-        },
+        values=read.steps.values[:, order].astype(np.float64),
+        marks=checked.marks[:, order],
+        quality=site_quality(site, config=config),
+        weather={name: newest_known(one, start_s, step_s, count) for name, one in series.items() if one.issues},
     )
 
 
@@ -170,13 +162,3 @@ def _bad(folder: Path, site: str, reason: str, *, now: datetime) -> tuple[Report
     write_file(folder / file, content)
     result = ReportedSite(site=site, file=file, page_bytes=len(content), reason=reason)
     return result, SiteSummary(site=site, page=file, reason=reason)
-
-
-def _signals(config: TrainerConfig, site: str) -> list[str]:
-    """Signals with steps of the configured length: those of models first, then by name; the longest begins the grid."""
-    rows = scan(config.history, topics.STEPS, site=site).filter(
-        pl.col("step_s") == config.training.step_s, pl.col("value").is_not_null()
-    )
-    counts = dict(rows.group_by("signal").agg(pl.len()).collect().iter_rows())
-    targets = [model.signal for model in config.model if model.signal in counts]
-    return [*targets, *sorted(name for name in counts if name not in targets)]

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ringmain_trainer import metrics
 from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.dataset import SeriesHistory
 
@@ -99,22 +100,23 @@ class Scored(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """In the unit of the signal.
+    """The forecast's scores, the errors of both persistences, and what is saved against the better of them."""
 
-    `rmae` and `rcrps` are shares of P99 - P1 of what happened; `skill` is the error saved against the better persistence.
-    """
-
-    forecasts: int
-    mae: float
-    rmse: float
-    bias: float
-    rmae: float
-    rcrps: float
-    coverage: float
+    forecast: metrics.Scores
     coverage_nominal: float
     mae_yesterday: float
     mae_last_week: float
-    skill: float
+
+    @property
+    def mae_persistence(self) -> float:
+        """The better persistence; NaN if there is none."""
+        known = [one for one in (self.mae_yesterday, self.mae_last_week) if np.isfinite(one)]
+        return min(known, default=float("nan"))
+
+    @property
+    def skill(self) -> float:
+        """Share of the error of the better persistence that is saved."""
+        return metrics.skill(self.forecast.mae, self.mae_persistence)
 
 
 def local_days(values: Values, start_s: int, step_s: int, time_zone: str, holidays: Sequence[str]) -> LocalDays:
@@ -204,7 +206,7 @@ def response(along: Values, values: Values, *, bins: int = 24, count_min: int = 
     return Response(middles[kept], np.array(curve).T.reshape(3, -1))
 
 
-def running_median(along: Values, values: Values, *, points: int = 30, share: float = 0.25, count_min: int = 8) -> Response:
+def running_median(along: Values, values: Values, *, points: int = 30, share: float = 0.12, count_min: int = 8) -> Response:
     """Percentiles of the nearest values along another quantity: a curve that single odd days do not move."""
     known = np.isfinite(along) & np.isfinite(values)
     if known.sum() < 2 * count_min:
@@ -261,29 +263,14 @@ def newest_known(history: SeriesHistory, start_s: int, step_s: int, count: int) 
 
 def scores(scored: Scored) -> Scores | None:
     """All figures of the forecasts; None if nothing of what happened is known."""
-    truth = scored.targets
-    if not np.isfinite(truth).any():
+    if not np.isfinite(scored.targets).any():
         return None
-    error = scored.median - truth
-    mae = float(np.nanmean(np.abs(error)))
-    low, high = np.nanquantile(truth, [0.01, 0.99])
-    spread = float(high - low) or float("nan")
-    naive = [mean_abs(one - truth) for one in (scored.yesterday, scored.last_week)]
-    better = min((one for one in naive if np.isfinite(one)), default=float("nan"))
-    known = np.isfinite(truth)
-    inside = (truth >= scored.quantiles[:, :, 0]) & (truth <= scored.quantiles[:, :, -1])
+    levels, truth = scored.levels, scored.targets
     return Scores(
-        forecasts=len(truth),
-        mae=mae,
-        rmse=float(np.sqrt(np.nanmean(error**2))),
-        bias=float(np.nanmean(error)),
-        rmae=mae / spread,
-        rcrps=2 * float(np.mean([_pinball(scored, i) for i in range(len(scored.levels))])) / spread,
-        coverage=float(inside[known].mean()),
-        coverage_nominal=scored.levels[-1] - scored.levels[0],
-        mae_yesterday=naive[0],
-        mae_last_week=naive[1],
-        skill=1 - mae / better if better else float("nan"),
+        forecast=metrics.scores(scored.quantiles, truth, levels, step_s=scored.step_s),
+        coverage_nominal=levels[-1] - levels[0],
+        mae_yesterday=metrics.mae(scored.yesterday, truth),
+        mae_last_week=metrics.mae(scored.last_week, truth),
     )
 
 
@@ -299,10 +286,20 @@ def errors_by_lead(scored: Scored) -> dict[str, Values]:
     }
 
 
-def reliability(scored: Scored) -> Values:
-    """Share of what happened that lies at or below each quantile."""
-    known = np.isfinite(scored.targets)
-    return np.array([float((scored.targets <= scored.quantiles[:, :, i])[known].mean()) for i in range(len(scored.levels))])
+def reliability(scored: Scored) -> tuple[Values, float]:
+    """Share of what happened that lies below each quantile, and the share of the values that this could be said of.
+
+    What is equal to a quantile counts half. Where the whole band is one value, which then happened, as PV at night, nothing
+    can be said.
+    """
+    truth, made = scored.targets, scored.quantiles
+    certain = (made[:, :, 0] == made[:, :, -1]) & (truth == made[:, :, 0])
+    known = np.isfinite(truth)
+    told = known & ~certain
+    if not told.any():
+        return np.full(len(scored.levels), np.nan), 0.0
+    y, q = truth[told][:, None], made[told]
+    return ((y < q) + 0.5 * (y == q)).mean(axis=0), float(told.sum() / known.sum())
 
 
 def coverage_by_lead(scored: Scored) -> Values:
@@ -320,17 +317,6 @@ def worst_and_typical(scored: Scored) -> tuple[int, int] | None:
     off = _nanmean(np.abs(scored.median - scored.targets)[rows], axis=1)
     order = rows[np.argsort(off, kind="stable")]
     return int(order[-1]), int(order[len(order) // 2])
-
-
-def mean_abs(values: Values) -> float:
-    """Mean size without gaps; NaN if there is none."""
-    known = np.isfinite(values)
-    return float(np.abs(values[known]).mean()) if known.any() else float("nan")
-
-
-def _pinball(scored: Scored, i: int) -> float:
-    off, level = scored.targets - scored.quantiles[:, :, i], scored.levels[i]
-    return float(np.nanmean(np.maximum(level * off, (level - 1) * off)))
 
 
 def _nanmean(values: Values, axis: int) -> Values:

@@ -9,6 +9,9 @@ from typing import Final
 
 Cell = str
 
+_SHORT_ROWS: Final = 24
+"""Tables of so few rows are printed on one page."""
+
 
 class Html(str):
     """Markup that is already safe: pictures of `plots`, and what this module has made."""
@@ -69,7 +72,8 @@ def table(
         cells += [f"<td{_class('n' if i in right else '')}>{text(one)}</td>" for i, one in enumerate(row[1:], start=1)]
         body.append(f"<tr>{''.join(cells)}</tr>")
     below = f"<caption>{text(caption)}</caption>"
-    whole = f"<table>{below}<thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    kind = ' class="short"' if len(body) <= _SHORT_ROWS else ""
+    whole = f"<table{kind}>{below}<thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return Html(f'<div class="wide">{whole}</div>')
 
 
@@ -132,6 +136,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; bo
 thead th { border-bottom: 1.5px solid var(--ink); font-size: .85rem; vertical-align: bottom }
 tbody th { font-weight: 600; overflow-wrap: break-word }
 .n { text-align: right; padding: .3rem 0 .3rem .9rem; white-space: nowrap } thead .n { white-space: normal }
+.n + :not(.n) { padding-left: 1.3rem } tbody th a { white-space: nowrap }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 0 1.6rem; margin: .6rem 0 }
 dl div { display: grid; grid-template-columns: 10.5rem 1fr; gap: .7rem; padding: .25rem 0; font-size: .92rem }
 dl div { border-bottom: 1px solid var(--line) }
@@ -147,7 +152,7 @@ dt { color: var(--dim) } dd { margin: 0; overflow-wrap: anywhere; font-variant-n
 @page { size: A4; margin: 13mm 12mm }
 @media print {
   body { font-size: 9.5pt; max-width: none; padding: 0 } nav { display: none } a { color: inherit; text-decoration: none }
-  h2, h3, caption { break-after: avoid } figure, .pair, tr, dl div, .tiles { break-inside: avoid }
+  h2, h3, caption { break-after: avoid } figure, .pair, tr, dl div, .tiles, .short { break-inside: avoid }
   thead { display: table-header-group } .wide { overflow: visible }
   section.new { break-before: page } section.new h2 { border-top: 0; margin-top: 0 }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(24mm, 1fr)) } .tiles b { font-size: 1.1rem }

@@ -16,7 +16,8 @@ from ringmain_trainer.dataset import StepTable
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.plots import Quantity
 from ringmain_trainer.profiles import Clusters, cluster_days, whole_days
-from ringmain_trainer.quality import Finding, Mark, Marks, SignalQuality, kind_of, mask_bits
+from ringmain_trainer.quality import Mark, Marks, kind_of, mask_bits
+from ringmain_trainer.quality_report import SiteQuality
 from ringmain_trainer.report_numbers import DayType, LocalDays, Scores, Values
 from ringmain_trainer.report_page import Html
 from ringmain_trainer.report_scores import Judged, Model
@@ -44,8 +45,7 @@ class SiteHistory(NamedTuple):
     signals: list[str]
     values: Values
     marks: Marks
-    quality: list[SignalQuality]
-    findings: list[Finding]
+    quality: SiteQuality
     weather: Mapping[str, Values]
 
 
@@ -129,16 +129,14 @@ def bad_site_page(site: str, reason: str, *, now: datetime) -> bytes:
 
 def site_summary(config: TrainerConfig, history: SiteHistory, models: Sequence[ModelPart], page: str) -> SiteSummary:
     """What the table of the fleet says of a site."""
-    found = [*history.findings, *(one for signal in history.quality for one in signal.findings)]
-    steps = sum(one.steps for one in history.quality)
     return SiteSummary(
         site=history.site,
         page=page,
         time_zone=history.time_zone,
         days=len(history.values) * history.step_s / 86400,
-        good_share=sum(one.good for one in history.quality) / steps if steps else None,
-        errors=sum(one.severity == "error" for one in found),
-        warnings=sum(one.severity == "warning" for one in found),
+        good_share=history.quality.good_share,
+        errors=history.quality.errors,
+        warnings=history.quality.warnings,
         models=[_model_summary(one) for one in models],
         profile=_workday(config, history),
     )
@@ -153,22 +151,23 @@ def good_values(config: TrainerConfig, history: SiteHistory, name: str) -> Value
 
 def _figures(config: TrainerConfig, history: SiteHistory, analyzed: Sequence[str]) -> Iterator[Html]:
     rows = []
-    for name, quality in zip(history.signals, history.quality, strict=True):
-        unit, found = unit_of(name), numbers.key_figures(good_values(config, history, name), history.start_s, history.step_s)
+    for name in history.signals:
+        unit = unit_of(name)
+        found = numbers.key_figures(good_values(config, history, name), history.start_s, history.step_s)
         if found is None:
-            rows.append([name, unit, *["none"] * 6, _percent(1), _percent(1 - quality.good_share)])
+            rows.append([name, _quantity(name).shown_unit, *["none"] * 4, "", "", "", _percent(1)])
             continue
         power = _kind(config, name) in _POWER_KINDS
         rows.append(
             [
                 name,
-                unit,
-                f"{_number(found.high)}",
+                _quantity(name).shown_unit,
+                _number(found.high),
                 _at(history, found.high_at_s),
                 _number(found.low),
                 _number(found.mean),
-                f"{_energy(found.drawn_h, unit)}" if power else "",
-                f"{_energy(found.fed_in_h, unit)}" if power else "",
+                _energy(found.drawn_h, unit) if power else "",
+                _energy(found.fed_in_h, unit) if power else "",
                 f"{found.load_factor:.2f}" if power else "",
                 _percent(found.missing_share),
             ]
@@ -246,7 +245,7 @@ def _responses(config: TrainerConfig, history: SiteHistory, name: str, days: Loc
         drawn.append(
             report_page.paragraph(
                 f"{said[0].upper()}{said[1:]}. Slopes are medians over pairs of days (Theil and Sen); the running median "
-                "takes the nearest quarter of the days."
+                "takes the nearest eighth of the days."
             )
         )
     else:
@@ -326,9 +325,14 @@ def _model_parts(history: SiteHistory, one: ModelPart) -> Iterator[Html]:
         curves = numbers.errors_by_lead(judged.scored)
         pictures = [report_page.figure(plots.errors_by_lead(curves, judged.scored.step_s, quantity))]
         yield report_page.pair([*pictures, _lead_table(curves, judged.scored.step_s, quantity)])
-        by_lead, found_shares = numbers.coverage_by_lead(judged.scored), numbers.reliability(judged.scored)
+        by_lead, (shares, told) = numbers.coverage_by_lead(judged.scored), numbers.reliability(judged.scored)
         yield report_page.heading("Calibration")
-        yield report_page.figure(plots.calibration(judged.scored, found_shares, by_lead, quantity))
+        left = (
+            ""
+            if told > 0.9995
+            else f"Reliability without {_percent(1 - told)} of the steps: a band of one value, which happened."
+        )
+        yield report_page.figure(plots.calibration(judged.scored, shares, by_lead, quantity), left)
         chosen = numbers.worst_and_typical(judged.scored)
         if chosen is not None:
             yield report_page.heading("A typical and the worst forecast")
@@ -339,17 +343,21 @@ def _model_parts(history: SiteHistory, one: ModelPart) -> Iterator[Html]:
 
 
 def _score_table(found: Scores, quantity: Quantity) -> Html:
-    unit = quantity.unit
+    made, unit, norm = found.forecast, quantity.shown_unit, "share of P99 \N{MINUS SIGN} P1"
+    naive = (found.mae_yesterday, found.mae_last_week)
     rows = [
-        [f"mean absolute error, {unit}", _number(found.mae), _number(found.mae_yesterday), _number(found.mae_last_week)],
-        ["error saved against it", "", *(_saved(found.mae, one) for one in (found.mae_yesterday, found.mae_last_week))],
-        [f"root mean square error, {unit}", _number(found.rmse), "", ""],
-        [f"mean error (forecast less actual), {unit}", _number(found.bias), "", ""],
-        ["rMAE: share of P99 \N{MINUS SIGN} P1", f"{found.rmae:.4f}", "", ""],
-        ["rCRPS: share of P99 \N{MINUS SIGN} P1", f"{found.rcrps:.4f}", "", ""],
-        [f"coverage of the {_whole(found.coverage_nominal)} band", _percent(found.coverage), "", ""],
+        [f"mean absolute error, {unit}", _number(made.mae), *(_number(one) for one in naive)],
+        ["error saved against it", "", *(_saved(made.mae, one) for one in naive)],
+        [f"root mean square error, {unit}", _number(made.rmse), "", ""],
+        [f"mean error (forecast less actual), {unit}", _number(made.bias), "", ""],
+        [f"rMAE ({norm})", f"{made.rmae:.4f}", "", ""],
+        [f"rCRPS ({norm})", f"{made.rcrps:.4f}", "", ""],
+        ["rCRPS, peaks weighted", f"{made.rcrps_peak:.4f}", "", ""],
+        [f"coverage of the {_whole(found.coverage_nominal)} band", _percent(made.coverage), "", ""],
+        ["peak of the day: off in time, h", _number(made.peak_time_h), "", ""],
+        [f"peak of the day: off in size, {unit}", _number(made.peak_size), "", ""],
     ]
-    caption = f"{found.forecasts} forecasts over the whole horizon"
+    caption = f"{made.forecasts:,} forecasts over the whole horizon"
     return report_page.table(caption, ["", "forecast", "yesterday", "last week"], rows)
 
 
@@ -397,11 +405,11 @@ def _quality_parts(history: SiteHistory) -> Iterator[Html]:
         plots.quality_line(states, _MARKS, history.signals, dates, history.time_zone), "The worst mark of each day."
     )
     rows = []
-    for one in history.quality:
+    for one in history.quality.signals:
         marked = ", ".join(f"{name} {count:,}" for name, count in one.marked.items()) or "none"
         rows.append([one.signal, one.kind, f"{one.steps:,}", _percent(one.good_share), marked])
     yield report_page.table("Steps by signal", ["signal", "kind", "steps", "good", "marked steps"], rows, numbers=(2, 3))
-    found = [*history.findings, *(one for signal in history.quality for one in signal.findings)]
+    found = [*history.quality.findings, *(one for signal in history.quality.signals for one in signal.findings)]
     order = {"error": 0, "warning": 1, "note": 2}
     found.sort(key=lambda one: (order[one.severity], -one.count, one.signal, one.from_s))
     if not found:
@@ -413,8 +421,8 @@ def _quality_parts(history: SiteHistory) -> Iterator[Html]:
             report_page.flag(one.severity, kinds[one.severity]),
             one.signal,
             one.rule,
-            _at(history, one.from_s),
-            _at(history, one.to_s),
+            _at(history, one.from_s).replace(" ", "\N{NO-BREAK SPACE}"),
+            _at(history, one.to_s).replace(" ", "\N{NO-BREAK SPACE}"),
             one.reason,
             f"{one.count:,}",
         ]
@@ -467,16 +475,15 @@ def _model_summary(one: ModelPart) -> ModelSummary:
     if one.scores is None or one.judged is None:
         return ModelSummary(signal=one.signal, state=one.state, reason=one.reason)
     found = one.scores
-    naive = [value for value in (found.mae_yesterday, found.mae_last_week) if np.isfinite(value)]
     return ModelSummary(
         signal=one.signal,
         state=one.state,
         in_sample=one.judged.in_sample,
-        mae=found.mae,
-        mae_persistence=min(naive, default=None),
-        rmae=_known(found.rmae),
-        rcrps=_known(found.rcrps),
-        coverage=found.coverage,
+        mae=found.forecast.mae,
+        mae_persistence=_known(found.mae_persistence),
+        rmae=_known(found.forecast.rmae),
+        rcrps=_known(found.forecast.rcrps),
+        coverage=found.forecast.coverage,
         skill=_known(found.skill),
     )
 
@@ -520,7 +527,8 @@ def _number(value: float) -> str:
 
 def _energy(unit_hours: float, unit: str) -> str:
     if unit == "kW" and abs(unit_hours) >= _LARGE:
-        return f"{_number(unit_hours / 1000)}\N{NO-BREAK SPACE}MWh"
+        scale, name = (1e6, "GWh") if abs(unit_hours) >= 1000 * _LARGE else (1e3, "MWh")
+        return f"{_number(unit_hours / scale)}\N{NO-BREAK SPACE}{name}"
     return f"{_number(unit_hours)}\N{NO-BREAK SPACE}{unit}h"
 
 
