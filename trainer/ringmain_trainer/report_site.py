@@ -10,21 +10,23 @@ from numpy.typing import NDArray
 
 from ringmain_trainer import plots, report_page
 from ringmain_trainer import report_numbers as numbers
+from ringmain_trainer.anomalies import Anomaly, Residuals, day_features, fit_forest, unusual_days, unusual_hours
 from ringmain_trainer.clock_tables import zone_rules
 from ringmain_trainer.config import SignalKind, TrainerConfig
 from ringmain_trainer.dataset import StepTable
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.plots import Quantity
-from ringmain_trainer.profiles import Clusters, cluster_days, whole_days
+from ringmain_trainer.profiles import Clusters, Days, cluster_days, whole_days
 from ringmain_trainer.quality import Mark, Marks, kind_of, mask_bits
 from ringmain_trainer.quality_report import SiteQuality
-from ringmain_trainer.report_numbers import DayType, LocalDays, Scores, Values
+from ringmain_trainer.report_numbers import DayType, LocalDays, Scored, Scores, Values
 from ringmain_trainer.report_page import Html
 from ringmain_trainer.report_scores import Judged, Model
 from ringmain_trainer.train import unit_of
 
 _MONTHS_MAX: Final = 24
 _FINDINGS_MAX: Final = 30
+_ANOMALIES_MAX: Final = 10
 _DAYLIGHT_W_PER_M2: Final = 20.0
 _LARGE: Final = 10_000.0
 _MARKS: Final = (*("good", "gap"), *(str(mark.name).lower() for mark in Mark if mark is not Mark.GAP))
@@ -112,7 +114,7 @@ def site_page(config: TrainerConfig, history: SiteHistory, models: Sequence[Mode
         parts.append(report_page.section(name, made, anchor=name, new_page=index > 0))
     for one in models:
         title = f"Forecast of {one.signal}"
-        made = _model_parts(history, one)
+        made = _model_parts(config, history, one)
         parts.append(report_page.section(title, made, anchor=f"forecast-{one.signal}", new_page=True))
     parts.append(report_page.section("Data quality", _quality_parts(history), anchor="quality", new_page=True))
     return report_page.page(f"{history.site}: Ringmain report", parts)
@@ -201,7 +203,10 @@ def _signal_parts(config: TrainerConfig, history: SiteHistory, name: str) -> Ite
         )
         return
     days = numbers.local_days(values, history.start_s, history.step_s, zone, config.holidays)
-    yield report_page.figure(plots.time_line(days, [], quantity, zone))
+    whole = whole_days(StepTable(history.start_s, values[:, None].astype(np.float32)), history.step_s, zone)
+    odd, why_none = _unusual(config, whole, history, quantity)
+    marked = [_local(datetime.fromtimestamp(one.from_s, UTC), zone).date() for one in odd]
+    yield report_page.figure(plots.time_line(days, marked, quantity, zone))
     yield report_page.figure(plots.heat_map(days, quantity, zone), "Grey: no value.")
     yield report_page.heading("Daily and weekly profile")
     legend = "Line: median. Bands: the middle half and the middle 80 % of the days. Holidays are those of the configuration."
@@ -212,7 +217,28 @@ def _signal_parts(config: TrainerConfig, history: SiteHistory, name: str) -> Ite
     yield from _responses(config, history, name, days)
     yield _months(days, quantity, history.step_s)
     yield report_page.heading("Kinds of days")
-    yield from _kinds(config, history, values, quantity)
+    yield from _kinds(config, history, whole, quantity)
+    yield report_page.heading("Unusual days")
+    if not odd:
+        yield report_page.paragraph(why_none or "No day stands out.")
+        return
+    rows = [
+        [one.reason.partition(":")[0], one.reason.partition(": ")[2], f"{one.score:.3f}"] for one in odd[:_ANOMALIES_MAX]
+    ]
+    left = f"; {len(odd) - len(rows)} more are marked in the time line" if len(odd) > len(rows) else ""
+    caption = f"Days that differ most from the usual day of their kind and season (isolation forest){left}"
+    yield report_page.table(caption, ["day", "what", "score"], rows, numbers=(2,))
+
+
+def _unusual(config: TrainerConfig, whole: Days, history: SiteHistory, quantity: Quantity) -> tuple[list[Anomaly], str]:
+    """Days out of the ordinary, furthest out first; without any, why none could be looked for."""
+    try:
+        features = day_features(whole, config.holidays)
+    except TooLittleDataError as error:
+        return [], str(error)
+    forest = fit_forest(features, config.analysis)
+    labels, scores = forest.predict(features.rows), forest.decision_function(features.rows)
+    return unusual_days(features, labels, scores, history.time_zone, quantity.shown_unit), ""
 
 
 def _responses(config: TrainerConfig, history: SiteHistory, name: str, days: LocalDays) -> Iterator[Html]:
@@ -272,11 +298,10 @@ def _months(days: LocalDays, quantity: Quantity, step_s: int) -> Html:
     return report_page.table(f"{quantity.name} by month", head, rows)
 
 
-def _kinds(config: TrainerConfig, history: SiteHistory, values: Values, quantity: Quantity) -> Iterator[Html]:
-    steps = StepTable(history.start_s, values[:, None].astype(np.float32))
+def _kinds(config: TrainerConfig, history: SiteHistory, whole: Days, quantity: Quantity) -> Iterator[Html]:
+    most = (config.analysis.clusters_min, config.analysis.clusters_max)
     try:
-        days = whole_days(steps, history.step_s, history.time_zone)
-        found: Clusters = cluster_days(days, holidays=config.holidays)
+        found: Clusters = cluster_days(whole, k_range=most, holidays=config.holidays)
     except TooLittleDataError as error:
         yield report_page.paragraph(str(error), kind="note")
         return
@@ -311,7 +336,7 @@ def _kinds(config: TrainerConfig, history: SiteHistory, values: Values, quantity
     yield report_page.table("Shares of the days of a kind; energy against the mean of all days.", head, rows)
 
 
-def _model_parts(history: SiteHistory, one: ModelPart) -> Iterator[Html]:
+def _model_parts(config: TrainerConfig, history: SiteHistory, one: ModelPart) -> Iterator[Html]:
     quantity, zone = _quantity(one.signal), history.time_zone
     if one.model is None:
         yield report_page.paragraph(f"No model: {one.reason}", kind="trouble")
@@ -338,8 +363,23 @@ def _model_parts(history: SiteHistory, one: ModelPart) -> Iterator[Html]:
             yield report_page.heading("A typical and the worst forecast")
             rows = {"typical": chosen[1], "worst": chosen[0]}
             yield report_page.figure(plots.forecast_and_actual(judged.scored, rows, quantity, zone))
+        yield report_page.heading("Hours that the forecast had not thought possible")
+        yield _surprises(config, history, judged.scored, quantity)
     yield report_page.heading("Model card")
     yield report_page.facts(_card(history, one))
+
+
+def _surprises(config: TrainerConfig, history: SiteHistory, scored: Scored, quantity: Quantity) -> Html:
+    residuals = Residuals(
+        scored.quantiles.astype(np.float32), scored.targets.astype(np.float32), scored.issued_at_s, scored.step_s
+    )
+    found = unusual_hours(residuals, config.analysis, quantity.shown_unit)
+    if not found:
+        return report_page.paragraph("None on the days that were scored.")
+    rows = [[_at(history, one.from_s), _at(history, one.to_s), one.reason] for one in found[:_ANOMALIES_MAX]]
+    left = f"; {len(found) - len(rows)} lesser ones are left out" if len(found) > len(rows) else ""
+    caption = f"What happened was far outside the outer quantiles for {config.analysis.residual_h:g} h or longer{left}"
+    return report_page.table(caption, ["from", "to", "what"], rows, numbers=())
 
 
 def _score_table(found: Scores, quantity: Quantity) -> Html:
