@@ -89,8 +89,10 @@ def _quality(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
 def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
     from ringmain_trainer.publish import announce, publish  # noqa: PLC0415
 
-    release = publish(config, now=_now())
+    release = publish(config, now=_now(), sites=options.site, force=options.force)
     log.info("published release=%d models=%d sites=%d", release.release, len(release.paths), len(release.sites))
+    for path in release.forced:
+        log.warning("released against the gate path=%s", path)
     if options.announce:
         host, port = options.announce
         count = announce(config, release.sites, host=host, port=port)
@@ -177,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
     add = commands.add_parser("publish", parents=[shared], help="candidates to a release in the repository")
     add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
+    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
+    add.add_argument("--force", action="store_true", help="what the gate holds back, too; the record tells it")
     add = commands.add_parser("repository", parents=[shared], help="make the repository, or keep it fresh")
     add.add_argument("action", choices=("init", "refresh", "renew-root"))
     add = commands.add_parser("report", parents=[shared], help="pages for people: one for each site, one for the fleet")

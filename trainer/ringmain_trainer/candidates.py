@@ -1,7 +1,8 @@
 """Candidates: trained models that wait for a release, as files below one folder.
 
 `waiting/<signal>/<site>/` holds `model.onnx`, `model.joblib` (the pipeline and its offsets, no class of ours) and, written
-last, `candidate.json` with their hashes. A release moves the folder to `released/<release>/<signal>/<site>/`.
+last, `candidate.json` with their hashes and what the gate said. A release moves the folder to
+`released/<release>/<signal>/<site>/`. What the gate rejects goes to `rejected/<signal>/<site>/<created_at_ms>/`.
 """
 
 import shutil
@@ -13,19 +14,26 @@ import joblib
 import msgspec
 from msgspec import Struct
 
+from ringmain_trainer.drift import Reference
 from ringmain_trainer.errors import PublishError
 from ringmain_trainer.files import write_file
 from ringmain_trainer.fit import FittedModel
+from ringmain_trainer.promotion import Decision
 
 _WAITING: Final = "waiting"
 _RELEASED: Final = "released"
+_REJECTED: Final = "rejected"
 MODEL: Final = "model.onnx"
 DUMP: Final = "model.joblib"
 RECORD: Final = "candidate.json"
 
 
 class CandidateRecord(Struct, frozen=True, kw_only=True):
-    """What a candidate is and what came out of its training; `model_sha256` and `dump_sha256` seal the files beside it."""
+    """What a candidate is and what came out of its training; `model_sha256` and `dump_sha256` seal the files beside it.
+
+    `decision`, `reason` and `scores` are the gate's; `forced` if a person released it against them. `inputs` is what drift
+    is measured against.
+    """
 
     site: str
     signal: str
@@ -35,10 +43,16 @@ class CandidateRecord(Struct, frozen=True, kw_only=True):
     trained_sha256: str
     trained_forecasts: int
     metrics: dict[str, float]
+    decision: Decision = Decision.UNDECIDED
+    reason: str = "there was no gate when it was trained"
+    scores: dict[str, float] = {}
+    inputs: dict[str, Reference] = {}
+    released_at_ms: int = 0
+    forced: bool = False
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A waiting candidate, read and found whole."""
+    """A candidate, read and found whole."""
 
     record: CandidateRecord
     folder: Path
@@ -48,6 +62,11 @@ class Candidate(Struct, frozen=True, kw_only=True):
 def candidate_folder(candidates: Path, signal: str, site: str) -> Path:
     """Where a waiting candidate is."""
     return candidates / _WAITING / signal / site
+
+
+def rejected_folder(candidates: Path, signal: str, site: str) -> Path:
+    """Where the rejected candidates of a site and signal are, each in a folder named by when it was made."""
+    return candidates / _REJECTED / signal / site
 
 
 def is_waiting(candidates: Path, signal: str, site: str) -> bool:
@@ -61,8 +80,18 @@ def drop_candidate(candidates: Path, signal: str, site: str) -> None:
 
 
 def write_candidate(candidates: Path, fitted: FittedModel, content: bytes, record: CandidateRecord) -> CandidateRecord:
-    """Write the files of a candidate, the record last; the record with the hashes filled in."""
+    """Write the files of a candidate where its decision puts it, the record last; the record with the hashes filled in."""
     folder = candidate_folder(candidates, record.signal, record.site)
+    if record.decision is Decision.REJECTED:
+        folder = rejected_folder(candidates, record.signal, record.site) / str(record.created_at_ms)
+    try:
+        return _write(folder, fitted, content, record)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)  # a full disk leaves no half of it
+        raise
+
+
+def _write(folder: Path, fitted: FittedModel, content: bytes, record: CandidateRecord) -> CandidateRecord:
     folder.mkdir(parents=True, exist_ok=True)
     parts = {
         "members": [
@@ -92,15 +121,65 @@ def read_waiting(candidates: Path) -> list[Candidate]:
     return [_read(path.parent) for path in sorted((candidates / _WAITING).glob(f"*/*/{RECORD}"))]
 
 
-def mark_released(candidates: Path, candidate: Candidate, release: int) -> None:
-    """Move a candidate out of the way of the next release."""
+def read_newest_rejected(candidates: Path, signal: str, site: str) -> Candidate | None:
+    """The newest candidate of a site and signal that the gate rejected.
+
+    Raises:
+        PublishError: If it is not whole.
+    """
+    found = _rejected(candidates, signal, site)
+    return _read(found[-1], (signal, site)) if found else None
+
+
+def prune_rejected(candidates: Path, signal: str, site: str, kept: int) -> None:
+    """Remove all but the newest rejected candidates of a site and signal."""
+    found = _rejected(candidates, signal, site)
+    for folder in found[: max(0, len(found) - kept)]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_champion(candidates: Path, signal: str, site: str) -> tuple[int, Candidate] | None:
+    """The newest released model of a site and signal, with the number of its release.
+
+    Raises:
+        PublishError: If it is not whole.
+    """
+    releases = (int(one.name) for one in (candidates / _RELEASED).glob("[0-9]*") if one.name.isdecimal())
+    for release in sorted(releases, reverse=True):
+        folder = candidates / _RELEASED / str(release) / signal / site
+        if (folder / RECORD).is_file():
+            return release, _read(folder, (signal, site))
+    return None
+
+
+def last_trained_ms(candidates: Path, signal: str, site: str) -> int | None:
+    """When the newest candidate was made, whatever became of it: a rejected one too makes the age new."""
+    made = [int(folder.name) for folder in _rejected(candidates, signal, site)]
+    if is_waiting(candidates, signal, site):
+        made.append(_read(candidate_folder(candidates, signal, site)).record.created_at_ms)
+    champion = read_champion(candidates, signal, site)
+    if champion is not None:
+        made.append(champion[1].record.created_at_ms)
+    return max(made, default=None)
+
+
+def mark_released(candidates: Path, candidate: Candidate, release: int, *, now_ms: int, forced: bool) -> None:
+    """Move a candidate out of the way of the next release, with a note of when, and of who wanted it."""
+    record = msgspec.structs.replace(candidate.record, released_at_ms=now_ms, forced=forced)
+    write_file(candidate.folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1))
     target = candidates / _RELEASED / str(release) / candidate.record.signal / candidate.record.site
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)  # of a publication that was interrupted under this number
     candidate.folder.replace(target)
 
 
-def _read(folder: Path) -> Candidate:
+def _rejected(candidates: Path, signal: str, site: str) -> list[Path]:
+    """Folders of the rejected candidates of a site and signal, oldest first."""
+    folders = rejected_folder(candidates, signal, site).glob(f"*/{RECORD}")
+    return sorted((path.parent for path in folders if path.parent.name.isdecimal()), key=lambda folder: int(folder.name))
+
+
+def _read(folder: Path, whose: tuple[str, str] | None = None) -> Candidate:
     try:
         record = msgspec.json.decode((folder / RECORD).read_bytes(), type=CandidateRecord)
         content, dump = (folder / MODEL).read_bytes(), (folder / DUMP).read_bytes()
@@ -108,7 +187,7 @@ def _read(folder: Path) -> Candidate:
         raise PublishError(f"candidate {folder} is not whole: {error}") from error
     if (record.model_sha256, record.dump_sha256) != (_hash(content), _hash(dump)):
         raise PublishError(f"candidate {folder}: the files are not those of the training")
-    if (record.signal, record.site) != (folder.parent.name, folder.name):
+    if (record.signal, record.site) != (whose or (folder.parent.name, folder.name)):
         raise PublishError(f"candidate {folder} says that it is {record.signal} of {record.site}")
     return Candidate(record=record, folder=folder, content=content)
 

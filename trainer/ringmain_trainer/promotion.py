@@ -81,8 +81,7 @@ def decide(made: Forecasts, champion: Champion | None, config: PromotionConfig, 
         config: How strict.
         note: Why a released model cannot be compared; goes into the reason.
     """
-    error = np.abs(made.median - made.actual)
-    naive, name = _against_persistence(error, made)
+    naive, name = against_persistence(made)
     scores = {} if naive is None else _scores(naive, "persistence")
     days, covered, uncertain = _coverage(made)
     nominal, slack = made.levels[-1] - made.levels[0], config.coverage_slack
@@ -136,6 +135,20 @@ def compare(loss: Mapping[int, float], other: Mapping[int, float]) -> Compared |
     )
 
 
+def against_persistence(made: Forecasts) -> tuple[Compared | None, str]:
+    """Absolute errors of the median against the better persistence, on the values that both have; which that is."""
+    error = np.abs(made.median - made.actual)
+    found: list[tuple[Compared, str]] = []
+    for name, said in made.persistence.items():
+        missed = np.abs(said - made.actual)
+        both = np.isfinite(missed) & np.isfinite(error)
+        mine, theirs = (by_day(np.where(both, one, np.nan), made.issued_at_s, made.step_s) for one in (error, missed))
+        compared = compare(mine, theirs)
+        if compared is not None:
+            found.append((compared, name))
+    return min(found, key=lambda one: one[0].other, default=(None, ""))
+
+
 def signed_rank_p(differences: Values) -> float:
     """How likely a signed-rank sum so low is if the differences lie around zero evenly: small when they are below it.
 
@@ -153,19 +166,6 @@ def signed_rank_p(differences: Values) -> float:
         ways[rank:] = ways[rank:] + ways[: len(ways) - rank]
         ways /= 2
     return float(min(1.0, ways[: int(ranks[d > 0].sum()) + 1].sum()))
-
-
-def _against_persistence(error: Values, made: Forecasts) -> tuple[Compared | None, str]:
-    """MAE of the median against the better persistence, on the values that both have; which that is."""
-    found: list[tuple[Compared, str]] = []
-    for name, said in made.persistence.items():
-        missed = np.abs(said - made.actual)
-        both = np.isfinite(missed) & np.isfinite(error)
-        mine, theirs = (by_day(np.where(both, one, np.nan), made.issued_at_s, made.step_s) for one in (error, missed))
-        compared = compare(mine, theirs)
-        if compared is not None:
-            found.append((compared, name))
-    return min(found, key=lambda one: one[0].other, default=(None, ""))
 
 
 def _against_champion(made: Forecasts, champion: Champion) -> Compared:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +16,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import Rollout, decode_document, encode_document, rollout_path, target_path
-from ringmain_trainer.candidates import Candidate, mark_released, read_waiting
+from ringmain_trainer.candidates import Candidate, mark_released, read_newest_rejected, read_waiting
 from ringmain_trainer.config import TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError
 from ringmain_trainer.export import check_file, with_release
+from ringmain_trainer.promotion import Decision
 from ringmain_trainer.repository import Repository, open_repository
 
 RELEASES_KEPT: Final = 3
@@ -30,24 +31,33 @@ _ANNOUNCE_TIMEOUT_S: Final = 15.0
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """What was published."""
+    """What was published; `forced` are the paths that a person released against the gate, `waiting` counts the undecided."""
 
     release: int
     previous: int
     paths: list[str]
     sites: list[str]
+    forced: list[str] = []
+    waiting: int = 0
 
 
-def publish(config: TrainerConfig, *, now: datetime) -> Release:
-    """Verify all waiting candidates, give them the next release number, sign, and let all sites have them.
+def publish(config: TrainerConfig, *, now: datetime, sites: Collection[str] = (), force: bool = False) -> Release:
+    """Verify the promoted candidates, give them the next release number, sign, and let all sites have them.
+
+    Args:
+        config: Where candidates, keys and repository are.
+        now: Time of signing.
+        sites: Candidates of these sites only; all if empty.
+        force: Release what waits at these sites whatever the gate said, or, where nothing waits, what it rejected last. The
+            record of the candidate tells it for ever.
 
     Raises:
-        PublishError: If nothing waits, a candidate does not hold, or a key or the repository is missing.
+        PublishError: If nothing may be released, a candidate does not hold, or a key or the repository is missing.
     """
+    if force and not sites:
+        raise PublishError("what is released against the gate must be named: --force needs --site")
     with _alone(Path(config.keys)):
-        waiting = read_waiting(Path(config.candidates))
-        if not waiting:
-            raise PublishError(f"no candidate waits in {config.candidates}: `train` makes them")
+        waiting, undecided = _chosen(config, sites, force=force)
         repository = open_repository(Path(config.repository), Path(config.keys))
         path = rollout_path(config.channel)
         before = _rollout(repository, path)
@@ -62,9 +72,19 @@ def publish(config: TrainerConfig, *, now: datetime) -> Release:
         repository.set_rollout(path, encode_document(rollout))
         repository.commit(now)
         for candidate in waiting:
-            mark_released(Path(config.candidates), candidate, release)
-    sites = sorted({candidate.record.site for candidate in waiting})
-    return Release(release=release, previous=previous, paths=sorted(models), sites=sites)
+            forced = candidate.record.decision is not Decision.PROMOTED
+            at_ms = round(1000 * now.timestamp())
+            mark_released(Path(config.candidates), candidate, release, now_ms=at_ms, forced=forced)
+    records = [candidate.record for candidate in waiting]
+    against = [target_path(r.signal, r.site, release) for r in records if r.decision is not Decision.PROMOTED]
+    return Release(
+        release=release,
+        previous=previous,
+        paths=sorted(models),
+        sites=sorted({record.site for record in records}),
+        forced=sorted(against),
+        waiting=undecided,
+    )
 
 
 def refresh(config: TrainerConfig, *, now: datetime) -> None:
@@ -102,6 +122,32 @@ def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: in
     if confirmed < len(sent):
         raise PublishError(f"broker {host}:{port} confirmed {confirmed} of {len(sent)} announcements")
     return confirmed
+
+
+def _chosen(config: TrainerConfig, sites: Collection[str], *, force: bool) -> tuple[list[Candidate], int]:
+    """What is to be released, and how many others wait undecided.
+
+    Raises:
+        PublishError: If it is nothing; the text says why.
+    """
+    candidates = Path(config.candidates)
+    waiting = read_waiting(candidates)
+    asked = [one for one in waiting if not sites or one.record.site in sites]
+    if force:
+        there = {(one.record.signal, one.record.site) for one in asked}
+        missing = ((model.signal, site) for model in config.model for site in sorted(sites))
+        others = (read_newest_rejected(candidates, *key) for key in missing if key not in there)
+        chosen = [*asked, *(one for one in others if one is not None)]
+    else:
+        chosen = [one for one in asked if one.record.decision is Decision.PROMOTED]
+    undecided = sum(one.record.decision is not Decision.PROMOTED for one in waiting if one not in chosen)
+    if not chosen and undecided:
+        raise PublishError(f"no promoted candidate waits in {config.candidates}; {undecided} wait undecided, see `train`")
+    if not chosen:
+        raise PublishError(
+            f"no candidate waits in {config.candidates}: `train` makes them, and its result says what it rejects"
+        )
+    return chosen, undecided
 
 
 def _verified(candidate: Candidate, release: int) -> bytes:

@@ -14,15 +14,18 @@ import numpy as np
 from msgspec import Struct
 
 from ringmain_protocol.manifest import FORMAT, ModelManifest
-from ringmain_trainer.candidates import CandidateRecord, drop_candidate, is_waiting, write_candidate
+from ringmain_trainer.candidates import CandidateRecord, drop_candidate, is_waiting, prune_rejected, write_candidate
 from ringmain_trainer.config import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.dataset import Examples, SiteData, Window, examples, read_site, training_rows
 from ringmain_trainer.design import Design, held_out
+from ringmain_trainer.drift import references
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export import TOLERANCE, check_file, damaged, forecast_model, on_thresholds, prove, seal
 from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
 from ringmain_trainer.fit import FittedModel, fit_model
+from ringmain_trainer.gate import judge
 from ringmain_trainer.journal import inputs_hash
+from ringmain_trainer.promotion import Decision, Verdict
 from ringmain_trainer.runtime import open_session, run, run_in_blocks, single_latency_ms
 
 YEARS_AHEAD: Final = 6
@@ -42,6 +45,7 @@ _UNITS: Final = (
 class TrainingResult(Struct, frozen=True, kw_only=True):
     """What became of one site and signal; without a candidate `reason` says why.
 
+    `decision` and `decision_reason` are the gate's: whether the candidate may be released, or was rejected.
     `masked` counts the values that were taken out as gaps by the rules of quality, by `signal.mark`.
     """
 
@@ -50,6 +54,8 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
     trained: bool
     reason: str = ""
     masked: dict[str, int] = {}
+    decision: Decision | None = None
+    decision_reason: str = ""
     metrics: dict[str, float] = {}
     trained_forecasts: int = 0
     model_bytes: int = 0
@@ -91,12 +97,14 @@ def train_model(  # noqa: PLR0913  what, from what, when; and what is finished a
     try:
         data = read_site(config, site, model, until=until)
         inputs_sha256 = "" if data is None else inputs_hash(data)
-        if done and done.inputs_sha256 == inputs_sha256 and done.trained == is_waiting(folder, model.signal, site):
+        kept = done is not None and done.trained and done.decision is not Decision.REJECTED
+        if done and done.inputs_sha256 == inputs_sha256 and kept == is_waiting(folder, model.signal, site):
             return done
         drop_candidate(folder, model.signal, site)
         if data is None:
             return _skipped(site, model, f"no steps of {model.signal} in the history")
         trained = fit_site(config, model, data, rows_of(config, data), now=now)
+        verdict = _verdict(config, model, data, trained, until=until)
     except (TooLittleDataError, ExportError) as error:
         return _skipped(site, model, str(error), inputs_sha256)
     manifest = trained.manifest
@@ -109,12 +117,19 @@ def train_model(  # noqa: PLR0913  what, from what, when; and what is finished a
         trained_sha256=manifest.trained_sha256,
         trained_forecasts=manifest.trained_forecasts,
         metrics=manifest.metrics,
+        decision=verdict.decision,
+        reason=verdict.reason,
+        scores=verdict.scores,
+        inputs=references(data, model, window_of(config), config.drift),
     )
     write_candidate(folder, trained.fitted, trained.content, record)
+    prune_rejected(folder, model.signal, site, config.promotion.rejected_kept)
     return TrainingResult(
         site=site,
         signal=model.signal,
         trained=True,
+        decision=verdict.decision,
+        decision_reason=verdict.reason,
         masked=data.masked or {},
         metrics=manifest.metrics,
         trained_forecasts=manifest.trained_forecasts,
@@ -293,6 +308,15 @@ def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, t
 def unit_of(name: str) -> str:
     """The unit that the name of a signal ends in."""
     return next((unit for suffix, unit in _UNITS if name.endswith(suffix)), "")
+
+
+def _verdict(
+    config: TrainerConfig, model: ModelConfig, data: SiteData, trained: TrainedModel, *, until: datetime | None
+) -> Verdict:
+    """What the gate says, by the forecasts of the held-out days that fitting has made anyway."""
+    if trained.fitted.held_out is None:
+        return Verdict(decision=Decision.UNDECIDED, reason="no forecasts of held-out days to judge by")
+    return judge(config, model, data, trained.fitted.held_out, until=until)
 
 
 def _skipped(site: str, model: ModelConfig, reason: str, inputs_sha256: str = "") -> TrainingResult:

@@ -1,0 +1,112 @@
+"""What the gate looks at: the released model of a site and signal on those held-out days that it has not learned from."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ringmain_protocol.manifest import ModelManifest
+from ringmain_trainer.candidates import read_champion
+from ringmain_trainer.config import ModelConfig, TrainerConfig
+from ringmain_trainer.dataset import Inputs, SiteData, Window, examples, read_site
+from ringmain_trainer.errors import ExportError, PublishError
+from ringmain_trainer.export import check_file
+from ringmain_trainer.metrics import Forecasts
+from ringmain_trainer.promotion import Champion, Verdict, decide
+from ringmain_trainer.runtime import RUNTIME_ERRORS, open_session, run_in_blocks
+
+
+class Released(NamedTuple):
+    """A released model with the number of its release and what it says of itself."""
+
+    release: int
+    content: bytes
+    manifest: ModelManifest
+
+    @property
+    def model(self) -> ModelConfig:
+        """What it is made from, as a configuration says it."""
+        return ModelConfig(
+            signal=self.manifest.signal, history=list(self.manifest.signals), series=list(self.manifest.series)
+        )
+
+    @property
+    def window(self) -> Window:
+        """Its shape."""
+        return Window(self.manifest.step_s, self.manifest.history_steps, self.manifest.horizon_steps)
+
+
+def judge(
+    config: TrainerConfig, model: ModelConfig, data: SiteData, held_out: Forecasts, *, until: datetime | None
+) -> Verdict:
+    """Whether what was just trained is promoted.
+
+    Args:
+        config: Where the released models are, how strict the gate is.
+        model: What was trained.
+        data: What it was trained from.
+        held_out: The recipe's forecasts of the held-out days.
+        until: As in training: where the released model has other inputs, they are read up to here.
+    """
+    champion, note = _champion(config, model, data, held_out, until=until)
+    return decide(held_out, champion, config.promotion, note=note)
+
+
+def read_released(config: TrainerConfig, signal: str, site: str) -> Released | None:
+    """The newest released model, after it has reproduced its golden vectors; None if there is none.
+
+    Raises:
+        PublishError, ExportError: If its files are not whole, or do not compute what they should.
+    """
+    found = read_champion(Path(config.candidates), signal, site)
+    return None if found is None else Released(found[0], found[1].content, check_file(found[1].content))
+
+
+def inputs_for(released: Released, data: SiteData, issued_at_s: np.ndarray) -> Inputs:
+    """Inputs of a released model for times of issue on the grid of the data."""
+    rows = (issued_at_s - data.steps.start_s) // released.window.step_s
+    series = (data.series[name] for name in released.model.series)
+    return examples(data.steps, series, released.window, rows.tolist()).inputs
+
+
+def _champion(
+    config: TrainerConfig, model: ModelConfig, data: SiteData, held_out: Forecasts, *, until: datetime | None
+) -> tuple[Champion | None, str]:
+    """The released model's forecasts; or None, and why they cannot be compared if there is one."""
+    try:
+        released = read_released(config, model.signal, data.site)
+        return (None, "") if released is None else (_forecasts(config, model, data, held_out, released, until=until), "")
+    except (PublishError, ExportError, *RUNTIME_ERRORS) as error:
+        return None, f"the released model cannot be compared: {error}"
+
+
+def _forecasts(  # noqa: PLR0913  what, and on what
+    config: TrainerConfig,
+    model: ModelConfig,
+    data: SiteData,
+    held_out: Forecasts,
+    released: Released,
+    *,
+    until: datetime | None,
+) -> Champion:
+    """What a released model says of the held-out days that it has not seen.
+
+    Raises:
+        PublishError: If it cannot be compared.
+    """
+    window, manifest = released.window, released.manifest
+    if (window.step_s, window.horizon_steps) != (held_out.step_s, held_out.actual.shape[1]):
+        raise PublishError(f"release {released.release} has another step or horizon")
+    chosen = 1000 * held_out.issued_at_s >= manifest.trained_to_ms
+    levels = tuple(manifest.quantiles)
+    if not chosen.any():
+        return Champion(released.release, chosen, np.zeros((0, window.horizon_steps, len(levels))), levels)
+    own = released.model
+    same = (own.history, own.series) == (model.history, model.series)
+    known = data if same else read_site(config, data.site, own, until=until)
+    if known is None:
+        raise PublishError(f"release {released.release} has no history")
+    inputs = inputs_for(released, known, held_out.issued_at_s[chosen])
+    made = run_in_blocks(open_session(released.content), inputs, "quantiles").astype(np.float64)
+    return Champion(released.release, chosen, made, levels)
