@@ -15,6 +15,7 @@ from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import Examples, Inputs, Issue, SeriesHistory, StepTable, Window, examples, training_rows
 from ringmain_trainer.design import Design
 from ringmain_trainer.errors import ExportError
+from ringmain_trainer.estimator_config import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
 from ringmain_trainer.export import QUANTILES, TOLERANCE, damaged, forecast_model, prove
 from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
 from ringmain_trainer.fit import FittedModel, fit_model, predict
@@ -22,14 +23,15 @@ from ringmain_trainer.runtime import as_rows, open_session, run, run_singly
 
 WINDOW = Window(900, 768, 96)
 START_S = 1_601_683_200
-CONFIG = TrainerConfig()
-MODEL = ModelConfig(signal="load_kw", history=["load_kw"])
+SMALL = HistGradientBoostingConfig(max_iter=(10,), max_leaf_nodes=(7,))
+FOREST = ExtraTreesConfig(n_estimators=5, max_leaf_nodes=40)
+CONFIG = TrainerConfig(estimators=EstimatorsConfig(hist_gradient_boosting=SMALL, extra_trees=FOREST))
 
 
 class Made:
     """A model trained once on a made-up month, with all that is needed to ask it again."""
 
-    def __init__(self, n_series: int) -> None:
+    def __init__(self, n_series: int, estimators: tuple[EstimatorName, ...]) -> None:
         rng, hours = np.random.default_rng(5), np.arange(35 * 96) / 4
         weather = [
             10 + 8 * np.sin(hours / 24 * 2 * np.pi + k) + rng.normal(0, 1, len(hours)) for k in range(max(1, n_series))
@@ -53,14 +55,19 @@ class Made:
         self.data: Examples = data
         self.session = open_session(feature_model(self.spec))
         self.features = run(self.session, data.inputs, FEATURES)
-        self.fitted: FittedModel = fit_model(Design(self.features, columns_of(self.spec), data, WINDOW), CONFIG, MODEL)
+        design = Design(self.features, columns_of(self.spec), data, WINDOW)
+        model = ModelConfig(signal="load_kw", history=["load_kw"], estimators=estimators)
+        self.fitted: FittedModel = fit_model(design, CONFIG, model)
         self.model: onnx.ModelProto = forecast_model(self.spec, self.fitted, self.features)
         self.spread = float(np.ptp(np.nanquantile(data.targets, [0.01, 0.99])))
 
 
-@pytest.fixture(scope="module", params=[0, 1, 3])
+BLEND: tuple[EstimatorName, ...] = ("hist_gradient_boosting", "ridge", "extra_trees")
+
+
+@pytest.fixture(scope="module", params=[(0, ("ridge",)), (1, BLEND), (3, ("ridge",))], ids=["ridge-0", "blend-1", "ridge-3"])
 def made(request: pytest.FixtureRequest) -> Made:
-    return Made(request.param)
+    return Made(*request.param)
 
 
 @st.composite
@@ -108,7 +115,6 @@ def test_the_design_matrix_and_the_finished_model_have_the_same_features(made: M
     prove(made.model, made.fitted, made.data.inputs, made.features, TOLERANCE * made.spread)
 
 
-@pytest.mark.filterwarnings("ignore:.*Expected an int, got a boolean")  # protobuf 6 warns of what protobuf 7 refuses
 def test_a_model_that_converts_wrongly_fails_the_proof_even_past_the_guard(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,8 +122,8 @@ def test_a_model_that_converts_wrongly_fails_the_proof_even_past_the_guard(
     known = np.isfinite(made.data.targets.ravel())
     rows, targets = as_rows(made.features)[known], made.data.targets.ravel()[known]
     poisson = HistGradientBoostingRegressor(loss="poisson", max_iter=5).fit(rows, targets)
-    (ridge,) = made.fitted.members
-    wrong = msgspec.structs.replace(made.fitted, members=(msgspec.structs.replace(ridge, pipelines=(poisson,)),))
+    member = msgspec.structs.replace(made.fitted.members[0], pipelines=(poisson,), weight=1.0)
+    wrong = msgspec.structs.replace(made.fitted, members=(member,))
     with pytest.raises(ExportError, match="exponential"):
         forecast_model(made.spec, wrong, made.features)
     monkeypatch.setattr("ringmain_trainer.export.refuse_wrong_conversion", lambda *_: None)

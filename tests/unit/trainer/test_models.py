@@ -122,7 +122,7 @@ def test_a_blend_of_all_estimators_comes_out_of_the_gate_the_same_to_the_bit(wei
 )
 def test_step_horizon_and_lags_come_from_the_configuration(step_s: int, horizon_h: int, lag_days: tuple[int, ...]) -> None:
     days = 24 if max(lag_days) > 7 else 16
-    steps = {"horizon_steps": horizon_h * 3600 // step_s, "history_steps": (max(7, *lag_days) + 1) * 86400 // step_s}
+    steps: dict[str, Any] = {"horizon_steps": horizon_h * 3600 // step_s, "history_steps": (max(7, *lag_days) + 1) * 86400 // step_s}
     config = made_config(step_s=step_s, lag_days=lag_days, issue_every_steps=4 * 3600 // step_s + 1, **steps)
     data = made_site(days, step_s)
     made = fitted(config, data)
