@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -198,11 +197,10 @@ def _whole(kind: str, columns: dict[str, Any], time_column: pl.Series) -> pl.Dat
 def watch_memory(process: "subprocess.Popen[Any]") -> tuple[float, float]:
     """Wait for the process; resident megabytes of its largest process, and of all of them together, at their highest."""
     largest = together = 0.0
-    ended = threading.Event()
-    threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
-    while not ended.wait(_LOOK_S):
+    while process.poll() is None:
         sizes = list(_resident_mb(process.pid))
         largest, together = max([largest, *sizes]), max(together, sum(sizes))
+        time.sleep(_LOOK_S)
     return largest, together
 
 

@@ -1,5 +1,6 @@
 """Histories of made-up sites on disk, in the layout that ingest makes, and a configuration that trains quickly on them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,10 @@ def quick_config(folder: Path, *, jobs: int = 1) -> TrainerConfig:
         training=TrainingConfig(forecasts_min=40, jobs=jobs),
         model=[ModelConfig(signal="load_kw", history=["load_kw", "temperature_degc"], series=["temperature_degc"])],
     )
+
+
+def model_hashes(candidates: Path) -> dict[str, str]:
+    """SHA-256 of the newest model of each site, whatever the gate says of it."""
+    records = [json.loads(path.read_bytes()) for path in sorted(candidates.glob("*/load_kw/**/candidate.json"))]
+    records.sort(key=lambda record: int(record["created_at_ms"]))
+    return {record["site"]: record["model_sha256"] for record in records}

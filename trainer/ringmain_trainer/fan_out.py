@@ -142,7 +142,7 @@ def _on_dask(
     except ImportError as error:
         raise TrainerError("Dask is not installed: pip install 'ringmain[dask]'") from error
     try:
-        client = Client(address, timeout=_DASK_CONNECT_S, set_as_default=False)
+        client = Client(address, timeout=_DASK_CONNECT_S)
     except (OSError, ValueError) as error:
         raise TrainerError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
