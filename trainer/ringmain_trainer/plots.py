@@ -44,6 +44,7 @@ STYLE: Final[Any] = {
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.4,
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "path.simplify_threshold": 0.3,
 }
 _PRINTED: Final = {"degC": "°C", "W/m2": "W/m²"}

@@ -26,7 +26,7 @@ def start_s() -> int:
     return START_S
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def site_values() -> Callable[..., dict[str, NDArray[np.float32]]]:
     """A load that follows temperature and time of day, for so many days of quarter-hours."""
 
@@ -39,7 +39,7 @@ def site_values() -> Callable[..., dict[str, NDArray[np.float32]]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_history() -> Callable[..., None]:
     """Put step values and a series issued every six hours into a history, the way ingest does."""
 
