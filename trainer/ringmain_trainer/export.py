@@ -28,7 +28,7 @@ from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export_guard import refuse_wrong_conversion
 from ringmain_trainer.feature_graph import FEATURES, OPSETS, FeatureSpec, GraphWriter, add_features, columns_of, value_info
 from ringmain_trainer.fit import FittedModel, predict
-from ringmain_trainer.runtime import RUNTIME_ERRORS, as_rows, open_session, run, run_singly
+from ringmain_trainer.runtime import RUNTIME_ERRORS, open_session, run, run_singly
 
 TOLERANCE: Final = 2e-5
 """Largest allowed difference between file and scikit-learn, as a share of P99 - P1 of the target."""
@@ -51,7 +51,7 @@ def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> o
     """
     for member in model.members:
         for pipeline in member.pipelines:
-            refuse_wrong_conversion(pipeline, as_rows(features))
+            refuse_wrong_conversion(pipeline, features.reshape(-1, features.shape[2]))
     g = GraphWriter()
     horizon, count = model.shifts.shape
     rows = g("Reshape", add_features(g, spec), g.ints(-1, features.shape[2]))
