@@ -42,6 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     commands = {"ingest": _ingest, "train": _train, "publish": _publish, "repository": _repository, "history": _history}
     commands["report"] = _report
     commands["quality"] = _quality
+    commands["backtest"] = _backtest
     try:
         result, status = commands[options.command](config, options)
     except TrainerError as error:
@@ -84,6 +85,24 @@ def _quality(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
         log.error("no steps of any site in %s", config.history)
     failed = not any(one.signals for one in sites)
     return sites if options.json else finding_rows(sites), EXIT_FAILED if failed else 0
+
+
+def _backtest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.backtest import backtest  # noqa: PLC0415
+
+    if not config.model:
+        raise ConfigError(f"{options.config}: no [[model]]: there is no recipe to test")
+    if options.origins:
+        settings = msgspec.structs.replace(config.backtest, origins=options.origins)
+        config = msgspec.structs.replace(config, backtest=settings)
+    result = backtest(config, now=_now(), sites=options.site, signals=options.signal)
+    for line in result.lines:
+        if line.reason:
+            log.warning("not scored site=%s signal=%s recipe=%s reason=%s", line.site, line.signal, line.recipe, line.reason)
+    if options.out:
+        result.forecasts.write_parquet(options.out)
+        log.info("wrote forecasts=%d file=%s", len(result.forecasts), options.out)
+    return result.lines, 0 if len(result.forecasts) else EXIT_FAILED
 
 
 def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
@@ -177,6 +196,11 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("quality", parents=[shared], help="gaps, flat lines, spikes, wrong units, signs and clocks")
     add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
+    add = commands.add_parser("backtest", parents=[shared], help="recipes side by side, each knowing what was known then")
+    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
+    add.add_argument("--signal", action="append", default=[], metavar="SIGNAL", help="this signal only; may come again")
+    add.add_argument("--origins", type=_count, metavar="N", help="instead of backtest.origins: the newest N times of issue")
+    add.add_argument("--out", type=Path, metavar="FILE.parquet", help="write what was scored")
     add = commands.add_parser("publish", parents=[shared], help="candidates to a release in the repository")
     add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
     add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
@@ -189,6 +213,13 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("history", parents=[shared], help="what the history holds")
     add.add_argument("--compact", action="store_true", help="make few files out of many, weekly")
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return number
 
 
 def _instant(text: str) -> datetime:
