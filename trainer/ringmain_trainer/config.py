@@ -15,6 +15,9 @@ from ringmain_toml import ConfigError, load
 from ringmain_trainer.estimator_config import EstimatorName, EstimatorsConfig
 from ringmain_trainer.evaluation_config import BacktestConfig, DriftConfig, PromotionConfig, WatchConfig
 
+SQLITE: Final = "sqlite:///"
+"""What the URI of a local MLflow database begins with."""
+
 _DAY_S: Final = 86400
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
@@ -215,6 +218,23 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError("an estimator is named twice; for several seeds of one there is estimators.<name>.seeds")
 
 
+class TrackingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """MLflow beside the candidates; without `uri` there is none.
+
+    `sites` have a run and a registered model of their own, all others one line in the table of a training.
+    """
+
+    uri: str = ""
+    experiment: Text = "ringmain"
+    registered_model: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = "ringmain"
+    sites: list[Text] = []
+    timeout_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
+
+    def __post_init__(self) -> None:
+        if self.uri and ("://" not in self.uri or self.uri.startswith("file:")):
+            raise ValueError(f"uri {self.uri!r}: MLflow refuses folders; take sqlite:///mlflow.db or a server")
+
+
 class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. Paths are relative to it; `history` may also be the URL of an object store."""
 
@@ -236,6 +256,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     promotion: PromotionConfig = PromotionConfig()
     drift: DriftConfig = DriftConfig()
     watch: WatchConfig = WatchConfig()
+    tracking: TrackingConfig = TrackingConfig()
     model: list[ModelConfig] = []
 
     def __post_init__(self) -> None:
@@ -281,8 +302,14 @@ def load_config(path: Path, *, kafka: str | None = None, history: str | None = N
         repository=_absolute(folder, config.repository),
         keys=_absolute(folder, config.keys),
         candidates=_absolute(folder, config.candidates),
+        tracking=msgspec.structs.replace(config.tracking, uri=_database(folder, config.tracking.uri)),
         report=msgspec.structs.replace(config.report, folder=_absolute(folder, config.report.folder)),
     )
+
+
+def _database(folder: Path, uri: str) -> str:
+    """A tracking URI; the file of a local database is relative to the configuration, like every path."""
+    return SQLITE + _absolute(folder, uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else uri
 
 
 def _absolute(folder: Path, text: str) -> str:
