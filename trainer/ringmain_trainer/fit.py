@@ -147,12 +147,13 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
         metrics |= {
             f"{one.name}_{k}": float(v) for k, v in one.settings.items() if k in tried and isinstance(v, int | float)
         }
+    rest = rest_of(design, count)
     return FittedModel(
         members=_members(chosen, weights, count, design, training.quantiles),
-        shifts=conformal_shifts(curves, truth, window, training.quantiles),
+        shifts=conformal_shifts(curves, _awake(rest, design.features[late], truth), window, training.quantiles),
         limits=limits_of(data),
         metrics=metrics,
-        rest=rest_of(design, count),
+        rest=rest,
         held_out=scored,
     )
 
@@ -233,8 +234,9 @@ def _scored(model: FittedModel, curves: Matrix, design: Design, quantiles: tuple
     features, data, window = design.features, design.data, design.window
     truth = data.targets.astype(np.float64)
     final = np.empty_like(curves)
+    awake = _awake(model.rest, features, truth)
     for scored, calibrating in _halves(data.issued_at_s, window):
-        shifts = conformal_shifts(curves[calibrating], truth[calibrating], window, quantiles)
+        shifts = conformal_shifts(curves[calibrating], awake[calibrating], window, quantiles)
         final[scored] = _finished(model, curves[scored] + shifts, features[scored])
     naive = {name: persistence(data.inputs["history"], window, days) for name, days in PERSISTENCE.items()}
     return Forecasts(data.issued_at_s, window.step_s, quantiles, final, truth, naive)
@@ -249,17 +251,24 @@ def _metrics(scored: Forecasts) -> dict[str, float]:
         "coverage": coverage(scored.quantiles, truth),
         "held_out_forecasts": float(len(truth)),
     }
-    naive = {f"mae_{name}": mae(said, truth) for name, said in scored.persistence.items()}
-    return metrics | {name: value for name, value in naive.items() if np.isfinite(value)}
+    metrics |= {f"mae_{name}": mae(said, truth) for name, said in scored.persistence.items()}
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
 def _finished(model: FittedModel, curves: Matrix, features: Floats) -> Matrix:
     """Curves in order, clamped, and zero at rest."""
     clamped = np.clip(np.maximum.accumulate(curves, axis=2), *model.limits)
-    if model.rest is None:
-        return clamped
-    at_rest = features[:, :, model.rest.column] <= np.float32(model.rest.threshold)
-    return np.where(at_rest[:, :, None], 0.0, clamped)
+    return clamped if model.rest is None else np.where(_at_rest(model.rest, features)[:, :, None], 0.0, clamped)
+
+
+def _at_rest(rest: Rest, features: Floats) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = features[:, :, rest.column] <= np.float32(rest.threshold)
+    return found
+
+
+def _awake(rest: Rest | None, features: Floats, truth: Matrix) -> Matrix:
+    """The truth where the forecast is not zero anyway: the band of the day must not come out of the nights."""
+    return truth if rest is None else np.where(_at_rest(rest, features), np.nan, truth)
 
 
 def _halves(issued_at_s: NDArray[np.int64], window: Window) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:

@@ -190,9 +190,13 @@ def peak_weights(actual: Values) -> Values:
 
 
 def coverage(quantiles: Values, actual: Values) -> float:
-    """Share of the truth within the outermost quantiles, both included."""
+    """Share of the truth within the outermost quantiles, both included.
+
+    Where they are one value, as of PV at night, nothing is counted, unless they are that everywhere.
+    """
     inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
-    known = np.isfinite(actual) & np.isfinite(quantiles).all(axis=-1)
+    wide = quantiles[..., 0] < quantiles[..., -1]
+    known = np.isfinite(actual) & np.isfinite(quantiles).all(axis=-1) & (wide | ~wide.any())
     return mean(np.where(known, inside.astype(np.float64), np.nan))
 
 

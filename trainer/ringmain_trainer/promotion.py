@@ -184,7 +184,8 @@ def _against_champion(made: Forecasts, champion: Champion) -> Compared:
 def _coverage(made: Forecasts) -> tuple[int, float, float]:
     """Days, mean coverage of the days and its standard error."""
     inside = (made.quantiles[:, :, 0] <= made.actual) & (made.actual <= made.quantiles[:, :, -1])
-    seen = np.where(np.isfinite(made.actual), inside.astype(np.float64), np.nan)
+    wide = made.quantiles[:, :, 0] < made.quantiles[:, :, -1]  # PV at night is one value, and says nothing of the band
+    seen = np.where(np.isfinite(made.actual) & wide, inside.astype(np.float64), np.nan)
     days = np.array(list(by_day(seen, made.issued_at_s, made.step_s).values()))
     if len(days) < 2:
         return len(days), float("nan"), float("nan")

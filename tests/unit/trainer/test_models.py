@@ -122,7 +122,10 @@ def test_a_blend_of_all_estimators_comes_out_of_the_gate_the_same_to_the_bit(wei
 )
 def test_step_horizon_and_lags_come_from_the_configuration(step_s: int, horizon_h: int, lag_days: tuple[int, ...]) -> None:
     days = 24 if max(lag_days) > 7 else 16
-    steps: dict[str, Any] = {"horizon_steps": horizon_h * 3600 // step_s, "history_steps": (max(7, *lag_days) + 1) * 86400 // step_s}
+    steps: dict[str, Any] = {
+        "horizon_steps": horizon_h * 3600 // step_s,
+        "history_steps": (max(7, *lag_days) + 1) * 86400 // step_s,
+    }
     config = made_config(step_s=step_s, lag_days=lag_days, issue_every_steps=4 * 3600 // step_s + 1, **steps)
     data = made_site(days, step_s)
     made = fitted(config, data)
@@ -239,6 +242,16 @@ def test_long_histories_are_thinned_through_all_times_of_day() -> None:
 def inside(quantiles: NDArray[Any], truth: NDArray[Any]) -> float:
     known = np.isfinite(truth)
     return float(((quantiles[:, :, 0] <= truth) & (truth <= quantiles[:, :, -1]))[known].mean())
+
+
+def test_the_band_of_pv_comes_from_its_days_and_not_from_its_nights() -> None:
+    whole = made_site(120, signal="pv_kw")
+    config = made_config("pv_kw")
+    made = fitted(config, whole._replace(steps=StepTable(START_S, whole.steps.values[: 90 * 24])))
+    quantiles, truth = newest_forecasts(config, whole, made, days=29)
+    by_day = np.where(truth < -100, truth, np.nan)
+    assert inside(quantiles, by_day) > 0.7
+    assert 0.65 < made.fitted.metrics["coverage"] < 0.95
 
 
 @pytest.mark.parametrize("name", ["ridge", "extra_trees", "hist_gradient_boosting"])
