@@ -38,6 +38,10 @@ class HistGradientBoostingConfig(Struct, frozen=True, kw_only=True, forbid_unkno
     seeds: Annotated[int, Meta(ge=1, le=10)] = 1
     rows_max: Rows = 100_000
 
+    def __post_init__(self) -> None:
+        if self.seeds > 1 and self.max_features == 1:
+            raise ValueError("seeds differ only if max_features is below 1")
+
 
 class RandomForestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A forest for the median; the quantiles come from its errors on held-out days."""

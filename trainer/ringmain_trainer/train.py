@@ -192,6 +192,7 @@ def fit_site(
     """
     window = window_of(config)
     made = examples(data.steps, (data.series[name] for name in model.series), window, rows)
+    made.targets[:, : config.training.first_lead_steps] = np.nan
     early, late = held_out(made, window, config.training)
     if not early.any():
         raise TooLittleDataError("too little data: nothing is left before the held-out days")
@@ -201,6 +202,8 @@ def fit_site(
     spec = feature_spec(config, model, made, time_zone=data.time_zone, now=now)
     session = open_session(feature_model(spec))
     features = run_in_blocks(session, made.inputs, FEATURES)  # the graph is the only feature code there is
+    if not np.isfinite(features).all():
+        raise TooLittleDataError(f"values too large to compute with: {_largest(spec, made)}; name limits in [quality]")
     fitted = fit_model(Design(features, columns_of(spec), made, window), config, model)
     file = forecast_model(spec, fitted, features)
     newest = made.take(np.flatnonzero(late)[-_PROBES:]).inputs
@@ -326,6 +329,18 @@ def _skipped(site: str, model: ModelConfig, reason: str, inputs_sha256: str = ""
 def _spread(data: Examples) -> float:
     low, high = np.nanquantile(data.targets, [0.01, 0.99])
     return float(high - low)
+
+
+def _largest(spec: FeatureSpec, data: Examples) -> str:
+    """The input with the largest value, and that value."""
+    inputs = ((spec.signals, data.inputs["history"]), (spec.series, data.inputs["known_future"]))
+    sizes = {
+        name: float(np.nanmax(np.abs(values[:, :, i]), initial=0))
+        for names, values in inputs
+        for i, name in enumerate(names)
+    }
+    name = max(sizes, key=lambda one: sizes[one])
+    return f"{name} {sizes[name]:.3g}"
 
 
 def _medians(values: Any) -> tuple[float, ...]:  # noqa: ANN401  an array of floats

@@ -60,6 +60,7 @@ def test_all_problems_are_reported_at_once_and_the_exit_status_is_78(
         "[training]\nlag_days = [7, 1]",
         "[training]\nlag_days = [1, 14]",
         "[estimators.ridge]\nalpha = []",
+        "[estimators.hist_gradient_boosting]\nseeds = 2",
         "[estimators.ridge]\nalphas = [1.0]",
         '[[model]]\nsignal = "load_kw"\nhistory = ["load_kw"]\nestimators = []',
         '[[model]]\nsignal = "load_kw"\nhistory = ["load_kw"]\nestimators = ["ridge", "ridge"]',

@@ -185,6 +185,20 @@ def test_a_target_that_never_changes_or_is_not_there_is_refused_by_name() -> Non
         fitted(made_config(), three_days)
 
 
+def test_values_that_overflow_are_refused_by_name() -> None:
+    data = made_site()
+    values = data.steps.values.copy()
+    values[300, 1] = 1e30
+    series = data.series["radiation_w_per_m2"]
+    issues = [*series.issues[:-8], series.issues[-8]._replace(values=np.full(36, 3e38, np.float32)), *series.issues[-7:]]
+    wild = data._replace(steps=StepTable(START_S, values), series={"radiation_w_per_m2": SeriesHistory("W/m2", issues)})
+    made = fitted(made_config(), wild._replace(series=data.series))  # a temperature is only looked up: large, but a number
+    assert np.isfinite(newest_forecasts(made_config(), data, made)[0]).all()
+    values[300, 0] = 1e30  # of the target there are rolling statistics: squares
+    with pytest.raises(TooLittleDataError, match=r"values too large to compute with: \w+ \d"):
+        fitted(made_config(), wild)
+
+
 def test_held_out_days_without_a_value_are_refused_by_name() -> None:
     data = made_site()
     config = made_config()
