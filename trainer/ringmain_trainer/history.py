@@ -4,6 +4,7 @@ Appending carries the Kafka offsets in the same commit, as application transacti
 where to read on. What a message is made of is in `records`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
@@ -16,6 +17,7 @@ from ringmain_trainer.errors import HistoryError
 from ringmain_trainer.migrations import fields, migrate, require_known
 from ringmain_trainer.tables import PARTITIONED_BY, TABLES, VERSION, Table, bucket
 
+_COLOR: Final = re.compile("\x1b\\[[0-9;]*m")
 _TRIES: Final = 20
 """How often a commit is tried again when others change the table meanwhile."""
 
@@ -73,7 +75,7 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
             if require_known(table) != VERSION or any(table.transaction_version(name) != stored[name] for name in offsets):
                 return False
         except (DeltaError, OSError) as error:
-            text = " ".join(str(error).split())
+            text = " ".join(_COLOR.sub("", str(error)).split())
             raise HistoryError(
                 f"{table.table_uri} cannot be written: {text}; what was read is read again at the next start"
             ) from error
