@@ -43,12 +43,14 @@ def _run(options: argparse.Namespace) -> int:
     commands["report"] = _report
     commands["quality"] = _quality
     commands["backtest"] = _backtest
+    commands["watch"] = _watch
     try:
         result, status = commands[options.command](config, options)
     except TrainerError as error:
         log.error("%s failed: %s", options.command, error)  # noqa: TRY400  the text says all
         return EXIT_FAILED
-    _print_result(result, options.json)
+    if result is not None:
+        _print_result(result, options.json)
     return status
 
 
@@ -103,6 +105,28 @@ def _backtest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # n
         result.forecasts.write_parquet(options.out)
         log.info("wrote forecasts=%d file=%s", len(result.forecasts), options.out)
     return result.lines, 0 if len(result.forecasts) else EXIT_FAILED
+
+
+def _watch(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.watch import Watched, watch  # noqa: PLC0415
+
+    if not config.model:
+        raise ConfigError(f"{options.config}: no [[model]]: there is nothing to watch")
+    if options.every:
+        config = msgspec.structs.replace(config, watch=msgspec.structs.replace(config.watch, every_s=options.every))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def told(results: list[Watched]) -> None:
+        for one in results:
+            if one.reasons:
+                log.warning("drift site=%s signal=%s reasons=%s", one.site, one.signal, "; ".join(one.reasons))
+        log.info("watched models=%d drifted=%d", len(results), sum(bool(one.reasons) for one in results))
+        _print_result(results, options.json)
+
+    results = watch(config, clock=_now, told=told, stop=stop, once=options.once, retrain=options.retrain)
+    return None, 0 if results or not options.once else EXIT_FAILED
 
 
 def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
@@ -201,6 +225,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--signal", action="append", default=[], metavar="SIGNAL", help="this signal only; may come again")
     add.add_argument("--origins", type=_count, metavar="N", help="instead of backtest.origins: the newest N times of issue")
     add.add_argument("--out", type=Path, metavar="FILE.parquet", help="write what was scored")
+    add = commands.add_parser("watch", parents=[shared], help="how the released models do, and which to train again")
+    add.add_argument("--once", action="store_true", help="look once, then stop")
+    add.add_argument("--retrain", action="store_true", help="train what has drifted; the gate decides what becomes of it")
+    add.add_argument("--every", type=_count, metavar="SECONDS", help="instead of watch.every_s")
     add = commands.add_parser("publish", parents=[shared], help="candidates to a release in the repository")
     add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
     add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")

@@ -23,6 +23,7 @@ from ringmain_trainer.promotion import Decision
 _WAITING: Final = "waiting"
 _RELEASED: Final = "released"
 _REJECTED: Final = "rejected"
+_ATTEMPTS: Final = "attempts"
 MODEL: Final = "model.onnx"
 DUMP: Final = "model.joblib"
 RECORD: Final = "candidate.json"
@@ -121,6 +122,30 @@ def read_waiting(candidates: Path) -> list[Candidate]:
     return [_read(path.parent) for path in sorted((candidates / _WAITING).glob(f"*/*/{RECORD}"))]
 
 
+def read_waiting_of(candidates: Path, signal: str, site: str) -> Candidate:
+    """The candidate that waits for one site and signal.
+
+    Raises:
+        PublishError: If there is none, or it is not whole.
+    """
+    return _read(candidate_folder(candidates, signal, site), (signal, site))
+
+
+def read_one_waiting(candidates: Path, signal: str, site: str) -> Candidate | None:
+    """The candidate of this site and signal that waits.
+
+    Raises:
+        PublishError: If it is not whole.
+    """
+    return _read(candidate_folder(candidates, signal, site)) if is_waiting(candidates, signal, site) else None
+
+
+def read_released_records(candidates: Path, release: int) -> list[CandidateRecord]:
+    """What was released under this number, by signal and site."""
+    found = sorted((candidates / _RELEASED / str(release)).glob(f"*/*/{RECORD}"))
+    return [msgspec.json.decode(path.read_bytes(), type=CandidateRecord) for path in found]
+
+
 def read_newest_rejected(candidates: Path, signal: str, site: str) -> Candidate | None:
     """The newest candidate of a site and signal that the gate rejected.
 
@@ -153,14 +178,22 @@ def read_champion(candidates: Path, signal: str, site: str) -> tuple[int, Candid
 
 
 def last_trained_ms(candidates: Path, signal: str, site: str) -> int | None:
-    """When the newest candidate was made, whatever became of it: a rejected one too makes the age new."""
+    """When the newest candidate was made, or tried, whatever became of it: a rejected one too makes the age new."""
     made = [int(folder.name) for folder in _rejected(candidates, signal, site)]
+    attempt = candidates / _ATTEMPTS / signal / site
+    if attempt.is_file():
+        made += [int(text) for text in attempt.read_text(encoding="utf-8").split() if text.isdecimal()]
     if is_waiting(candidates, signal, site):
         made.append(_read(candidate_folder(candidates, signal, site)).record.created_at_ms)
     champion = read_champion(candidates, signal, site)
     if champion is not None:
         made.append(champion[1].record.created_at_ms)
     return max(made, default=None)
+
+
+def note_attempt(candidates: Path, signal: str, site: str, at_ms: int) -> None:
+    """Write down that a training was tried: without it one that gives no candidate would be tried again and again."""
+    write_file(candidates / _ATTEMPTS / signal / site, f"{at_ms}\n".encode())
 
 
 def mark_released(candidates: Path, candidate: Candidate, release: int, *, now_ms: int, forced: bool) -> None:

@@ -86,16 +86,18 @@ class Examples(NamedTuple):
         return self.inputs["issued_at_s"].astype(np.int64)
 
 
-def read_site(config: TrainerConfig, site: str, model: ModelConfig, *, until: datetime | None) -> SiteData | None:
+def read_site(
+    config: TrainerConfig, site: str, model: ModelConfig, *, until: datetime | None, since: datetime | None = None
+) -> SiteData | None:
     """What the history holds for a model of a site, at most `training.days_max`; None without any step of its signal."""
     step_s = config.training.step_s
-    steps = read_steps(config.history, site, model.history, step_s, until)
+    steps = read_steps(config.history, site, model.history, step_s, until, since)
     if steps is None:
         return None
     first = max(0, len(steps.values) - config.training.days_max * 86400 // step_s)
     steps = StepTable(steps.start_s + first * step_s, steps.values[first:])
     zone = read_time_zone(config.history, site) or config.time_zone
-    series = read_series(config.history, site, model.series, until)
+    series = read_series(config.history, site, model.series, until, since)
     series = {name: _plausible(name, history, config) for name, history in series.items()}
     checked = check(steps.values, model.history, Grid(steps.start_s, step_s), config.quality)
     counts = masked_counts(checked.marks, model.history, config.quality)
@@ -110,13 +112,15 @@ def _plausible(name: str, history: SeriesHistory, config: TrainerConfig) -> Seri
     )
 
 
-def read_steps(location: str, site: str, signals: Sequence[str], step_s: int, until: datetime | None) -> StepTable | None:
+def read_steps(  # noqa: PLR0913, PLR0917  what, and between which instants
+    location: str, site: str, signals: Sequence[str], step_s: int, until: datetime | None, since: datetime | None = None
+) -> StepTable | None:
     """Step values of a site from its first to its last step before `until`; None if it has none of the first signal.
 
     Of several values for one step the one received last counts. Steps whose time cannot be true are left out: more than a
     day ahead of their receipt, or ten years behind.
     """
-    rows = scan(location, topics.STEPS, site=site).filter(
+    rows = scan(location, topics.STEPS, site=site, since=since).filter(
         pl.col("signal").is_in(list(signals)),
         pl.col("step_s") == step_s,
         pl.col("value").is_not_null(),
@@ -146,9 +150,11 @@ def step_table(rows: pl.DataFrame, signals: Sequence[str], step_s: int) -> StepT
     return StepTable(first, values)
 
 
-def read_series(location: str, site: str, names: Sequence[str], until: datetime | None) -> dict[str, SeriesHistory]:
+def read_series(
+    location: str, site: str, names: Sequence[str], until: datetime | None, since: datetime | None = None
+) -> dict[str, SeriesHistory]:
     """All issues of the named series of a site; a series without any has an empty list."""
-    rows = scan(location, topics.SERIES, site=site).filter(pl.col("name").is_in(list(names)))
+    rows = scan(location, topics.SERIES, site=site, since=since).filter(pl.col("name").is_in(list(names)))
     if until is not None:
         rows = rows.filter(pl.col("issued_at") <= until)
     instants = (pl.col("issued_at").dt.epoch("s").alias("issued_s"), pl.col("valid_at").dt.epoch("s").alias("start_s"))

@@ -235,7 +235,10 @@ def lead_blocks(horizon_steps: int, step_s: int, block_h: float) -> list[tuple[s
 
 
 def by_day(losses: Values, issued_at_s: Ints, step_s: int) -> dict[int, float]:
-    """Mean loss of each UTC day (days since 1970) on which the values are valid, of losses `(N, steps)`."""
+    """Mean loss of each UTC day (days since 1970) on which the values are valid, of losses `(N, steps)`.
+
+    A day counts if it has a quarter of the values of the fullest: the first and the last one often hold a few hours.
+    """
     days = (issued_at_s[:, None] + step_s * np.arange(losses.shape[1])) // _DAY_S
     known = np.isfinite(losses)
     if not known.any():
@@ -243,7 +246,7 @@ def by_day(losses: Values, issued_at_s: Ints, step_s: int) -> dict[int, float]:
     first = int(days[known].min())
     place = days[known] - first
     total, count = np.bincount(place, losses[known]), np.bincount(place)
-    return {first + int(i): float(total[i] / count[i]) for i in np.flatnonzero(count)}
+    return {first + int(i): float(total[i] / count[i]) for i in np.flatnonzero(4 * count >= count.max())}
 
 
 def mean(values: Values) -> float:
