@@ -1,19 +1,19 @@
 """The report: a page for each site and one for the fleet, as files that need nothing else. This module reads and writes."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
-from ringmain_trainer.candidates import MODEL, candidate_folder
+from ringmain_trainer.candidates import CandidateRecord, is_waiting, read_champion, read_newest_rejected, read_waiting_of
 from ringmain_trainer.config import ModelConfig, TrainerConfig
-from ringmain_trainer.dataset import read_series, read_site, read_sites
-from ringmain_trainer.errors import ExportError, HistoryError, TooLittleDataError
+from ringmain_trainer.dataset import SiteData, read_series, read_site, read_sites
+from ringmain_trainer.drift import InputDrift, input_drift, inputs_of
+from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
 from ringmain_trainer.export import check_file
 from ringmain_trainer.fan_out import run_all
 from ringmain_trainer.files import write_file
@@ -22,8 +22,10 @@ from ringmain_trainer.report_fleet import fleet_page
 from ringmain_trainer.report_numbers import newest_known, scores
 from ringmain_trainer.report_scores import Model, judge, why_no_model
 from ringmain_trainer.report_site import ModelPart, SiteHistory, SiteSummary, bad_site_page, site_page, site_summary
+from ringmain_trainer.train import window_of
 
 FLEET_PAGE: Final = "index.html"
+_DAY_S: Final = 86400
 _SITE: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
@@ -120,40 +122,83 @@ def read_history(config: TrainerConfig, site: str) -> SiteHistory:
 
 
 def model_part(config: TrainerConfig, site: str, model: ModelConfig, *, now: datetime) -> ModelPart:
-    """A configured model of a site: read from its candidate or newest release, and scored."""
+    """A configured model of a site: its candidate, else its newest release, else what the gate rejected; scored."""
     data = read_site(config, site, model, until=None)
-    found = next(_files(Path(config.candidates), model.signal, site), None)
-    if found is None or data is None:
-        return _no_model(model.signal, why_no_model(config, data, model.signal))
-    state, file = found
     try:
-        content = file.read_bytes()
-        made = Model(content, check_file(content))
-    except (OSError, ExportError) as error:
+        found = _newest(Path(config.candidates), model.signal, site)
+        made = None if found is None else Model(found.content, check_file(found.content))
+    except (PublishError, ExportError) as error:
         return _no_model(model.signal, f"the file of the model cannot be used: {error}")
+    if found is None or made is None or data is None:
+        return _no_model(model.signal, why_no_model(config, data, model.signal))
+    part = ModelPart(model.signal, found.state, made, None, None, "", found.facts, {})
+    part = part._replace(drift=_drift(config, model, data, found, made))
     try:
         judged = judge(config, model, data, made, now=now)
     except TooLittleDataError as error:
-        return ModelPart(model.signal, state, made, None, None, str(error), ())
+        return part._replace(reason=str(error))
     counted = scores(judged.scored)
-    reason = "" if counted else "nothing of what happened is known"
-    return ModelPart(model.signal, state, made, judged, counted, reason, ())
+    return part._replace(judged=judged, scores=counted, reason="" if counted else "nothing of what happened is known")
 
 
-def _files(candidates: Path, signal: str, site: str) -> Iterator[tuple[str, Path]]:
-    """Model files of a site with their state: what waits, then what was released, the newest first."""
-    waiting = candidate_folder(candidates, signal, site) / MODEL
-    if waiting.is_file():
-        yield "waiting", waiting
-    numbers = sorted((int(one.name) for one in (candidates / "released").glob("[0-9]*") if one.name.isdigit()), reverse=True)
-    for number in numbers:
-        file = candidates / "released" / str(number) / signal / site / MODEL
-        if file.is_file():
-            yield f"release {number}", file
+class _Found(NamedTuple):
+    """A model file and what is known of it."""
+
+    state: str
+    content: bytes
+    record: CandidateRecord
+    facts: list[tuple[str, str]]
+
+
+def _newest(candidates: Path, signal: str, site: str) -> _Found | None:
+    """What waits, else the newest release, else the newest that was rejected.
+
+    Raises:
+        PublishError: If its files are not whole.
+    """
+    rejected = read_newest_rejected(candidates, signal, site)
+    refused = [] if rejected is None else [("last rejected", rejected.record.reason)]
+    if is_waiting(candidates, signal, site):
+        waiting = read_waiting_of(candidates, signal, site)
+        return _Found(
+            f"waiting, {waiting.record.decision}", waiting.content, waiting.record, [*_decided(waiting.record), *refused]
+        )
+    champion = read_champion(candidates, signal, site)
+    if champion is not None:
+        release, one = champion
+        return _Found(f"release {release}", one.content, one.record, [*_decided(one.record), *refused])
+    return None if rejected is None else _Found("rejected", rejected.content, rejected.record, _decided(rejected.record))
+
+
+def _decided(record: CandidateRecord) -> list[tuple[str, str]]:
+    """What the gate said."""
+    found = [("decision", f"{record.decision}: {record.reason}")]
+    if record.scores:
+        found.append(("scores of the gate", ", ".join(f"{name} {value:.4g}" for name, value in record.scores.items())))
+    if record.forced:
+        found.append(("released", "by a person, against the gate"))
+    return found
+
+
+def _drift(config: TrainerConfig, model: ModelConfig, data: SiteData, found: _Found, made: Model) -> dict[str, InputDrift]:
+    """The inputs since the training against those of the training; nothing without enough new days."""
+    if not found.record.inputs or list(made.manifest.signals) != model.history:
+        return {}
+    end_s = data.steps.start_s + config.training.step_s * len(data.steps.values)
+    first_s = max(made.manifest.trained_to_ms // 1000, end_s - round(config.drift.days * _DAY_S))
+    if end_s - first_s < config.drift.days_min * _DAY_S:
+        return {}
+    compared = {}
+    for name, (values, at_s) in inputs_of(data, model, window_of(config)).items():
+        reference, new = found.record.inputs.get(name), (at_s >= first_s) & (at_s < end_s)
+        one = None if reference is None else input_drift(values[new], at_s[new], reference, config.drift)
+        if one is not None:
+            compared[name] = one
+    return compared
 
 
 def _no_model(signal: str, reason: str) -> ModelPart:
-    return ModelPart(signal, "none", None, None, None, reason, ())
+    return ModelPart(signal, "none", None, None, None, reason, (), {})
 
 
 def _bad(folder: Path, site: str, reason: str, *, now: datetime) -> tuple[ReportedSite, SiteSummary]:

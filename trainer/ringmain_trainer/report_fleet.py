@@ -139,6 +139,8 @@ def _troubles(site: SiteSummary, model: ModelSummary | None) -> list[tuple[str, 
         found.append(("no model is configured", "warn"))
     elif model.reason:
         found.append((model.reason, "bad"))
+    elif model.state == "rejected":
+        found.append(("only a rejected model", "bad"))
     elif model.skill is not None and model.skill < 0:
         found.append(("worse than persistence", "bad"))
     if model is not None and model.in_sample:

@@ -14,6 +14,7 @@ from ringmain_trainer.anomalies import Anomaly, Residuals, day_features, fit_for
 from ringmain_trainer.clock_tables import zone_rules
 from ringmain_trainer.config import SignalKind, TrainerConfig
 from ringmain_trainer.dataset import StepTable
+from ringmain_trainer.drift import InputDrift, input_reasons
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.plots import Quantity
 from ringmain_trainer.profiles import Clusters, Days, cluster_days, whole_days
@@ -52,7 +53,10 @@ class SiteHistory(NamedTuple):
 
 
 class ModelPart(NamedTuple):
-    """One configured model of the site: its file and how it does; or why there is none. `facts` go onto its card."""
+    """One configured model of the site: its file and how it does; or why there is none.
+
+    `facts` go onto its card; `drift` is how its inputs since the training differ from those of the training.
+    """
 
     signal: str
     state: str
@@ -61,6 +65,7 @@ class ModelPart(NamedTuple):
     scores: Scores | None
     reason: str
     facts: Sequence[tuple[str, str]]
+    drift: Mapping[str, InputDrift]
 
 
 class ModelSummary(Struct, frozen=True, kw_only=True):
@@ -139,7 +144,7 @@ def site_summary(config: TrainerConfig, history: SiteHistory, models: Sequence[M
         good_share=history.quality.good_share,
         errors=history.quality.errors,
         warnings=history.quality.warnings,
-        models=[_model_summary(one) for one in models],
+        models=[_model_summary(config, one) for one in models],
         profile=_workday(config, history),
     )
 
@@ -365,6 +370,9 @@ def _model_parts(config: TrainerConfig, history: SiteHistory, one: ModelPart) ->
             yield report_page.figure(plots.forecast_and_actual(judged.scored, rows, quantity, zone))
         yield report_page.heading("Hours that the forecast had not thought possible")
         yield _surprises(config, history, judged.scored, quantity)
+    if one.drift:
+        yield report_page.heading("Inputs since the training")
+        yield _drift_table(config, one)
     yield report_page.heading("Model card")
     yield report_page.facts(_card(history, one))
 
@@ -399,6 +407,18 @@ def _score_table(found: Scores, quantity: Quantity) -> Html:
     ]
     caption = f"{made.forecasts:,} forecasts over the whole horizon"
     return report_page.table(caption, ["", "forecast", "yesterday", "last week"], rows)
+
+
+def _drift_table(config: TrainerConfig, one: ModelPart) -> Html:
+    rows = []
+    for name, found in one.drift.items():
+        reasons = input_reasons({name: found}, config.drift)
+        words = report_page.flag("as in training", "good") if not reasons else report_page.flag("drifts", "warn")
+        figures = [f"{found.psi:.3f}", f"{found.psi_bound:.3f}", _percent(found.outside_share), _percent(found.unseen_share)]
+        rows.append([name, *figures, words])
+    head = ["input", "PSI", "usual up to", "outside the range", "season not seen", ""]
+    caption = "Newest values against those of the training by season; PSI: population stability index"
+    return report_page.table(caption, head, rows, numbers=(1, 2, 3, 4))
 
 
 def _lead_table(curves: Mapping[str, Values], step_s: int, quantity: Quantity) -> Html:
@@ -511,11 +531,13 @@ def _workday(config: TrainerConfig, history: SiteHistory) -> list[float]:
     return [round(float(one), 4) for one in median / largest] if largest else []
 
 
-def _model_summary(one: ModelPart) -> ModelSummary:
+def _model_summary(config: TrainerConfig, one: ModelPart) -> ModelSummary:
+    drift = ", ".join(input_reasons(one.drift, config.drift))
     if one.scores is None or one.judged is None:
-        return ModelSummary(signal=one.signal, state=one.state, reason=one.reason)
+        return ModelSummary(signal=one.signal, state=one.state, reason=one.reason, drift=drift)
     found = one.scores
     return ModelSummary(
+        drift=drift,
         signal=one.signal,
         state=one.state,
         in_sample=one.judged.in_sample,

@@ -1,4 +1,4 @@
-"""The report of a small fleet: pages that stand alone, scores that say where they come from; a bad site costs its own page."""
+"""The report of a small fleet: pages that stand alone, honest scores; a bad site costs its own page."""
 
 import re
 import shutil
@@ -18,6 +18,7 @@ from ringmain_trainer.__main__ import main
 from ringmain_trainer.candidates import MODEL, candidate_folder
 from ringmain_trainer.config import ModelConfig, ReportConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import HistoryError
+from ringmain_trainer.evaluation_config import DriftConfig
 from ringmain_trainer.history import append, open_table
 from ringmain_trainer.records import Batch, Known, Record
 from ringmain_trainer.report import ReportedSite, page_name, report
@@ -25,7 +26,7 @@ from ringmain_trainer.training_run import train
 
 NOW = datetime(2021, 2, 1, 12, tzinfo=UTC)
 DAYS = 34
-WHEN = datetime(2020, 11, 2, tzinfo=UTC)  # four days before the end of the data
+WHEN = datetime(2020, 10, 31, tzinfo=UTC)  # six days before the end of the data
 HOSTILE_UNIT = "<img src=x onerror=alert(1)>"
 VOID = {"meta", "br", "link", "img", "input", "hr", "image", "path", "use"}
 PAGE_BYTES_MAX = 1_500_000
@@ -233,11 +234,14 @@ def test_a_model_is_scored_on_the_days_after_its_training_where_there_are_some(f
     earlier = msgspec.structs.replace(
         fleet.config,
         candidates=str(tmp_path / "candidates"),
+        drift=DriftConfig(days_min=5),
         report=msgspec.structs.replace(fleet.config.report, folder=str(tmp_path / "report")),
     )
     train(earlier, now=NOW, until=WHEN)
     report(earlier, now=NOW, site="good")
-    assert "Scored: the waiting or released model, on " in (tmp_path / "report" / "good.html").read_text()
+    page = (tmp_path / "report" / "good.html").read_text()
+    assert "Scored: the waiting or released model, on " in page
+    assert "Inputs since the training" in page
 
 
 def test_released_models_are_found_and_named(fleet: Fleet, tmp_path: Path) -> None:
@@ -249,7 +253,7 @@ def test_released_models_are_found_and_named(fleet: Fleet, tmp_path: Path) -> No
     config = msgspec.structs.replace(fleet.config, candidates=str(candidates), report=settings)
     (result,) = report(config, now=NOW, site="good")
     assert result.models_scored == 1
-    assert "release 10" in (tmp_path / "report" / "good.html").read_text()
+    assert ">release 10<" in (tmp_path / "report" / "good.html").read_text()
 
 
 def test_a_site_that_is_not_there_is_named(fleet: Fleet) -> None:
