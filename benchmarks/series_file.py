@@ -41,9 +41,9 @@ def read_table(path: Path) -> pl.DataFrame:
         SeriesFileError: If there is no such file, or it is no table.
     """
     try:
-        frame = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy")
-        if frame.width == 1 and ";" in frame.columns[0]:
-            frame = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", separator=";")
+        header = pl.read_csv(path, n_rows=1, has_header=False, infer_schema=False, separator="\n", quote_char=None)
+        separator = max((",", ";", "\t"), key=str(header.item()).count)
+        frame = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", separator=separator)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SeriesFileError(f"{path}: {error}") from error
     return frame.rename({name: name.strip() for name in frame.columns})

@@ -69,6 +69,7 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     step_s: Annotated[int, Meta(ge=60, le=3600)] = 900
     history_steps: Annotated[int, Meta(ge=1, le=20_000)] = 768
     horizon_steps: Annotated[int, Meta(ge=1, le=2_000)] = 96
+    first_lead_steps: Annotated[int, Meta(ge=0, le=2_000)] = 0
     issue_every_steps: Annotated[int, Meta(ge=1, le=1_000)] = 13
     quantiles: tuple[Share, ...] = (0.1, 0.5, 0.9)
     lag_days: Annotated[tuple[Annotated[int, Meta(ge=1, le=366)], ...], Meta(min_length=1)] = (1, 2, 7)
@@ -89,6 +90,8 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("history_steps must cover a week: lags of seven days come out of it")
         if self.history_steps * self.step_s < max(self.lag_days) * _DAY_S:
             raise ValueError("history_steps must cover the longest of lag_days")
+        if self.first_lead_steps >= self.horizon_steps:
+            raise ValueError("first_lead_steps must be below horizon_steps: nothing would be trained on")
         if sorted(set(self.lag_days)) != list(self.lag_days):
             raise ValueError("lag_days must rise")
         if sorted(set(self.quantiles)) != list(self.quantiles) or 0.5 not in self.quantiles:
