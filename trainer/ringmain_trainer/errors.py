@@ -3,6 +3,7 @@
     TrainerError
       HistoryError: the history and Kafka contradict each other, or the history cannot be written; the command stops
       IngestError: Kafka has nothing to read; the command stops, nothing was written
+      ImportDataError: a file cannot be understood with certainty; nothing of it was imported
       TooLittleDataError: a site cannot have this model yet; the others go on, the reason is in the result
       ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
       PublishError: the repository or a candidate is not fit to be signed; nothing was published
@@ -21,6 +22,10 @@ class HistoryError(TrainerError):
 
 class IngestError(TrainerError):
     """Kafka has none of the topics; nothing was written."""
+
+
+class ImportDataError(TrainerError):
+    """Nothing of the file was imported; the text names line and column, or what a mapping must say."""
 
 
 class TooLittleDataError(TrainerError):
