@@ -64,12 +64,16 @@ def _ingest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noq
 
 
 def _train(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.tracking import record_training, require_mlflow  # noqa: PLC0415
     from ringmain_trainer.train import persistence_beaten  # noqa: PLC0415
     from ringmain_trainer.training_run import train  # noqa: PLC0415
 
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is nothing to train")
-    results = train(config, now=_now(), until=options.until, resume=options.resume, dask=options.dask or "")
+    require_mlflow(config)
+    now = _now()
+    results = train(config, now=now, until=options.until, resume=options.resume, dask=options.dask or "")
+    record_training(config, results, now=now, until=options.until)
     for result in persistence_beaten(results):
         log.warning("worse than persistence on held-out days site=%s signal=%s", result.site, result.signal)
     if not results:
@@ -131,9 +135,12 @@ def _watch(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa
 
 def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
     from ringmain_trainer.publish import announce, publish  # noqa: PLC0415
+    from ringmain_trainer.tracking import record_release, require_mlflow  # noqa: PLC0415
 
+    require_mlflow(config)
     release = publish(config, now=_now(), sites=options.site, force=options.force)
     log.info("published release=%d models=%d sites=%d", release.release, len(release.paths), len(release.sites))
+    record_release(config, release.release)
     for path in release.forced:
         log.warning("released against the gate path=%s", path)
     if options.announce:
