@@ -157,7 +157,8 @@ def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
     def rows(days: int) -> NDArray[np.int64]:
         """Where that is still to come, the next older whole day; from before the window, the oldest there is."""
         whole = np.maximum(days, lead // day + 1).astype(np.int64)
-        return np.maximum(n + lead - day * whole, np.int64(0))
+        found: NDArray[np.int64] = np.maximum(n + lead - day * whole, 0)
+        return found
 
     parts = [g("Gather", history, g.const(rows(d), np.int32), axis=1, name=f"lag_{d}d") for d in spec.lag_days]
     week = g.const(np.maximum(np.stack([rows(1) - day * k for k in range(7)], axis=1), 0), np.int32)
