@@ -4,6 +4,7 @@ In order of time: folds choose hyper-parameters and weights; then come the held-
 before them, which give the calibration and the metrics. Pure: arrays in, arrays and fitted pipelines out.
 """
 
+import threading
 from collections.abc import Iterable
 from itertools import combinations
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,7 @@ _DAY_S: Final = 86400
 _REST_SHARE: Final = 0.005
 """At rest is below this share of the range: PV at night, with what its inverters need."""
 _REST_TRUE: Final = 0.999
+_ONE_FIT: Final = threading.Lock()
 
 Matrix = NDArray[np.float64]
 
@@ -108,7 +110,9 @@ def fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fitt
     Raises:
         TooLittleDataError: If there is nothing to learn from before the held-out days, or nothing to judge on.
     """
-    with threadpool_limits(1):  # sums have one order then: the same result everywhere on one type of machine
+    # Sums have one order then: the same result everywhere on one type of machine. The limit is the whole process's, and
+    # ends with the fit: where a worker has several threads, only one fits at a time.
+    with _ONE_FIT, threadpool_limits(1):
         return _fit_model(design, config, model)
 
 

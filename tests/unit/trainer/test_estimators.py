@@ -1,6 +1,7 @@
 """Estimators by name: Ridge from sums is scikit-learn's Ridge; grids, folds and weights choose what they should."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,15 @@ def test_fitted_weights_add_up_to_one_and_leave_out_who_adds_nothing() -> None:
     assert sum(weights.values()) == pytest.approx(1)
     assert weights["ridge"] > 0.9  # the truth is linear
     assert all(weight > 0 for weight in weights.values())
+
+
+def test_fits_in_several_threads_of_one_process_give_what_one_gives() -> None:
+    """As on a Dask worker with threads."""
+    made, model = design(), blend("ridge", "hist_gradient_boosting")
+    alone = predict(fit_model(made, config(), model), made.features)
+    with ThreadPoolExecutor(3) as pool:
+        for fitted in pool.map(lambda _: fit_model(made, config(), model), range(3)):
+            np.testing.assert_array_equal(predict(fitted, made.features), alone)
 
 
 def test_the_seeds_of_an_estimator_share_its_weight() -> None:
