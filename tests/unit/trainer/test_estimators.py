@@ -86,7 +86,9 @@ def test_ridge_from_sums_is_the_ridge_of_scikit_learn(train: int) -> None:
 
 
 def test_a_list_is_tried_and_a_value_is_fixed() -> None:
-    tried = candidates_of(HistGradientBoostingConfig(max_iter=(10, 20), max_leaf_nodes=(4, 8, 16), seeds=3))
+    tried = candidates_of(
+        HistGradientBoostingConfig(max_iter=(10, 20), max_leaf_nodes=(4, 8, 16), max_features=0.5, seeds=3)
+    )
     assert len(tried) == 6
     assert {(one["max_iter"], one["max_leaf_nodes"]) for one in tried} == {(i, n) for i in (10, 20) for n in (4, 8, 16)}
     assert {one["learning_rate"] for one in tried} == {0.06}
