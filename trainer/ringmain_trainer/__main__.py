@@ -42,6 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     commands = {"ingest": _ingest, "train": _train, "publish": _publish, "repository": _repository, "history": _history}
     commands["report"] = _report
     commands["quality"] = _quality
+    commands["analyse"] = _analyse
     commands["backtest"] = _backtest
     commands["watch"] = _watch
     try:
@@ -91,6 +92,24 @@ def _quality(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
         log.error("no steps of any site in %s", config.history)
     failed = not any(one.signals for one in sites)
     return sites if options.json else finding_rows(sites), EXIT_FAILED if failed else 0
+
+
+def _analyse(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.analysis import analyse, result_rows  # noqa: PLC0415
+
+    if not config.model:
+        raise ConfigError(f"{options.config}: no [[model]]: there is nothing to analyse")
+    results = []
+    for one in analyse(config, options.site, now=_now(), until=options.until, dask=options.dask):
+        results.append(one)
+        if one.done:
+            log.info("analysed site=%s signal=%s kind=%s fit_s=%.1f", one.site, one.signal, one.kind, one.fit_s)
+        else:
+            log.warning("nothing site=%s signal=%s kind=%s reason=%s", one.site, one.signal, one.kind, one.reason)
+    if not results:
+        log.error("no steps of any site in %s", config.history)
+    results.sort(key=lambda one: (one.site, one.signal))
+    return results if options.json else result_rows(results), 0 if any(one.done for one in results) else EXIT_FAILED
 
 
 def _backtest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
@@ -224,6 +243,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
     add.add_argument("--resume", action="store_true", help="go on with a training that was interrupted")
     add.add_argument("--dask", metavar="ADDRESS", help="on a Dask cluster, for example tcp://host:8786; not on processes")
+    add = commands.add_parser("analyse", parents=[shared], help="unusual days and hours, kinds of days, risk of violations")
+    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
+    add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
+    add.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler instead of processes of this machine")
     add = commands.add_parser("quality", parents=[shared], help="gaps, flat lines, spikes, wrong units, signs and clocks")
     add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
     add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")

@@ -11,6 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.analysis_export import finished, labels_and_scores, splice
 from ringmain_trainer.dataset import Floats, StepTable
@@ -99,14 +100,14 @@ def cluster_days(days: Days, *, k_range: tuple[int, int] = (2, 8), holidays: Seq
     if n < 3 * low:
         raise TooLittleDataError(f"too little data: {n} whole days, {3 * low} are needed for {low} kinds of days")
     shapes = normalized(days.profiles)
-    tried: dict[int, tuple[float, KMeans]] = {}
-    for k in range(low, min(high, n // 3) + 1):
-        estimator = KMeans(n_clusters=k, n_init=4, random_state=seed).fit(shapes)
-        distinct = len(np.unique(estimator.labels_))
-        if distinct == k:
-            tried[k] = (float(silhouette_score(shapes, estimator.labels_)), estimator)
-    if not tried:
+    distinct = len(np.unique(np.round(shapes, 4), axis=0))
+    if distinct < low:
         raise TooLittleDataError("the days do not differ in shape")
+    tried: dict[int, tuple[float, KMeans]] = {}
+    for k in range(low, max(low, min(high, n // 3, distinct - 1)) + 1):
+        with threadpool_limits(limits=1):  # sums have one order
+            estimator = KMeans(n_clusters=k, n_init=4, random_state=seed).fit(shapes)
+        tried[k] = (float(silhouette_score(shapes, estimator.labels_)), estimator)
     best = max(tried, key=lambda k: tried[k][0])
     estimator = tried[best][1]
     order = np.argsort(-np.bincount(estimator.labels_, minlength=best), kind="stable")

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.analysis_export import splice
 from ringmain_trainer.config import AnalysisConfig, ModelConfig, TrainerConfig
@@ -179,7 +180,7 @@ def _split(data: Examples, window: Window) -> tuple[Bools, Bools]:
     """The first forecasts, without those whose steps reach into the last days; and the last ones."""
     at = data.issued_at_s
     begin = at[-1] - _TEST_SHARE * (at[-1] - at[0])
-    return at + window.horizon_steps * window.step_s <= begin, at >= begin
+    return np.asarray(at + window.horizon_steps * window.step_s <= begin), np.asarray(at >= begin)
 
 
 def _folded_scores(name: str, features: Floats, events: Bools, known: Bools, folds: Sequence[Fold]) -> Scores:
@@ -197,7 +198,8 @@ def _folded_scores(name: str, features: Floats, events: Bools, known: Bools, fol
 def _highest(scores: Scores, events: Bools, known: Bools) -> _Cases:
     """One case per forecast: the highest score of its horizon, and whether a limit was violated in it."""
     seen = known.any(axis=1)
-    return _Cases(np.where(known, scores, -1.0).max(axis=1)[seen], (events & known).any(axis=1)[seen])
+    came = np.asarray((events & known).any(axis=1))
+    return _Cases(np.where(known, scores, -1.0).max(axis=1)[seen], came[seen])
 
 
 def _refuse_rare(events: Bools, known: Bools, when: str, limit: Limit) -> None:
@@ -225,7 +227,8 @@ def _fit(name: str, features: Floats, events: Bools, known: Bools) -> Any:  # no
         early_stopping=False,
         random_state=0,
     )
-    return trees.fit(x[again], y[again])
+    with threadpool_limits(limits=1):  # sums have one order, and two threads on a busy machine wait for each other
+        return trees.fit(x[again], y[again])
 
 
 def _weight_of_events(y: NDArray[np.int64]) -> int:
