@@ -42,6 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     commands = {"ingest": _ingest, "train": _train, "publish": _publish, "repository": _repository, "history": _history}
     commands["report"] = _report
     commands["quality"] = _quality
+    commands["import"] = _import
     commands["analyse"] = _analyse
     commands["backtest"] = _backtest
     commands["watch"] = _watch
@@ -185,11 +186,36 @@ def _repository(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  #
     return result, 0
 
 
-def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.questions import summary  # noqa: PLC0415
-    from ringmain_trainer.upkeep import compact  # noqa: PLC0415
+def _import(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.imports import import_file  # noqa: PLC0415
 
-    return compact(config.history) if options.compact else summary(config.history), 0
+    says = {"mapping": options.mapping, "site": options.site, "time_zone": options.time_zone}
+    result = import_file(options.file, history=config.history, step_s=config.training.step_s, now=_now(), **says)
+    if all(one.imported_before for one in result):
+        log.info("%s was imported before: nothing to do", options.file)
+    return result, 0
+
+
+def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
+    from ringmain_trainer.questions import Selection, answer_rows, export, query, select, summary  # noqa: PLC0415
+    from ringmain_trainer.upkeep import compact, retain  # noqa: PLC0415
+
+    if options.compact or options.retain:
+        done = retain(config.history, msgspec.structs.asdict(config.retention), _now())
+        return done + (compact(config.history) if options.compact else []), 0
+    chosen = Selection(site=options.site, signals=options.signal or None, since=options.since, until=options.until)
+    if options.sql is None and options.table is None and options.export is None and chosen == Selection(site=options.site):
+        return summary(config.history, site=options.site), 0
+    if options.sql is not None:
+        answer = query(config.history, options.sql, chosen)
+    else:
+        answer = select(config.history, options.table or "steps", chosen)
+    if options.export is not None:
+        return export(answer, options.export), 0
+    rows, more = answer_rows(answer)
+    if more:
+        log.warning("these are the first %d rows; --export FILE.parquet writes all", len(rows))
+    return rows, 0
 
 
 def _report(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
@@ -268,8 +294,21 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("report", parents=[shared], help="pages for people: one for each site, one for the fleet")
     add.add_argument("--site", metavar="SITE", help="this site alone; the page of the fleet is left as it is")
     add.add_argument("--out", type=Path, metavar="FOLDER", help="instead of report.folder")
-    add = commands.add_parser("history", parents=[shared], help="what the history holds")
-    add.add_argument("--compact", action="store_true", help="make few files out of many, weekly")
+    add = commands.add_parser("import", parents=[shared], help="a CSV or Parquet file to the history")
+    add.add_argument("file", type=Path, metavar="FILE", help="CSV (also .gz) or Parquet")
+    add.add_argument("--mapping", type=Path, metavar="mapping.toml", help="what the columns mean; else the header must tell")
+    add.add_argument("--site", metavar="SITE", help="the site that all rows belong to")
+    add.add_argument("--time-zone", metavar="ZONE", help="of stamps without offset, when there is no mapping (default UTC)")
+    add = commands.add_parser("history", parents=[shared], help="what the history holds; questions, export, upkeep")
+    add.add_argument("--sql", metavar="SELECT ...", help="a question in SQL over all tables")
+    add.add_argument("--table", metavar="NAME", help="rows of this table (default steps, when something narrows it)")
+    add.add_argument("--site", metavar="SITE", help="this site only")
+    add.add_argument("--signal", action="append", default=[], metavar="NAME", help="this signal or series only; may come again")
+    add.add_argument("--from", dest="since", type=_instant, metavar="TIME", help="leave out what is before (RFC 3339)")
+    add.add_argument("--to", dest="until", type=_instant, metavar="TIME", help="leave out what is not before (RFC 3339)")
+    add.add_argument("--export", type=Path, metavar="FILE", help="write the rows to a .parquet or .csv file")
+    add.add_argument("--compact", action="store_true", help="make few sorted files out of many, and apply [retention]; daily")
+    add.add_argument("--retain", action="store_true", help="delete what [retention] says is too old, nothing else")
     return parser
 
 

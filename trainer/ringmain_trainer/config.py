@@ -57,6 +57,18 @@ class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     progress_s: Annotated[float, Meta(gt=0, le=3600)] = 10.0
 
 
+class RetentionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many days each table of the history is kept, in whole months; 0 is for ever."""
+
+    readings: Annotated[int, Meta(ge=0, le=36_600)] = 0
+    steps: Annotated[int, Meta(ge=0, le=36_600)] = 0
+    series: Annotated[int, Meta(ge=0, le=36_600)] = 0
+    forecasts: Annotated[int, Meta(ge=0, le=36_600)] = 0
+    schedules: Annotated[int, Meta(ge=0, le=36_600)] = 0
+    setpoints: Annotated[int, Meta(ge=0, le=36_600)] = 0
+    status: Annotated[int, Meta(ge=0, le=36_600)] = 0
+
+
 class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all models of one run have in common.
 
@@ -250,6 +262,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     channel: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")] = "stable"
     kafka: KafkaConfig = KafkaConfig()
     ingest: IngestConfig = IngestConfig()
+    retention: RetentionConfig = RetentionConfig()
     training: TrainingConfig = TrainingConfig()
     estimators: EstimatorsConfig = EstimatorsConfig()
     quality: QualityConfig = QualityConfig()

@@ -4,6 +4,7 @@
       HistoryError: the history and Kafka contradict each other, or the history cannot be written; the command stops
       IngestError: Kafka has nothing to read; the command stops, nothing was written
       ImportDataError: a file cannot be understood with certainty; nothing of it was imported
+      QuestionError: the history cannot answer as it was asked; the text says what there is
       TooLittleDataError: a site cannot have this model yet; the others go on, the reason is in the result
       ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
       PublishError: the repository or a candidate is not fit to be signed; nothing was published
@@ -26,6 +27,10 @@ class IngestError(TrainerError):
 
 class ImportDataError(TrainerError):
     """Nothing of the file was imported; the text names line and column, or what a mapping must say."""
+
+
+class QuestionError(TrainerError):
+    """The question is not understood, or its answer cannot be written."""
 
 
 class TooLittleDataError(TrainerError):

@@ -127,3 +127,30 @@ def test_persistence_is_the_next_older_whole_day_where_the_day_before_is_still_t
     assert yesterday[:96].tolist() == list(range(672, 768))
     assert yesterday[96:].tolist() == list(range(672, 768))
     assert persistence(history, window, 7)[0, 0] == 96
+
+
+def test_what_is_chosen_does_not_know_the_held_out_days() -> None:
+    features, examples = data(120)
+    _, late = held_out(examples, WINDOW, TRAINING)
+    other = examples.targets.copy()
+    other[late] = np.random.default_rng(7).normal(0, 500, other[late].shape)
+    model = ModelConfig(signal="load_kw", history=["load_kw"], estimators=("ridge", "mlp"), weights="fitted")
+    one, two = (fitted_on(features, Examples(examples.inputs, targets), model) for targets in (examples.targets, other))
+    assert [(m.name, m.weight, m.settings) for m in one.members] == [(m.name, m.weight, m.settings) for m in two.members]
+    assert two.metrics["mae"] > 10 * one.metrics["mae"]
+
+
+def test_each_half_of_the_held_out_days_is_scored_with_the_calibration_of_the_other() -> None:
+    """A band that was fitted to the same days would hold 80 % of both halves, however different they are."""
+    features, examples = data(160)
+    _, late = held_out(examples, WINDOW, TRAINING)
+    noisy = examples.targets.copy()
+    second = np.flatnonzero(late)[int(late.sum()) // 2 :]
+    noisy[second] += np.random.default_rng(3).normal(0, 60, noisy[second].shape).astype(np.float32)
+    fitted = fitted_on(features, Examples(examples.inputs, noisy))
+    assert fitted.held_out is not None
+    made, truth = fitted.held_out.quantiles, fitted.held_out.actual
+    covered = ((made[..., 0] <= truth) & (truth <= made[..., -1])).mean(axis=1)
+    half = len(covered) // 2
+    assert covered[:half].mean() > 0.97  # with the wide band of the noisy half
+    assert covered[half:].mean() < 0.2  # with the narrow one of the quiet half
