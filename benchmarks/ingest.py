@@ -11,6 +11,7 @@ The last two figures come from a table of 1,000 sites and two years, see `benchm
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,6 @@ READINGS_A_MESSAGE: Final = 20
 SIGNALS: Final = ("load_kw", "pv_kw", "pcc_kw", "battery_kw", "battery_soc_kwh", "charger_kw", "store_degc", "voltage_pu")
 BEGIN_MS: Final = 1_790_000_000_000
 STEP_S: Final = 900
-LOOK_EVERY_S: Final = 0.02
 
 
 class Run(NamedTuple):
@@ -44,6 +44,7 @@ class Run(NamedTuple):
 
     summary: dict[str, Any]
     process_s: float
+    cpu_s: float
     rss_mb: float
 
 
@@ -139,14 +140,12 @@ def ingest(kafka: Kafka, folder: Path) -> Run:
         process = subprocess.Popen(
             [*command, str(folder / "summary.json"), "--kafka", kafka.bootstrap_servers], stdout=log, stderr=log
         )
-        rss_mb = 0.0
-        while process.poll() is None:
-            rss_mb = max(rss_mb, _peak_mb(process.pid))
-            time.sleep(LOOK_EVERY_S)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     _require(process.returncode == 0, (folder / "ingest.log").read_text(errors="replace")[-2000:])
-    took_s = time.perf_counter() - begin
     _say((folder / "ingest.log").read_text(errors="replace"))
-    return Run(json.loads((folder / "summary.json").read_text()), took_s, rss_mb)
+    cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+    return Run(json.loads((folder / "summary.json").read_text()), time.perf_counter() - begin, cpu_s, rss_mb)
 
 
 def measure(kafka: Kafka, folder: Path, kind: str, count: int) -> tuple[Run, dict[str, Any]]:
@@ -171,6 +170,8 @@ def measure(kafka: Kafka, folder: Path, kind: str, count: int) -> tuple[Run, dic
         f"{kind}_messages": count,
         f"{kind}_rows": count * each,
         f"{kind}_commits": run.summary["commits"],
+        f"{kind}_program_s": round(run.process_s, 2),
+        f"{kind}_program_cpu_s": round(run.cpu_s, 2),
         f"{kind}_files": len(handle.file_uris()),
         f"{kind}_fetch_only_per_s": round(fetched_s * each),
         f"{kind}_ratio_to_fetch_only": round(rows_s / (fetched_s * each), 3),
@@ -202,17 +203,6 @@ def main() -> None:
             result |= {key: found.pop(key) for key in ("site_read_s", "files_touched_share")}
             figures |= {f"reads_{key}": value for key, value in found.items()}
         print(json.dumps(result | figures | more))
-
-
-def _peak_mb(pid: int) -> float:
-    """The most memory that it has held so far."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    except OSError:  # it has just ended
-        return 0.0
-    return 0.0
 
 
 def _site(number: int) -> str:

@@ -100,7 +100,14 @@ class Names:
         self.signals = Texts()
         self.signal_arrays = Arrays(_TYPES["signals"], self.signals)
         self.quality_arrays = Arrays(_TYPES["quality"])
+        self.site_keys: dict[bytes | None, tuple[str, int]] = {}
+        """Name and number of a site by the key of its records."""
         self._buckets: list[int] = []
+
+    def new_site(self, site: str) -> tuple[str, int]:
+        """Name and number of a site."""
+        found = self.site_keys[site.encode()] = (site, self.sites.code(site))
+        return found
 
     def buckets(self) -> NDArray[np.int32]:
         """Bucket of each site, by its number."""
@@ -175,22 +182,33 @@ class _Values:
 
     def take(self, record: Record, known: Known) -> bool:
         """Add a record; whether it is new."""
-        facts = _facts(record)
-        sent = self._read(record.value or b"")
+        names, key, value = self._names, record.key, record.value
+        known_site = names.site_keys.get(key)
+        if known_site is None or value is None:
+            site, code = names.new_site(facts_of(record).site)
+        else:
+            site, code = known_site
+        received_ms, plausible = record.timestamp_ms, True
+        for name, header in record.headers:
+            if name == "received_ms":
+                usable = header and header.isdigit() and len(header) < 16
+                received_ms = int(header) if usable else record.timestamp_ms  # type: ignore[arg-type]
+            elif name == "implausible_time":
+                plausible = header != b"1"
+        sent = self._read(value or b"")
         at_ms, signal = sent.at_ms, sent.signals
-        low, high = (min(at_ms), max(at_ms)) if at_ms else (facts.received_ms, facts.received_ms)
-        if low < _MS_MIN or high >= _MS_MAX or not _MS_MIN <= facts.received_ms < _MS_MAX:
-            raise _out_of_range(facts)
-        if not known.is_new_sequence(facts.site, sent.stream, sent.sequence):
+        low, high = (min(at_ms), max(at_ms)) if at_ms else (received_ms, received_ms)
+        if low < _MS_MIN or high >= _MS_MAX or not _MS_MIN <= received_ms < _MS_MAX:
+            raise _out_of_range(site)
+        if not known.is_new_sequence(site, sent.stream, sent.sequence):
             return False
-        names = self._names
-        self._site.append(names.sites.code(facts.site))
+        self._site.append(code)
         self._stream.append(names.streams.code(sent.stream))
         self._sequence.append(sent.sequence)
         if self._is_steps:
             self._step_s.append(sent.step_s)
-        self._received_ms.append(facts.received_ms)
-        self._plausible.append(facts.plausible)
+        self._received_ms.append(received_ms)
+        self._plausible.append(plausible)
         self._signal.append(signal)
         self._quality.append(sent.quality)
         self._at_ms.extend(at_ms)
@@ -210,8 +228,8 @@ class _Values:
         message = np.repeat(np.arange(len(self._site), dtype=np.int32), [len(codes) for codes in self._signal])
         site, received_ms = np.array(self._site, np.int32)[message], np.array(self._received_ms, np.int64)[message]
         # an instant that cannot be true makes no partition of its own
-        month = np.where(np.array(self._plausible, np.bool_)[message], at_ms, received_ms)
-        months, month = np.unique(month.astype("datetime64[ms]").astype("datetime64[M]"), return_inverse=True)
+        instant = np.where(np.array(self._plausible, np.bool_)[message], at_ms, received_ms)
+        month, months = _months(instant)
         buckets = self._names.buckets()[site]
         order = self._order((buckets, month, self._names.sites.ranks()[site], self._names.signals.ranks()[signal]), at_ms)
         message, site = message[order], site[order]
@@ -227,7 +245,7 @@ class _Values:
             "quality": pl.Series(quality[order].astype(np.int8)),
             "received_at": _instants(received_ms[order]),
             "bucket": pl.Series(buckets[order]),
-            "month": pl.Series([str(name) for name in months], dtype=pl.String).gather(month[order]),
+            "month": months.gather(month[order]),
         }
         if self._is_steps:
             columns["step_s"] = pl.Series(np.array(self._step_s, np.int32)[message])
@@ -299,7 +317,7 @@ class _Messages:
 
     def take(self, record: Record, known: Known) -> bool:
         """Add a record; whether it is new."""
-        facts = _facts(record)
+        facts = facts_of(record)
         message: Any = decode(record.value or b"", _KINDS[self._kind])
         head, rows = self._take(message, facts)
         _require_instants(head, rows, facts)
@@ -349,6 +367,15 @@ class _Messages:
         return pl.DataFrame(columns, schema={"site": pl.String, "stream": pl.String, "number": pl.Int64})
 
 
+def _months(at_ms: NDArray[np.int64]) -> tuple[NDArray[np.int64], pl.Series]:
+    """Numbers of the months of instants, in order, and their texts."""
+    month = at_ms.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+    first = int(month.min()) if len(month) else 0
+    month -= first
+    texts = np.arange(first, first + int(month.max(initial=-1)) + 1).astype("datetime64[M]").astype(str)
+    return month, pl.Series(texts.tolist(), dtype=pl.String)
+
+
 def _instants(at_ms: NDArray[np.int64]) -> pl.Series:
     return pl.Series(at_ms * 1000).cast(INSTANT)
 
@@ -364,7 +391,12 @@ def _frame(columns: dict[str, list[Any]], types: Mapping[str, Kind]) -> pl.DataF
     return pl.DataFrame(made)
 
 
-def _facts(record: Record) -> Facts:
+def facts_of(record: Record) -> Facts:
+    """What stands around a payload.
+
+    Raises:
+        MessageError: If there is no site, no value, or no name of a series.
+    """
     site = (record.key or b"").decode("ascii", "replace")
     if not topics.is_site(site):
         raise MessageError("no_site", f"key {site[:80]!r} is not a site id")
@@ -391,11 +423,11 @@ def _require_instants(head: dict[str, Any], rows: dict[str, Sequence[Any]], fact
         if rows[name]:
             found += [min(rows[name]), max(rows[name])]
     if min(found) < _MS_MIN or max(found) >= _MS_MAX:
-        raise _out_of_range(facts)
+        raise _out_of_range(facts.site)
 
 
-def _out_of_range(facts: Facts) -> MessageError:
-    return MessageError("time_out_of_range", f"an instant of {facts.site} is beyond the years 1 to 9998")
+def _out_of_range(site: str) -> MessageError:
+    return MessageError("time_out_of_range", f"an instant of {site} is beyond the years 1 to 9998")
 
 
 Taken = tuple[dict[str, Any], dict[str, Sequence[Any]]]
