@@ -91,8 +91,11 @@ class Store:
         self._chains = {kind: Chain(location, kind, handle) for kind, handle in self._tables.items()}
 
     def known(self) -> Known:
-        """What the tables hold."""
-        return known_of(self._chains)
+        """What the tables hold; to be asked once."""
+        known = known_of(self._chains)
+        for chain in self._chains.values():
+            chain.received = chain.received.clear()
+        return known
 
     def offset(self, place: Place) -> int | None:
         """Where the history says to read on."""

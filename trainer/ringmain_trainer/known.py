@@ -157,7 +157,9 @@ def _condensed(kind: str, received: pl.DataFrame) -> pl.DataFrame:
     if kind in _OUTBOX:
         return merged(received)
     if kind == topics.SERIES:
-        return received.unique().sort("site", "stream", "last").group_by("site", "stream", maintain_order=True).tail(NEWEST)
+        newest = pl.col("last").unique().sort().tail(NEWEST)
+        issues = received.group_by("site", "stream", maintain_order=True).agg(newest).explode("last")
+        return issues.select("site", "stream", first="last", last="last")
     return received.unique("site", keep="last", maintain_order=True)
 
 
@@ -176,4 +178,11 @@ def _from_rows(location: str, kind: str) -> pl.DataFrame:
 
 
 def _grouped(received: pl.DataFrame) -> Iterator[tuple[str, str, list[int], list[int]]]:
-    yield from received.group_by("site", "stream", maintain_order=True).agg("first", "last").iter_rows()
+    """Rows of each site and stream; numbers become Python's for one at a time only."""
+    groups = received.group_by("site", "stream", maintain_order=True).agg("first", "last")
+    flat = groups.select(pl.col("first", "last").explode())
+    first, last, begin = flat["first"].to_numpy(), flat["last"].to_numpy(), 0
+    for site, stream, count in groups.select("site", "stream", pl.col("last").list.len()).iter_rows():
+        rows = slice(begin, begin + count)
+        begin += count
+        yield site, stream, first[rows].tolist(), last[rows].tolist()
