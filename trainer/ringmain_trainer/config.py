@@ -22,6 +22,7 @@ _DAY_S: Final = 86400
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
+FeatureGroup = Literal["weekend_waves", "series_means", "wind_cubed"]
 
 
 class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,6 +86,7 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     issue_every_steps: Annotated[int, Meta(ge=1, le=1_000)] = 13
     quantiles: tuple[Share, ...] = (0.1, 0.5, 0.9)
     lag_days: Annotated[tuple[Annotated[int, Meta(ge=1, le=366)], ...], Meta(min_length=1)] = (1, 2, 7)
+    features: tuple[FeatureGroup, ...] = ()
     forecasts_min: Annotated[int, Meta(ge=10)] = 60
     history_share_min: Annotated[float, Meta(gt=0, le=1)] = 0.5
     held_out_days: Annotated[float, Meta(gt=0, le=366)] = 21.0
@@ -102,6 +104,8 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("history_steps must cover a week: lags of seven days come out of it")
         if self.history_steps * self.step_s < max(self.lag_days) * _DAY_S:
             raise ValueError("history_steps must cover the longest of lag_days")
+        if len(set(self.features)) != len(self.features):
+            raise ValueError("features: a group is named twice")
         if self.first_lead_steps >= self.horizon_steps:
             raise ValueError("first_lead_steps must be below horizon_steps: nothing would be trained on")
         if sorted(set(self.lag_days)) != list(self.lag_days):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ringmain_trainer.clock_tables import utc_offsets
+from ringmain_trainer.config import FeatureGroup
 from ringmain_trainer.dataset import Window
 
 OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
@@ -32,6 +33,8 @@ _FADING_H: Final = (1, 4, 16)
 _HOLD_STEPS: Final = (1, 2)  # by doubling: a value is held for up to three steps
 _HARMONICS: Final = (1, 2, 3)
 _PRODUCT_WAVES: Final = (0, 1, len(_HARMONICS), len(_HARMONICS) + 1)
+_MEAN_H: Final = 3
+_SATURDAY: Final = 5
 _SUNDAY: Final = 6
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -52,6 +55,7 @@ class FeatureSpec(Struct, frozen=True, kw_only=True):
     years: tuple[int, int]
     window: Window
     lag_days: tuple[int, ...] = (1, 2, 7)
+    groups: tuple[FeatureGroup, ...] = ()
 
 
 class GraphWriter:
@@ -107,6 +111,12 @@ def columns_of(spec: FeatureSpec) -> tuple[str, ...]:
     names += [WEEK_PEAK, "last", *rolling, *(f"fading_{hours}h" for hours in _FADING_H)]
     names += [*waves, WEEKDAY, "holiday", "lead", *spec.series]
     names += [f"{name}*{waves[k]}" for name in spec.series for k in _PRODUCT_WAVES]
+    if "weekend_waves" in spec.groups:
+        names += [f"{day}*{wave}" for day in ("saturday", "sunday") for wave in waves]
+    if "series_means" in spec.groups:
+        names += [f"{name}_mean_{_MEAN_H}h" for name in spec.series]
+    if "wind_cubed" in spec.groups:
+        names += [f"{spec.series[i]}_cubed" for i in _winds(spec)]
     return tuple(names)
 
 
@@ -131,6 +141,7 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
     parts += [*calendar, known]
     if spec.series:
         parts.append(_products(g, known, waves, spec))
+    parts += _groups(g, spec, known=known, waves=waves, weekday=calendar[1])
     return g("Concat", *parts, axis=2, name=FEATURES)
 
 
@@ -227,3 +238,27 @@ def _products(g: GraphWriter, known: str, waves: str, spec: FeatureSpec) -> str:
     first_two = g("Gather", waves, g.const(_PRODUCT_WAVES, np.int64), axis=2)
     product = g("Mul", g("Unsqueeze", known, g.ints(3)), g("Unsqueeze", first_two, g.ints(2)))
     return g("Reshape", product, g.ints(0, spec.window.horizon_steps, 4 * len(spec.series)))
+
+
+def _groups(g: GraphWriter, spec: FeatureSpec, *, known: str, waves: str, weekday: str) -> list[str]:
+    """The features that are off unless they are asked for."""
+    parts = []
+    if "weekend_waves" in spec.groups:
+        for day in (_SATURDAY, _SUNDAY):  # a holiday counts as a Sunday
+            is_day = g("Cast", g("Equal", weekday, g.const(float(day))), to=TensorProto.FLOAT)
+            parts.append(g("Mul", waves, is_day))
+    if "series_means" in spec.groups and spec.series:
+        half = max(1, _MEAN_H * 1800 // spec.window.step_s)
+        lines = g("Transpose", known, perm=[0, 2, 1])
+        means = g("AveragePool", lines, kernel_shape=[2 * half + 1], pads=[half, half], count_include_pad=0)
+        parts.append(g("Transpose", means, perm=[0, 2, 1]))
+    winds = _winds(spec)
+    if "wind_cubed" in spec.groups and winds:
+        wind = g("Gather", known, g.ints(*winds), axis=2)
+        parts.append(g("Mul", g("Mul", wind, wind), wind))
+    return parts
+
+
+def _winds(spec: FeatureSpec) -> list[int]:
+    """Columns of the series that are speeds of the wind, by their names."""
+    return [i for i, name in enumerate(spec.series) if "wind" in name and not ("dir" in name or "deg" in name)]

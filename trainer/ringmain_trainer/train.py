@@ -305,6 +305,7 @@ def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, t
         years=(first, max(last, now.year) + YEARS_AHEAD),
         window=window,
         lag_days=config.training.lag_days,
+        groups=config.training.features,
     )
 
 
