@@ -2,7 +2,8 @@
 
 The trainer runs this graph to make its design matrix, and the finished model file holds the same nodes. Inputs are those of
 a model file (see `ringmain_protocol.manifest`); the output is `features`, float32 `[batch, horizon_steps, columns]`. The
-calendar is integer arithmetic and tables: Sin and Cos differ in the last bit between batch sizes.
+calendar is integer arithmetic and tables, means are added up by halves: with Sin, Cos and ReduceMean the last bit depends on
+the batch.
 """
 
 from collections.abc import Sequence
@@ -173,7 +174,7 @@ def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
 
     parts = [g("Gather", history, g.const(rows(d), np.int32), axis=1, name=f"lag_{d}d") for d in spec.lag_days]
     week = g.const(np.maximum(np.stack([rows(1) - day * k for k in range(7)], axis=1), 0), np.int32)
-    parts.append(g("ReduceMean", g("Gather", history, week, axis=1), g.ints(2), keepdims=0))
+    parts.append(g("Squeeze", _mean(g, g("Gather", history, week, axis=1), 7, axis=2), g.ints(2)))
     size = g("Transpose", g("Abs", g("Gather", history, g.ints(0), axis=2)), perm=[0, 2, 1])
     around = g("MaxPool", size, kernel_shape=[2 * hour + 1], pads=[hour, hour])
     peak = g("ReduceMax", g("Gather", around, week, axis=2), g.ints(3), keepdims=0)
@@ -188,14 +189,33 @@ def _recent(g: GraphWriter, history: str, window: Window) -> list[str]:
     now = [g("Gather", target, g.ints(n - 1), axis=1)]
     for hours in _ROLLING_H:
         tail = g("Slice", target, g.ints(n - hours * hour), g.ints(n), row)
-        mean = g("ReduceMean", tail, row)
+        mean = _mean(g, tail, hours * hour, axis=1)
         error = g("Sub", tail, mean)
-        spread = g("Sqrt", g("ReduceMean", g("Mul", error, error), row))
+        spread = g("Sqrt", _mean(g, g("Mul", error, error), hours * hour, axis=1))
         now += [mean, g("ReduceMin", tail, row), g("ReduceMax", tail, row), spread]
     same = g("Expand", g("Unsqueeze", g("Concat", *now, axis=1, name="now"), row), g.ints(1, len(lead), 1))
-    yesterday = g("ReduceMean", g("Slice", target, g.ints(n - day - hour), g.ints(n - day), row), row)
+    yesterday = _mean(g, g("Slice", target, g.ints(n - day - hour), g.ints(n - day), row), hour, axis=1)
     fading = g.const(np.exp(-lead[:, None] / hour / np.array(_FADING_H)))
     return [same, g("Mul", g("Unsqueeze", g("Sub", now[1], yesterday), row), fading)]
+
+
+def _mean(g: GraphWriter, values: str, count: int, *, axis: int) -> str:
+    """Mean over an axis of so many rows, which stays, as one.
+
+    By halves, in one order for ever: ReduceMean adds up in an order that depends on how a row lies in memory, and with rows
+    of six values (an hour of ten minutes) gave other last bits in a batch than alone.
+    """
+    odd, rows, along = [], count, g.ints(axis)
+    while rows > 1:
+        half = rows // 2
+        if rows % 2:
+            odd.append(g("Slice", values, g.ints(rows - 1), g.ints(rows), along))
+        first = g("Slice", values, g.ints(0), g.ints(half), along)
+        values = g("Add", first, g("Slice", values, g.ints(half), g.ints(2 * half), along))
+        rows = half
+    for one in odd:
+        values = g("Add", values, one)
+    return g("Div", values, g.const(count))
 
 
 def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
