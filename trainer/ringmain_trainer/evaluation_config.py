@@ -28,6 +28,7 @@ class PromotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     worse_share_max: Share = 0.1
     coverage_slack: Part = 0.1
     coverage_errors: Annotated[float, Meta(ge=0, le=10)] = 2.0
+    second_look_share: Share = 0.1
     rejected_kept: Annotated[int, Meta(ge=0, le=1000)] = 5
 
 

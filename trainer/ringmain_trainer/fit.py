@@ -277,14 +277,20 @@ def _awake(rest: Rest | None, features: Floats, truth: Matrix) -> Matrix:
 
 def _halves(issued_at_s: NDArray[np.int64], window: Window) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Which are scored, and which calibrate them: those of the other half whose targets lie wholly outside."""
-    middle = issued_at_s[len(issued_at_s) // 2]
+    late = later_half(issued_at_s)
+    early, middle = ~late, issued_at_s[late][0]
     ends = issued_at_s + window.horizon_steps * window.step_s
-    early, late = issued_at_s < middle, issued_at_s >= middle
     pairs = []
     for scored, other in ((early, late & (issued_at_s >= ends[early].max(initial=0))), (late, early & (ends <= middle))):
         if scored.any():
             pairs.append((scored, other if other.any() else ~scored if (~scored).any() else scored))
     return pairs
+
+
+def later_half(issued_at_s: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Those of the held-out forecasts whose calibration knows nothing that came after them."""
+    later: NDArray[np.bool_] = issued_at_s >= issued_at_s[len(issued_at_s) // 2]
+    return later
 
 
 def limits_of(data: Examples) -> Limits:

@@ -1,5 +1,6 @@
 """What the gate looks at: the released model of a site and signal on those held-out days that it has not learned from."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,11 @@ from ringmain_protocol.manifest import ModelManifest
 from ringmain_trainer.candidates import read_champion
 from ringmain_trainer.config import ModelConfig, TrainerConfig
 from ringmain_trainer.dataset import Inputs, SiteData, Window, examples, read_site
-from ringmain_trainer.errors import ExportError, PublishError
+from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError
 from ringmain_trainer.export import check_file
+from ringmain_trainer.fit import later_half
 from ringmain_trainer.metrics import Forecasts
-from ringmain_trainer.promotion import Champion, Verdict, decide
+from ringmain_trainer.promotion import Champion, Decision, Verdict, decide, second_look
 from ringmain_trainer.runtime import RUNTIME_ERRORS, open_session, run_in_blocks
 
 
@@ -37,8 +39,18 @@ class Released(NamedTuple):
         return Window(self.manifest.step_s, self.manifest.history_steps, self.manifest.horizon_steps)
 
 
-def judge(
-    config: TrainerConfig, model: ModelConfig, data: SiteData, held_out: Forecasts, *, until: datetime | None
+Again = Callable[[int], bytes]
+"""The recipe fitted once more on what was known at an instant, as a model file."""
+
+
+def judge(  # noqa: PLR0913  what, from what, and how to look again
+    config: TrainerConfig,
+    model: ModelConfig,
+    data: SiteData,
+    held_out: Forecasts,
+    *,
+    until: datetime | None,
+    again: Again,
 ) -> Verdict:
     """Whether what was just trained is promoted.
 
@@ -48,9 +60,31 @@ def judge(
         data: What it was trained from.
         held_out: The recipe's forecasts of the held-out days.
         until: As in training: where the released model has other inputs, they are read up to here.
+        again: For a second look; may raise TooLittleDataError or ExportError, then there is none.
     """
     champion, note = _champion(config, model, data, held_out, until=until)
-    return decide(held_out, champion, config.promotion, note=note)
+    first = decide(held_out, champion, config.promotion, fair=later_half(held_out.issued_at_s), note=note)
+    newest = None if champion is None else second_look(held_out, champion, first, config.promotion)
+    if champion is None or newest is None:
+        return first
+    window = Window(held_out.step_s, config.training.history_steps, held_out.actual.shape[1])
+    issued_at_s = held_out.issued_at_s[newest]
+    try:
+        content = again(int(issued_at_s[0]))
+    except (TooLittleDataError, ExportError):
+        return first  # so much data is not there before the newest days; the first look stands
+    rows = (issued_at_s - data.steps.start_s) // window.step_s
+    inputs = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist()).inputs
+    made = run_in_blocks(open_session(content), inputs, "quantiles").astype(np.float64)
+    fresh = held_out.take(newest)._replace(quantiles=made)
+    of_champion = champion.quantiles[newest[champion.chosen]]
+    beside = champion._replace(chosen=np.ones(len(issued_at_s), dtype=bool), quantiles=of_champion)
+    second = decide(fresh, beside, config.promotion, looks=2)
+    if second.decision is Decision.UNDECIDED:
+        return first
+    reason = f"{second.reason}; a second look at the newest days, as {first.reason}"
+    scores = first.scores | {f"second_{name}": value for name, value in second.scores.items()}
+    return Verdict(decision=second.decision, reason=reason, scores=scores)
 
 
 def read_released(config: TrainerConfig, signal: str, site: str) -> Released | None:
@@ -109,4 +143,4 @@ def _forecasts(  # noqa: PLR0913  what, and on what
         raise PublishError(f"release {released.release} has no history")
     inputs = inputs_for(released, known, held_out.issued_at_s[chosen])
     made = run_in_blocks(open_session(released.content), inputs, "quantiles").astype(np.float64)
-    return Champion(released.release, chosen, made, levels)
+    return Champion(released.release, chosen, made, levels, manifest.metrics.get("pinball"))

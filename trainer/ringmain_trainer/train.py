@@ -104,7 +104,7 @@ def train_model(  # noqa: PLR0913  what, from what, when; and what is finished a
         if data is None:
             return _skipped(site, model, f"no steps of {model.signal} in the history")
         trained = fit_site(config, model, data, rows_of(config, data), now=now)
-        verdict = _verdict(config, model, data, trained, until=until)
+        verdict = _verdict(config, model, data, trained, now=now, until=until)
     except (TooLittleDataError, ExportError) as error:
         return _skipped(site, model, str(error), inputs_sha256)
     manifest = trained.manifest
@@ -314,13 +314,27 @@ def unit_of(name: str) -> str:
     return next((unit for suffix, unit in _UNITS if name.endswith(suffix)), "")
 
 
-def _verdict(
-    config: TrainerConfig, model: ModelConfig, data: SiteData, trained: TrainedModel, *, until: datetime | None
+def _verdict(  # noqa: PLR0913  what was trained from what, and when
+    config: TrainerConfig,
+    model: ModelConfig,
+    data: SiteData,
+    trained: TrainedModel,
+    *,
+    now: datetime,
+    until: datetime | None,
 ) -> Verdict:
     """What the gate says, by the forecasts of the held-out days that fitting has made anyway."""
     if trained.fitted.held_out is None:
         return Verdict(decision=Decision.UNDECIDED, reason="no forecasts of held-out days to judge by")
-    return judge(config, model, data, trained.fitted.held_out, until=until)
+
+    def again(at_s: int) -> bytes:
+        last = (at_s - data.steps.start_s) // config.training.step_s - config.training.horizon_steps
+        rows = [row for row in rows_of(config, data) if row <= last]
+        if len(rows) < config.training.forecasts_min:
+            raise TooLittleDataError("too little data before the newest days")
+        return fit_site(config, model, data, rows, now=now).content
+
+    return judge(config, model, data, trained.fitted.held_out, until=until, again=again)
 
 
 def _skipped(site: str, model: ModelConfig, reason: str, inputs_sha256: str = "") -> TrainingResult:

@@ -68,9 +68,31 @@ def test_a_challenger_waits_until_the_champion_has_days_that_it_has_not_seen(con
 
     (third,) = train(config, now=NOW + timedelta(days=1))
     assert third.decision in {Decision.PROMOTED, Decision.REJECTED}
-    assert "than release 1: loss" in third.decision_reason
+    assert "than release 1: MAE" in third.decision_reason
     assert is_waiting(folder, SIGNAL, SITE) == (third.decision is Decision.PROMOTED)
     assert last_trained_ms(folder, SIGNAL, SITE) == 1000 * (NOW + timedelta(days=1)).timestamp()
+
+
+def test_what_a_site_has_learned_lately_is_seen_by_a_second_look(
+    trainer_config: TrainerConfig, write_history: Callable[..., None], start_s: int
+) -> None:
+    rng, steps = np.random.default_rng(0), np.arange(62 * 96)
+    temperature = (8 + np.repeat(rng.normal(0, 6, 62), 96) + rng.normal(0, 0.2, len(steps))).astype(np.float32)
+    slope = np.where(steps < 40 * 96, -20, 60)  # from day 40 on heat costs power: cooling was built in
+    load = 1000 + 100 * np.sin(steps / 48 * np.pi) + slope * temperature + rng.normal(0, 15, len(steps))
+    write_history(Path(trainer_config.history), SITE, {"load_kw": load.astype(np.float32), "temperature_degc": temperature})
+    training = msgspec.structs.replace(trainer_config.training, held_out_share=0.45, quantiles=(0.5,))
+    promotion = msgspec.structs.replace(trainer_config.promotion, alpha=0.2)  # a week is short
+    config = msgspec.structs.replace(trainer_config, training=training, promotion=promotion)
+    create_repository(Path(config.repository), Path(config.keys), NOW)
+    train(config, now=NOW, until=datetime.fromtimestamp(start_s, UTC) + timedelta(days=40))
+    publish(config, now=NOW, sites=[SITE], force=True)
+    (result,) = train(config, now=NOW)
+    assert "; a second look at the newest days, as " in result.decision_reason
+    assert result.decision is Decision.PROMOTED
+    (candidate,) = read_waiting(Path(config.candidates))
+    assert candidate.record.scores["second_champion_days"] >= 7
+    assert candidate.record.scores["second_champion_p_better"] < config.promotion.alpha / 2
 
 
 def test_a_rejected_model_is_kept_with_its_reason_and_goes_out_only_by_a_persons_word(
@@ -154,7 +176,7 @@ def test_a_champion_of_another_shape_or_other_inputs(config: TrainerConfig, star
     )
     publish(config, now=NOW, sites=[SITE], force=True)
     (result,) = train(config, now=NOW)
-    assert "than release 1: loss" in result.decision_reason
+    assert "than release 1: MAE" in result.decision_reason
     shorter = msgspec.structs.replace(config.training, horizon_steps=48)
     (result,) = train(msgspec.structs.replace(config, training=shorter), now=NOW)
     assert "release 1 has another step or horizon" in result.decision_reason

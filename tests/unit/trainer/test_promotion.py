@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ringmain_trainer.evaluation_config import PromotionConfig
 from ringmain_trainer.metrics import Forecasts
-from ringmain_trainer.promotion import Champion, Decision, compare, decide, signed_rank_p
+from ringmain_trainer.promotion import Champion, Decision, compare, decide, second_look, signed_rank_p
 
 LEVELS = (0.1, 0.5, 0.9)
 CONFIG = PromotionConfig()
@@ -71,7 +71,7 @@ def test_a_band_that_holds_too_little_is_rejected_and_one_day_of_chance_is_not()
 def test_a_better_challenger_is_promoted() -> None:
     verdict = decide(held_out(error=10), champion_of(held_out(error=14, seed=1), 10), CONFIG)
     assert verdict.decision is Decision.PROMOTED
-    assert verdict.reason.startswith("better than release 3: loss 2.")
+    assert verdict.reason.startswith("better than release 3: pinball loss 2.")
     assert verdict.scores["champion_days"] == 10
     assert verdict.scores["champion_p_better"] < CONFIG.alpha
 
@@ -119,6 +119,48 @@ def test_other_quantiles_are_compared_by_their_medians() -> None:
     verdict = decide(held_out(), champion, CONFIG)
     assert verdict.decision is Decision.PROMOTED
     assert verdict.scores["champion_loss"] == pytest.approx(8, abs=0.5)
+
+
+def test_only_fair_forecasts_are_compared_by_pinball_loss_and_medians_where_they_are_too_few() -> None:
+    made, champion = held_out(error=14, seed=1), champion_of(held_out(error=14, seed=2), 21)
+    wide = made.quantiles.copy()
+    wide[:11, :, 0], wide[:11, :, 2] = 0, 5000  # as if calibrated on something else
+    made = made._replace(quantiles=wide)
+    fair = np.arange(21) >= 11
+    config = PromotionConfig(coverage_slack=0.5)
+    verdict = decide(made, champion, config, fair=fair)
+    assert verdict.scores["champion_days"] == 10
+    assert ": pinball loss " in verdict.reason
+    assert verdict.scores["champion_loss"] == pytest.approx(verdict.scores["champion_loss_other"], rel=0.1)
+    few = decide(made, champion, config, fair=np.arange(21) >= 18)
+    assert few.scores["champion_days"] == 21
+    assert ": MAE 11." in few.reason
+
+
+def test_a_second_look_is_for_a_champion_that_became_worse_and_has_enough_to_learn_from() -> None:
+    made, other = held_out(error=14, seed=1), held_out(error=14, seed=2)
+    first = decide(made, champion_of(other, 21), CONFIG)
+    assert first.decision is Decision.REJECTED
+    worse = champion_of(other, 21)._replace(loss_at_training=2.0)
+    newest = second_look(made, worse, first, CONFIG)
+    assert newest is not None
+    assert newest.tolist() == [False] * 14 + [True] * 7
+    as_before = worse._replace(loss_at_training=3.6)
+    promoted = decide(held_out(error=10), champion_of(other, 21), CONFIG)
+    few = champion_of(other, 13)._replace(loss_at_training=2.0)
+    assert second_look(made, as_before, first, CONFIG) is None
+    assert second_look(made, worse._replace(loss_at_training=None), first, CONFIG) is None
+    assert second_look(made, worse, promoted, CONFIG) is None
+    assert second_look(made, few, first, CONFIG) is None
+
+
+def test_the_second_look_counts_at_half_of_alpha() -> None:
+    for seed in range(60):
+        made, champion = held_out(7, seed=seed), champion_of(held_out(7, error=10.3, seed=500 + seed), 7)
+        once, twice = decide(made, champion, CONFIG), decide(made, champion, CONFIG, looks=2)
+        p = once.scores["champion_p_better"]
+        assert (once.decision is Decision.PROMOTED) == (p < 0.05)
+        assert (twice.decision is Decision.PROMOTED) == (p < 0.025)
 
 
 def test_gaps_count_for_nothing() -> None:
