@@ -139,10 +139,19 @@ def test_features_are_bit_equal_in_any_batch_at_every_step(step_s: int, n_signal
     day = 86400 // step_s
     window = Window(step_s, 7 * day + 5, min(day, 37))
     names = ("load_kw", "temperature_degc")[:n_signals]
-    made = spec(signals=names, typical_signals=(0.0,) * n_signals, window=window)
+    series = ("windspeed_m_per_s", "price_eur_per_mwh")[: n_signals - 1]
+    made = spec(
+        signals=names,
+        typical_signals=(0.0,) * n_signals,
+        series=series,
+        typical_series=(0.0,) * len(series),
+        window=window,
+        groups=("weekend_waves", "series_means", "wind_cubed"),
+    )
     inputs = inputs_at(1_600_000_000 // step_s * step_s + 7 * step_s * np.arange(9, dtype=np.int64), window)
     rng = np.random.default_rng(0)
     inputs["history"] = rng.normal(30000, 3000, (9, window.history_steps, n_signals)).astype(np.float32)
+    inputs["known_future"] = rng.normal(8, 3, (9, window.horizon_steps, len(series))).astype(np.float32)
     session = open_session(feature_model(made))
     whole = run(session, inputs, FEATURES)
     for size in (1, 2, 3, 5):
