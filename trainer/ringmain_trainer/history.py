@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Final, Literal
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from ringmain_trainer.errors import HistoryError
 from ringmain_trainer.migrations import fields, migrate, require_known
-from ringmain_trainer.tables import PARTITIONED_BY, TABLES, VERSION, Table, bucket
+from ringmain_trainer.tables import LANDING, PARTITIONED_BY, TABLES, VERSION, Table, bucket
 
+_WRITER: Final = WriterProperties(max_row_group_size=65_536)  # a reader of one site leaves out the others' groups
 _COLOR: Final = re.compile("\x1b\\[[0-9;]*m")
 _TRIES: Final = 20
 """How often a commit is tried again when others change the table meanwhile."""
@@ -68,7 +69,14 @@ def append(table: DeltaTable, frame: pl.DataFrame, offsets: Mapping[str, int]) -
         foreign = {field.name for field in table.schema().fields} > set(frame.columns)  # columns of others, null in our rows
         more: Literal["merge"] | None = "merge" if foreign else None
         try:
-            write_deltalake(table, frame, mode="append", schema_mode=more, commit_properties=properties)
+            write_deltalake(
+                table,
+                frame,
+                mode="append",
+                schema_mode=more,
+                writer_properties=_WRITER,
+                commit_properties=properties,
+            )
             return True
         except CommitFailedError:
             table.update_incremental()
@@ -116,7 +124,7 @@ def scan(  # noqa: PLR0913  a site, signals and a span of time are what readers 
         rows = rows.with_columns(pl.lit(None, kind).alias(name) for name, kind in missing.items())
     if site is not None:
         rows = rows.filter(
-            (pl.col("bucket") == bucket(site)) & (pl.col("site") == site) if current else pl.col("site") == site
+            pl.col("bucket").is_in([bucket(site), LANDING]) & (pl.col("site") == site) if current else pl.col("site") == site
         )
     if signals is not None:
         rows = rows.filter(pl.col(table.channel).is_in(list(signals)))

@@ -27,8 +27,9 @@ from ringmain_trainer.config import IngestConfig, KafkaConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError, IngestError
 from ringmain_trainer.history import append, offset_id, open_table, scan
 from ringmain_trainer.known import Chain, known_of
+from ringmain_trainer.landing import Landing
 from ringmain_trainer.records import Batch, Known, Names, Record
-from ringmain_trainer.tables import INSTANT, TABLES, bucket
+from ringmain_trainer.tables import INSTANT, LANDING, TABLES, bucket
 
 log: Final = logging.getLogger("ringmain_trainer")
 
@@ -42,6 +43,10 @@ _RELOOK_S: Final = 30.0
 
 _CONSUME: Final = 2_000
 """Records that are taken from the client at a time."""
+
+_SETTLE_ROWS: Final = 1_000_000
+_SETTLE_FILES: Final = 200
+"""So much may wait in the landing of a table: a site's reader looks through it all."""
 
 Place = tuple[str, int]
 """A Kafka topic and partition."""
@@ -89,6 +94,7 @@ class Store:
         # the tables first: what is known may be newer than their offsets, never older
         self._tables = {kind: open_table(location, table) for kind, table in TABLES.items()}
         self._chains = {kind: Chain(location, kind, handle) for kind, handle in self._tables.items()}
+        self._landings = {kind: Landing(TABLES[kind], handle) for kind, handle in self._tables.items()}
 
     def known(self) -> Known:
         """What the tables hold; to be asked once."""
@@ -114,12 +120,13 @@ class Store:
             }
             if not offsets:
                 continue
-            frame = self._without_repeated(batch)
+            frame = self._landings[kind].place(self._without_repeated(batch))
             transactions = self._chains[kind].note(batch.taken(), now_us=time.time_ns() // 1000)
             if not append(self._tables[kind], frame, offsets | transactions):
                 log.warning("table=%s another ingest was faster: loading the tables again", batch.table.name)
                 return False
             self._chains[kind].committed()
+            self._landings[kind].settle(self._tables[kind].table_uri, rows_max=_SETTLE_ROWS, files_max=_SETTLE_FILES)
             rows += frame.height
             total.rows += frame.height
             total.duplicates += batch.duplicates
@@ -141,7 +148,7 @@ class Store:
         asked = pl.DataFrame(list(batch.unsure), schema=["site", "name", "issued_ms"], orient="row")
         asked = asked.select("site", "name", (pl.col("issued_ms") * 1000).cast(INSTANT).alias("issued_at"))
         stored = scan(self._location, topics.SERIES).filter(
-            pl.col("bucket").is_in([bucket(site) for site in asked["site"].unique()])
+            pl.col("bucket").is_in([LANDING, *(bucket(site) for site in asked["site"].unique())])
             & pl.col("site").is_in(asked["site"].unique().to_list())
             & pl.col("issued_at").is_between(asked["issued_at"].min(), asked["issued_at"].max())
         )

@@ -22,6 +22,9 @@ The bucket of a site is less than 1 in 256 of the table also with a thousand sit
 thousand, a bucket and month of quarter-hours is a file of some megabytes.
 """
 
+LANDING: Final = -1
+"""Bucket of rows that came in small commits and wait to be moved to their own; a site has rows there as well."""
+
 INSTANT: Final = pl.Datetime("us", "UTC")
 PARTITIONED_BY: Final = ("bucket", "month")
 

@@ -21,7 +21,7 @@ from ringmain_trainer.errors import HistoryError, TrainerError
 from ringmain_trainer.fan_out import Outcome, run_all
 from ringmain_trainer.history import table_path
 from ringmain_trainer.journal import Journal, header_of, instant, open_journal
-from ringmain_trainer.tables import TABLES, bucket
+from ringmain_trainer.tables import LANDING, TABLES, bucket
 from ringmain_trainer.train import TrainingResult, train_model
 
 _PROGRESS_S: Final = 10.0
@@ -100,7 +100,7 @@ def _broken(location: str, kind: str, site: str) -> Iterator[str]:
     path = table_path(location, TABLES[kind])
     if not DeltaTable.is_deltatable(path):
         return
-    for file in DeltaTable(path).file_uris([("bucket", "=", str(bucket(site)))]):
+    for file in DeltaTable(path).file_uris([("bucket", "in", [str(bucket(site)), str(LANDING)])]):
         try:
             _sites_in(file)
         except _UNREADABLE as error:
