@@ -27,8 +27,7 @@ VALUES: dict[str, Any] = {"signals": ["load_kw"], "at_ms": [AT_MS], "values": [1
 class Ingest:
     """Commits as the real one does, without Kafka."""
 
-    def __init__(self, history: Path) -> None:
-        self._history = history
+    def __init__(self, history: Path | str) -> None:
         self._tables = {kind: open_table(str(history), table) for kind, table in TABLES.items()}
         self._chains = {kind: Chain(str(history), kind, handle) for kind, handle in self._tables.items()}
         self._offset = max((handle.transaction_version("offset") or 0) for handle in self._tables.values())
@@ -190,3 +189,10 @@ def test_numbers_of_files_rise_even_if_the_clock_goes_back(tmp_path: Path) -> No
         chain.committed()
     assert numbers == sorted(set(numbers))
     assert timedelta(microseconds=numbers[0] >> 10) >= timedelta(seconds=2)
+
+
+def test_a_history_may_be_a_url(tmp_path: Path) -> None:
+    ingest = Ingest(tmp_path.as_uri())
+    for n in range(3):
+        ingest.commit(topics.READINGS, readings(n))
+    assert known_sequences(tmp_path.as_uri()) == known_sequences(str(tmp_path)) == {("liander-287", STREAM): [(0, 2)]}

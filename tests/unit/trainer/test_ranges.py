@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmain_trainer.ranges import Ranges
+from ringmain_trainer.ranges import NEWEST, Newest, Ranges
 
 NUMBERS = st.lists(st.integers(0, 40) | st.integers(2**62 - 5, 2**62))
 
@@ -34,3 +34,15 @@ def test_ranges_are_in_order_and_do_not_touch(numbers: list[int]) -> None:
 
 def test_overlapping_ranges_are_merged_at_the_start() -> None:
     assert list(Ranges([(5, 9), (1, 3), (4, 4), (8, 12), (20, 20)])) == [(1, 12), (20, 20)]
+
+
+@given(st.lists(st.integers(0, 3 * NEWEST), max_size=6 * NEWEST))
+def test_of_issues_the_newest_are_known_and_older_ones_are_said_to_be_unknown(numbers: list[int]) -> None:
+    newest, seen = Newest(), list[int]()
+    for number in numbers:
+        known = sorted(set(seen))[-NEWEST:]
+        too_old = len(known) == NEWEST and number < known[0]
+        assert newest.add(number) is (None if too_old else number not in known)
+        seen += [] if too_old else [number]
+        assert list(newest) == sorted(set(seen))[-NEWEST:]
+    assert list(Newest(seen)) == list(newest)

@@ -22,7 +22,8 @@ from ringmain_protocol.messages import (
     Steps,
     encode,
 )
-from ringmain_trainer.records import Batch, Known, Record
+from ringmain_trainer import records as records_module
+from ringmain_trainer.records import Batch, Known, Names, Record
 from ringmain_trainer.tables import TABLES, bucket
 from strategies import structs
 
@@ -206,3 +207,42 @@ def test_any_valid_message_becomes_rows_of_its_table_or_is_rejected_with_a_reaso
         name: pl.DataFrame(schema={name: t}).schema[name] for name, t in TABLES[kind].columns.items()
     }
     assert frame.height == batch.rows
+
+
+@pytest.mark.parametrize("sortable", [2**62, 2**50, 1])
+def test_rows_come_sorted_by_partition_site_signal_and_time(sortable: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records_module, "_SORTABLE", sortable)
+    batch, known, month_ms = Batch(topics.READINGS), Known(), 31 * 86_400_000
+    for n, site in enumerate(["uw-114", "liander-287", "uw-114", "b", "a"]):
+        at_ms = [AT_MS + 5 - n, AT_MS - n, AT_MS + month_ms, AT_MS - n]
+        columns = {"signals": ["pv_kw", "load_kw", "load_kw", "a"], "at_ms": at_ms, "values": [1.0, None, 2, 3]}
+        message = readings(sequence=n, **columns, quality=[0] * 4)
+        assert batch.add(record(topics.READINGS, message)._replace(key=site.encode()), known) is None
+    frame = batch.frame()
+    assert frame.equals(frame.sort("bucket", "month", "site", "signal", "at", maintain_order=True))
+    assert frame.height == 20
+    assert frame["month"].unique().sort().to_list() == ["2020-10", "2020-11"]
+
+
+def test_many_rows_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records_module, "_CHUNK", 5)
+    batch, known = Batch(topics.STEPS), Known()
+    for n in range(50):
+        columns: dict[str, Any] = {"signals": ["a", "b", "c"], "at_ms": [AT_MS + n] * 3, "values": [n, None, -n]}
+        message = Steps(stream=SENT["stream"], sequence=n, step_s=900, quality=[0, 2, 1], **columns)
+        assert batch.add(record(topics.STEPS, message), known) is None
+    frame = batch.frame().sort("sequence", "signal")
+    assert frame["value"].to_list() == [value for n in range(50) for value in (n, None, -n)]
+    assert frame["quality"].to_list() == [0, 2, 1] * 50
+    assert batch.taken()["number"].to_list() == list(range(50))
+
+
+def test_names_are_shared_by_batches_and_what_is_wrong_is_still_refused() -> None:
+    names, known = Names(), Known()
+    for n, signals in enumerate([["load_kw", "pv_kw"], ["load_kw", "pv_kw"], ["load_kw", "9"], ["load_kw"]]):
+        batch = Batch(topics.READINGS, names)
+        payload = msgspec.json.encode(readings(sequence=n, signals=["load_kw", "pv_kw"]))
+        payload = payload.replace(b'["load_kw","pv_kw"]', msgspec.json.encode(signals))
+        error = batch.add(record(topics.READINGS, payload), known)
+        assert (error is None) == (signals == ["load_kw", "pv_kw"])
+        assert batch.rows == (2 if error is None else 0)
