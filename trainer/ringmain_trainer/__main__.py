@@ -1,4 +1,4 @@
-"""Command line of the trainer: `ringmain-trainer ingest | train | publish | repository | history`."""
+"""Command line of the trainer: `ringmain-trainer COMMAND`; each command is one step from Kafka to a signed release."""
 
 import argparse
 import logging
@@ -249,8 +249,13 @@ def _print_result(result: Any, target: str | None) -> None:  # noqa: ANN401  Str
 
 
 def _line(row: dict[str, Any]) -> str:
-    shown = ((name, value) for name, value in row.items() if value not in (None, "", {}, []))
-    return " ".join(f"{name}={value}" for name, value in shown)
+    """A result for a person: `name=value`, numbers to six digits; hashes are for programs."""
+    shown = []
+    for name, value in row.items():
+        for key, one in value.items() if isinstance(value, dict) else ((name, value),):
+            if one not in (None, "", {}, []) and not key.endswith("sha256"):
+                shown.append(f"{key}={f'{one:.6g}' if isinstance(one, float) else one}")
+    return " ".join(shown)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -303,11 +308,15 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--sql", metavar="SELECT ...", help="a question in SQL over all tables")
     add.add_argument("--table", metavar="NAME", help="rows of this table (default steps, when something narrows it)")
     add.add_argument("--site", metavar="SITE", help="this site only")
-    add.add_argument("--signal", action="append", default=[], metavar="NAME", help="this signal or series only; may come again")
+    add.add_argument(
+        "--signal", action="append", default=[], metavar="NAME", help="this signal or series only; may come again"
+    )
     add.add_argument("--from", dest="since", type=_instant, metavar="TIME", help="leave out what is before (RFC 3339)")
     add.add_argument("--to", dest="until", type=_instant, metavar="TIME", help="leave out what is not before (RFC 3339)")
     add.add_argument("--export", type=Path, metavar="FILE", help="write the rows to a .parquet or .csv file")
-    add.add_argument("--compact", action="store_true", help="make few sorted files out of many, and apply [retention]; daily")
+    add.add_argument(
+        "--compact", action="store_true", help="make few sorted files out of many, and apply [retention]; daily"
+    )
     add.add_argument("--retain", action="store_true", help="delete what [retention] says is too old, nothing else")
     return parser
 
