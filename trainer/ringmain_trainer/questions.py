@@ -66,9 +66,9 @@ def select(location: str, table: str, chosen: Selection) -> pl.LazyFrame:
     if table not in _KINDS:
         raise QuestionError(f"there is no table {table!r}; there are {', '.join(_KINDS)}")
     kind = _KINDS[table]
-    rows = scan(
-        location, kind, site=chosen.site, signals=chosen.signals, since=chosen.since, until=chosen.until
-    ).drop("bucket", "month")
+    rows = scan(location, kind, site=chosen.site, signals=chosen.signals, since=chosen.since, until=chosen.until).drop(
+        "bucket", "month"
+    )
     return rows if chosen.site is None else rows.sort(*TABLES[kind].sort_by, nulls_last=True)
 
 
@@ -142,7 +142,8 @@ def export(answer: pl.LazyFrame, file: Path) -> Exported:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise QuestionError(f"{file}: {_explained(error)}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.is_file():
+            part.unlink()
     return Exported(str(file), rows, file.stat().st_size)
 
 

@@ -218,7 +218,7 @@ def test_weather_with_an_issue_time_becomes_a_series(tmp_path: Path, take: Calla
     history = read_series(str(tmp_path / "history"), "uw-1", ["temperature_degc"], None)["temperature_degc"]
     assert history.unit == "degC"
     assert [issue.issued_at_s for issue in history.issues] == [1704067200, 1704153600]
-    np.testing.assert_equal(history.issues[1].values, np.float32([20, 21, np.nan, 23]))
+    np.testing.assert_equal(history.issues[1].values, np.array([20, 21, np.nan, 23], np.float32))
 
 
 def test_weather_without_an_issue_time_is_known_so_long_before(tmp_path: Path, take: Callable[..., list[Any]]) -> None:
