@@ -36,11 +36,13 @@ from ringmain_trainer.train import fit_site, window_of
 QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 TARGET: Final = "target"
 RETRAIN_DAYS: Final = 7
+ISSUES_A_DAY: Final = 4
+"""Training forecasts are issued so often, one of them at the hour of those that are scored."""
 _DAY_S: Final = 86400
 _ISSUE_S: Final = 6 * 3600
 _AHEAD_S: Final = _DAY_S - _ISSUE_S
 """From issue to the first step that is scored."""
-_CONTEXT_DAYS: Final = 15
+_CONTEXT_DAYS: Final = 9
 
 
 class Protocol(NamedTuple):
@@ -149,7 +151,8 @@ def configuration(step_s: int, protocol: Protocol) -> TrainerConfig:
         horizon_steps=(_AHEAD_S + _DAY_S) // step_s,
         first_lead_steps=_AHEAD_S // step_s,
         quantiles=QUANTILES,
-        lag_days=(1, 2, 3, 4, 5, 6, 7, 14),
+        lag_days=(1, 2, 3, 7),
+        features=("weekend_waves", "series_means", "wind_cubed"),
         forecasts_min=10,
         model_bytes_max=20_000_000,
         held_out_days=21.0,
@@ -165,7 +168,10 @@ def configuration(step_s: int, protocol: Protocol) -> TrainerConfig:
         time_zone=protocol.time_zone,
         holidays=list(protocol.holidays),
         training=training,
-        estimators=EstimatorsConfig(hist_gradient_boosting=HistGradientBoostingConfig(), extra_trees=ExtraTreesConfig()),
+        estimators=EstimatorsConfig(
+            hist_gradient_boosting=HistGradientBoostingConfig(max_features=0.5, rows_max=12_000),
+            extra_trees=ExtraTreesConfig(rows_max=12_000),
+        ),
         model=[model],
     )
 
@@ -216,10 +222,10 @@ def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: st
     whole = site_data(file, protocol, target, origin_s, int(days[-1]) + _DAY_S)
     known = (issued_s - origin_s) // step_s
     seen = whole._replace(steps=StepTable(origin_s, whole.steps.values[:known]))
-    per_day = _DAY_S // step_s
-    rows = range(known - horizon - (known - horizon) // per_day * per_day, known - horizon + 1, per_day)
-    rows_of_days = [row for row in rows if known - row <= protocol.train_days * per_day + horizon]
-    has_target = [row for row in rows_of_days if np.isfinite(seen.steps.values[row : row + horizon, 0]).any()]
+    every, newest = _DAY_S // ISSUES_A_DAY // step_s, known - horizon
+    oldest = max(every, newest - protocol.train_days * _DAY_S // step_s)
+    rows = range(newest - (newest - oldest) // every * every, newest + 1, every)
+    has_target = [row for row in rows if np.isfinite(seen.steps.values[row : row + horizon, 0]).any()]
     trained = fit_site(config, model, seen, has_target, now=datetime.fromtimestamp(issued_s, UTC))
     made = examples(
         whole.steps, (whole.series[name] for name in model.series), window, [(int(at) - origin_s) // step_s for at in issues]
@@ -249,6 +255,8 @@ def result(scored: dict[str, Scored]) -> dict[str, Any]:
     series = {target: figures(one) for target, one in scored.items()}
     means = {
         name: round(float(np.mean([one[name] for one in series.values()])), 5)
+        if all(name in one for one in series.values())
+        else None
         for name in ("rcrps", "rmae", "coverage_80", "persistence_rcrps")
     }
     return {**means, "series": series}
@@ -260,16 +268,14 @@ def figures(one: Scored) -> dict[str, float]:
     truth, said = one.actual[known], one.quantiles[known]
     low, high = np.quantile(truth, [0.01, 0.99])
     norm = float(high - low) or 1.0
-    naive = []
-    for values in (one.yesterday, one.last_week):
-        error = np.abs(values[known] - truth)
-        if np.isfinite(error).any():
-            naive.append(float(np.nanmean(error)))
+    missed = [np.abs(values[known] - truth) for values in (one.yesterday, one.last_week)]
+    naive = [float(np.nanmean(error)) for error in missed if np.isfinite(error).any()]
+    persistence_rcrps = {"persistence_rcrps": round(min(naive) / norm, 5)} if naive else {}
     return {
         "rcrps": round(2 * pinball(truth, said) / norm, 5),
         "rmae": round(float(np.abs(said[:, QUANTILES.index(0.5)] - truth).mean()) / norm, 5),
         "coverage_80": round(float(((truth >= said[:, 0]) & (truth <= said[:, -1])).mean()), 4),
-        "persistence_rcrps": round(min(naive) / norm, 5) if naive else float("nan"),
+        **persistence_rcrps,
         "mae": round(float(np.abs(said[:, QUANTILES.index(0.5)] - truth).mean()), 5),
         "norm": round(norm, 5),
         "steps": int(known.sum()),
