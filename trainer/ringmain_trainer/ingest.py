@@ -44,8 +44,8 @@ _RELOOK_S: Final = 30.0
 _CONSUME: Final = 2_000
 """Records that are taken from the client at a time."""
 
-_SETTLE_ROWS: Final = 1_000_000
-_SETTLE_FILES: Final = 200
+_SETTLE_ROWS: Final = 2_000_000
+_SETTLE_FILES: Final = 400
 """So much may wait in the landing of a table: a site's reader looks through it all."""
 
 Place = tuple[str, int]
