@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_trainer.arguments import parser
 
 EXIT_FAILED: Final = 1
 log: Final = logging.getLogger("ringmain_trainer")
@@ -20,7 +21,7 @@ log: Final = logging.getLogger("ringmain_trainer")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 failed, 2 wrong usage, 78 a configuration that a person must mend."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s trainer %(message)s")
     try:
         return _run(options)
@@ -101,7 +102,7 @@ def _analyse(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is nothing to analyse")
     results = []
-    for one in analyse(config, options.site, now=_now(), until=options.until, dask=options.dask):
+    for one in analyse(config, options.site, now=_now(), until=options.until, dask=options.dask or ""):
         results.append(one)
         if one.done:
             log.info("analysed site=%s signal=%s kind=%s fit_s=%.1f", one.site, one.signal, one.kind, one.fit_s)
@@ -256,90 +257,6 @@ def _line(row: dict[str, Any]) -> str:
             if one not in (None, "", {}, []) and not key.endswith("sha256"):
                 shown.append(f"{key}={f'{one:.6g}' if isinstance(one, float) else one}")
     return " ".join(shown)
-
-
-def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--config", type=Path, required=True, metavar="trainer.toml")
-    shared.add_argument("--kafka", metavar="HOST:PORT", help="instead of kafka.bootstrap_servers")
-    shared.add_argument("--history", metavar="FOLDER", help="instead of history")
-    shared.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, to standard output or FILE"
-    )
-    parser = argparse.ArgumentParser(prog="ringmain-trainer", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser("ingest", parents=[shared], help="Kafka to the history")
-    add.add_argument("--once", action="store_true", help="read to the end as it is now, then stop")
-    add = commands.add_parser("train", parents=[shared], help="history to candidates")
-    add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
-    add.add_argument("--resume", action="store_true", help="go on with a training that was interrupted")
-    add.add_argument("--dask", metavar="ADDRESS", help="on a Dask cluster, for example tcp://host:8786; not on processes")
-    add = commands.add_parser("analyse", parents=[shared], help="unusual days and hours, kinds of days, risk of violations")
-    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
-    add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
-    add.add_argument("--dask", default="", metavar="ADDRESS", help="a Dask scheduler instead of processes of this machine")
-    add = commands.add_parser("quality", parents=[shared], help="gaps, flat lines, spikes, wrong units, signs and clocks")
-    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
-    add.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
-    add = commands.add_parser("backtest", parents=[shared], help="recipes side by side, each knowing what was known then")
-    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
-    add.add_argument("--signal", action="append", default=[], metavar="SIGNAL", help="this signal only; may come again")
-    add.add_argument("--origins", type=_count, metavar="N", help="instead of backtest.origins: the newest N times of issue")
-    add.add_argument("--out", type=Path, metavar="FILE.parquet", help="write what was scored")
-    add = commands.add_parser("watch", parents=[shared], help="how the released models do, and which to train again")
-    add.add_argument("--once", action="store_true", help="look once, then stop")
-    add.add_argument("--retrain", action="store_true", help="train what has drifted; the gate decides what becomes of it")
-    add.add_argument("--every", type=_count, metavar="SECONDS", help="instead of watch.every_s")
-    add = commands.add_parser("publish", parents=[shared], help="candidates to a release in the repository")
-    add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
-    add.add_argument("--site", action="append", default=[], metavar="SITE", help="this site only; may come again")
-    add.add_argument("--force", action="store_true", help="what the gate holds back, too; the record tells it")
-    add = commands.add_parser("repository", parents=[shared], help="make the repository, or keep it fresh")
-    add.add_argument("action", choices=("init", "refresh", "renew-root"))
-    add = commands.add_parser("report", parents=[shared], help="pages for people: one for each site, one for the fleet")
-    add.add_argument("--site", metavar="SITE", help="this site alone; the page of the fleet is left as it is")
-    add.add_argument("--out", type=Path, metavar="FOLDER", help="instead of report.folder")
-    add = commands.add_parser("import", parents=[shared], help="a CSV or Parquet file to the history")
-    add.add_argument("file", type=Path, metavar="FILE", help="CSV (also .gz) or Parquet")
-    add.add_argument("--mapping", type=Path, metavar="mapping.toml", help="what the columns mean; else the header must tell")
-    add.add_argument("--site", metavar="SITE", help="the site that all rows belong to")
-    add.add_argument("--time-zone", metavar="ZONE", help="of stamps without offset, when there is no mapping (default UTC)")
-    add = commands.add_parser("history", parents=[shared], help="what the history holds; questions, export, upkeep")
-    add.add_argument("--sql", metavar="SELECT ...", help="a question in SQL over all tables")
-    add.add_argument("--table", metavar="NAME", help="rows of this table (default steps, when something narrows it)")
-    add.add_argument("--site", metavar="SITE", help="this site only")
-    add.add_argument(
-        "--signal", action="append", default=[], metavar="NAME", help="this signal or series only; may come again"
-    )
-    add.add_argument("--from", dest="since", type=_instant, metavar="TIME", help="leave out what is before (RFC 3339)")
-    add.add_argument("--to", dest="until", type=_instant, metavar="TIME", help="leave out what is not before (RFC 3339)")
-    add.add_argument("--export", type=Path, metavar="FILE", help="write the rows to a .parquet or .csv file")
-    add.add_argument(
-        "--compact", action="store_true", help="make few sorted files out of many, and apply [retention]; daily"
-    )
-    add.add_argument("--retain", action="store_true", help="delete what [retention] says is too old, nothing else")
-    return parser
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
-    return number
-
-
-def _instant(text: str) -> datetime:
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text}: the offset from UTC is missing, for example +00:00")
-    return at
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return host.strip("[]"), int(port)
 
 
 if __name__ == "__main__":
