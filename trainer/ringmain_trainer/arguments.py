@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
 
 
 def parser() -> argparse.ArgumentParser:
