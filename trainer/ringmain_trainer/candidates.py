@@ -169,26 +169,25 @@ def read_champion(candidates: Path, signal: str, site: str) -> tuple[int, Candid
     Raises:
         PublishError: If it is not whole.
     """
-    releases = (int(one.name) for one in (candidates / _RELEASED).glob("[0-9]*") if one.name.isdecimal())
-    for release in sorted(releases, reverse=True):
-        folder = candidates / _RELEASED / str(release) / signal / site
-        if (folder / RECORD).is_file():
-            return release, _read(folder, (signal, site))
-    return None
+    found = _champion(candidates, signal, site)
+    return None if found is None else (found[0], _read(found[1], (signal, site)))
 
 
 def last_trained_ms(candidates: Path, signal: str, site: str) -> int | None:
-    """When the newest candidate was made, or tried, whatever became of it: a rejected one too makes the age new."""
+    """When the newest candidate was made, or tried, whatever became of it: a rejected one too makes the age new.
+
+    Raises:
+        PublishError: If a record cannot be read.
+    """
     made = [int(folder.name) for folder in _rejected(candidates, signal, site)]
     attempt = candidates / _ATTEMPTS / signal / site
     if attempt.is_file():
         made += [int(text) for text in attempt.read_text(encoding="utf-8").split() if text.isdecimal()]
+    champion = _champion(candidates, signal, site)
+    folders = [champion[1]] if champion else []
     if is_waiting(candidates, signal, site):
-        made.append(_read(candidate_folder(candidates, signal, site)).record.created_at_ms)
-    champion = read_champion(candidates, signal, site)
-    if champion is not None:
-        made.append(champion[1].record.created_at_ms)
-    return max(made, default=None)
+        folders.append(candidate_folder(candidates, signal, site))
+    return max([*made, *(_record(folder).created_at_ms for folder in folders)], default=None)
 
 
 def note_attempt(candidates: Path, signal: str, site: str, at_ms: int) -> None:
@@ -212,11 +211,27 @@ def _rejected(candidates: Path, signal: str, site: str) -> list[Path]:
     return sorted((path.parent for path in folders if path.parent.name.isdecimal()), key=lambda folder: int(folder.name))
 
 
-def _read(folder: Path, whose: tuple[str, str] | None = None) -> Candidate:
+def _champion(candidates: Path, signal: str, site: str) -> tuple[int, Path] | None:
+    """Number and folder of the newest release that has this site and signal."""
+    releases = (int(one.name) for one in (candidates / _RELEASED).glob("[0-9]*") if one.name.isdecimal())
+    folders = (
+        (release, candidates / _RELEASED / str(release) / signal / site) for release in sorted(releases, reverse=True)
+    )
+    return next(((release, folder) for release, folder in folders if (folder / RECORD).is_file()), None)
+
+
+def _record(folder: Path) -> CandidateRecord:
     try:
-        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=CandidateRecord)
-        content, dump = (folder / MODEL).read_bytes(), (folder / DUMP).read_bytes()
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=CandidateRecord)
     except (OSError, msgspec.MsgspecError) as error:
+        raise PublishError(f"candidate {folder} is not whole: {error}") from error
+
+
+def _read(folder: Path, whose: tuple[str, str] | None = None) -> Candidate:
+    record = _record(folder)
+    try:
+        content, dump = (folder / MODEL).read_bytes(), (folder / DUMP).read_bytes()
+    except OSError as error:
         raise PublishError(f"candidate {folder} is not whole: {error}") from error
     if (record.model_sha256, record.dump_sha256) != (_hash(content), _hash(dump)):
         raise PublishError(f"candidate {folder}: the files are not those of the training")
