@@ -148,7 +148,7 @@ def duration_curve(share: Values, values: Values, quantity: Quantity) -> str:
         axes.set_xlim(0, 100)
         axes.set_xlabel("share of the time, %")
         axes.set_ylabel(quantity.label)
-        axes.set_title("load duration")
+        axes.set_title("duration")
         _plain_numbers(axes)
         return _svg(figure, f"duration-{quantity.name}", f"Duration curve of {quantity.name} over the share of the time")
 

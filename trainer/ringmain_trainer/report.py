@@ -6,23 +6,26 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
 from ringmain_trainer.candidates import CandidateRecord, is_waiting, read_champion, read_newest_rejected, read_waiting_of
 from ringmain_trainer.config import ModelConfig, TrainerConfig
-from ringmain_trainer.dataset import SiteData, read_series, read_site, read_sites
+from ringmain_trainer.dataset import SiteData, read_series, read_site
 from ringmain_trainer.drift import InputDrift, input_drift, inputs_of
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
 from ringmain_trainer.export import check_file
 from ringmain_trainer.fan_out import run_all
 from ringmain_trainer.files import write_file
+from ringmain_trainer.journal import FILE as JOURNAL
 from ringmain_trainer.quality_report import check_steps, read_site_steps, site_quality
 from ringmain_trainer.report_fleet import fleet_page
 from ringmain_trainer.report_numbers import newest_known, scores
 from ringmain_trainer.report_scores import Model, judge, why_no_model
 from ringmain_trainer.report_site import ModelPart, SiteHistory, SiteSummary, bad_site_page, site_page, site_summary
-from ringmain_trainer.train import window_of
+from ringmain_trainer.train import TrainingResult, window_of
+from ringmain_trainer.training_run import sites_of
 
 FLEET_PAGE: Final = "index.html"
 _DAY_S: Final = 86400
@@ -52,12 +55,14 @@ def report(config: TrainerConfig, *, now: datetime, site: str | None = None) -> 
         HistoryError: If the site is not in the history.
     """
     folder = Path(config.report.folder)
-    sites = [one for one in read_sites(config.history) if _SITE.fullmatch(one)]
+    sites = [one for one in sites_of(config.history) if _SITE.fullmatch(one)]
     if site is not None:
         if site not in sites:
             raise HistoryError(f"no steps of site {site!r} in {config.history}")
         sites = [site]
-    outcomes = run_all(partial(write_site, config, now=now), sites, jobs=config.training.jobs, dask="")
+    trained = last_training(Path(config.candidates))
+    tasks = ((one, trained.get(one, {})) for one in sites)
+    outcomes = run_all(partial(write_site, config, now=now), tasks, jobs=config.training.jobs, dask="")
     done: dict[str, tuple[ReportedSite, SiteSummary]] = {}
     for outcome in outcomes:
         name = sites[outcome.number]
@@ -68,15 +73,31 @@ def report(config: TrainerConfig, *, now: datetime, site: str | None = None) -> 
     return [reported for reported, _ in rows]
 
 
-def write_site(config: TrainerConfig, site: str, *, now: datetime) -> tuple[ReportedSite, SiteSummary]:
-    """Write the page of one site.
+def last_training(candidates: Path) -> dict[str, dict[str, TrainingResult]]:
+    """What became of each site and signal in the newest training, as its journal says; nothing without one."""
+    file = candidates / JOURNAL
+    found: dict[str, dict[str, TrainingResult]] = {}
+    for line in file.read_bytes().splitlines()[1:] if file.is_file() else []:
+        try:
+            result = msgspec.json.decode(line, type=TrainingResult)
+        except msgspec.MsgspecError:
+            continue  # a training that is under way, or was killed in this line
+        found.setdefault(result.site, {})[result.signal] = result
+    return found
+
+
+def write_site(
+    config: TrainerConfig, task: tuple[str, dict[str, TrainingResult]], *, now: datetime
+) -> tuple[ReportedSite, SiteSummary]:
+    """Write the page of one site, with what became of its models in the newest training.
 
     Raises:
         HistoryError: If it has no steps of the configured length.
     """
+    site, trained = task
     folder, file = Path(config.report.folder), page_name(site)
     history = read_history(config, site)
-    models = [model_part(config, site, model, now=now) for model in config.model]
+    models = [model_part(config, site, model, trained.get(model.signal), now=now) for model in config.model]
     content = site_page(config, history, models, now=now)
     write_file(folder / file, content)
     scored = sum(one.scores is not None for one in models)
@@ -121,7 +142,9 @@ def read_history(config: TrainerConfig, site: str) -> SiteHistory:
     )
 
 
-def model_part(config: TrainerConfig, site: str, model: ModelConfig, *, now: datetime) -> ModelPart:
+def model_part(
+    config: TrainerConfig, site: str, model: ModelConfig, trained: TrainingResult | None, *, now: datetime
+) -> ModelPart:
     """A configured model of a site: its candidate, else its newest release, else what the gate rejected; scored."""
     data = read_site(config, site, model, until=None)
     try:
@@ -130,8 +153,10 @@ def model_part(config: TrainerConfig, site: str, model: ModelConfig, *, now: dat
     except (PublishError, ExportError) as error:
         return _no_model(model.signal, f"the file of the model cannot be used: {error}")
     if found is None or made is None or data is None:
-        return _no_model(model.signal, why_no_model(config, data, model.signal))
-    part = ModelPart(model.signal, found.state, made, None, None, "", found.facts, {})
+        told = "" if trained is None or trained.trained else trained.reason
+        return _no_model(model.signal, told or why_no_model(config, data, model.signal))
+    facts = [*found.facts, *_measured(trained, found)]
+    part = ModelPart(model.signal, found.state, made, None, None, "", facts, {})
     part = part._replace(drift=_drift(config, model, data, found, made))
     try:
         judged = judge(config, model, data, made, now=now)
@@ -178,6 +203,14 @@ def _decided(record: CandidateRecord) -> list[tuple[str, str]]:
     if record.forced:
         found.append(("released", "by a person, against the gate"))
     return found
+
+
+def _measured(trained: TrainingResult | None, found: _Found) -> list[tuple[str, str]]:
+    """What the newest training measured, if this model is its own."""
+    if trained is None or not trained.trained or trained.metrics != found.record.metrics:
+        return []
+    notes = [("notes of the training", "; ".join(trained.notes))] if trained.notes else []
+    return [("one forecast takes", f"{trained.latency_ms:.2g} ms on the machine of the training"), *notes]
 
 
 def _drift(config: TrainerConfig, model: ModelConfig, data: SiteData, found: _Found, made: Model) -> dict[str, InputDrift]:

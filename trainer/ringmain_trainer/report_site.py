@@ -102,7 +102,7 @@ class SiteSummary(Struct, frozen=True, kw_only=True):
 def site_page(config: TrainerConfig, history: SiteHistory, models: Sequence[ModelPart], *, now: datetime) -> bytes:
     """The whole page of a site."""
     analyzed = [name for name in history.signals if _kind(config, name) in _POWER_KINDS or name in _targets(models)]
-    links = [("Key figures", "#figures"), *((name, f"#{name}") for name in analyzed)]
+    links = [("Key figures", "#figures"), *((name, f"#signal-{name}") for name in analyzed)]
     links += [(f"Forecast of {one.signal}", f"#forecast-{one.signal}") for one in models]
     links += [("Data quality", "#quality"), ("Fleet", "index.html")]
     n = len(history.values)
@@ -116,7 +116,7 @@ def site_page(config: TrainerConfig, history: SiteHistory, models: Sequence[Mode
     parts.append(report_page.section("Key figures", _figures(config, history, analyzed), anchor="figures"))
     for index, name in enumerate(analyzed):
         made = _signal_parts(config, history, name)
-        parts.append(report_page.section(name, made, anchor=name, new_page=index > 0))
+        parts.append(report_page.section(name, made, anchor=f"signal-{name}", new_page=index > 0))
     for one in models:
         title = f"Forecast of {one.signal}"
         made = _model_parts(config, history, one)
@@ -183,14 +183,17 @@ def _figures(config: TrainerConfig, history: SiteHistory, analyzed: Sequence[str
     if main is not None:
         found = numbers.key_figures(good_values(config, history, main), history.start_s, history.step_s)
         if found is not None:
-            unit = unit_of(main)
+            unit = _quantity(main).shown_unit
+            energy = [
+                ("energy drawn", _energy(found.drawn_h, unit)),
+                ("energy fed in", _energy(found.fed_in_h, unit)),
+                ("load factor", f"{found.load_factor:.2f}"),
+            ]
             yield report_page.tiles(
                 [
                     (f"highest {main}", f"{_number(found.high)} {unit}"),
                     (f"lowest {main}", f"{_number(found.low)} {unit}"),
-                    ("energy drawn", _energy(found.drawn_h, unit)),
-                    ("energy fed in", _energy(found.fed_in_h, unit)),
-                    ("load factor", f"{found.load_factor:.2f}"),
+                    *(energy if _kind(config, main) in _POWER_KINDS else []),
                     ("days of data", f"{found.hours / 24:.0f}"),
                     ("missing", _percent(found.missing_share)),
                 ]
@@ -220,7 +223,7 @@ def _signal_parts(config: TrainerConfig, history: SiteHistory, name: str) -> Ite
         yield report_page.figure(plots.weekly_profile(numbers.weekly_band(days), quantity, zone))
     yield report_page.heading("Duration and response to weather")
     yield from _responses(config, history, name, days)
-    yield _months(days, quantity, history.step_s)
+    yield _months(days, quantity, history.step_s, power=_kind(config, name) in _POWER_KINDS)
     yield report_page.heading("Kinds of days")
     yield from _kinds(config, history, whole, quantity)
     yield report_page.heading("Unusual days")
@@ -285,21 +288,22 @@ def _responses(config: TrainerConfig, history: SiteHistory, name: str, days: Loc
         yield report_page.pair(drawn[first : first + 2])
 
 
-def _months(days: LocalDays, quantity: Quantity, step_s: int) -> Html:
+def _months(days: LocalDays, quantity: Quantity, step_s: int, *, power: bool) -> Html:
     rows = []
+    unit, hours = quantity.shown_unit, step_s / 3600
+    head = ["month", *(f"{name}, {unit}" for name in ("highest", "lowest", "mean")), "missing"]
+    head[4:4] = ["drawn", "fed in"] if power else []
     months = sorted({(day.year, day.month) for day in days.dates})[-_MONTHS_MAX:]
     for year, month in months:
         part = days.values[[(day.year, day.month) == (year, month) for day in days.dates]]
-        known = part[np.isfinite(part)]
+        known, name = part[np.isfinite(part)], f"{date(year, month, 1):%b %Y}"
         if not len(known):
-            rows.append([f"{date(year, month, 1):%b %Y}", *["none"] * 5, _percent(1)])
+            rows.append([name, *["none"] * (len(head) - 2), _percent(1)])
             continue
-        hours = step_s / 3600
         drawn, fed_in = (float(np.maximum(sign * known, 0).sum()) * hours for sign in (1, -1))
         figures = [_number(float(one)) for one in (known.max(), known.min(), known.mean())]
-        energy = [_energy(one, quantity.unit) for one in (drawn, fed_in)]
-        rows.append([f"{date(year, month, 1):%b %Y}", *figures, *energy, _percent(1 - len(known) / part.size)])
-    head = ["month", *(f"{name}, {quantity.unit}" for name in ("highest", "lowest", "mean")), "drawn", "fed in", "missing"]
+        energy = [_energy(one, unit) for one in (drawn, fed_in)] if power else []
+        rows.append([name, *figures, *energy, _percent(1 - len(known) / part.size)])
     return report_page.table(f"{quantity.name} by month", head, rows)
 
 

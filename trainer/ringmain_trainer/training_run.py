@@ -51,7 +51,7 @@ def train(
         TrainerError: If another training works on the same candidates, or the Dask cluster does not answer.
     """
     asked = header_of(config, now=now, until=until)
-    sites = _sites(config.history)
+    sites = sites_of(config.history)
     order = [(site, model.signal) for site in sites for model in config.model]
     with open_journal(Path(config.candidates), asked, TrainingResult, resume=resume) as journal:
         header = journal.header
@@ -80,7 +80,7 @@ def _train(config: TrainerConfig, task: Task, *, now: datetime, until: datetime 
         raise TrainerError(f"{model.signal} of {site}: {error}; candidates are in {config.candidates}") from error
 
 
-def _sites(location: str) -> list[str]:
+def sites_of(location: str) -> list[str]:
     """Sites with steps; a file that cannot be read costs only the sites that are in no other."""
     try:
         return read_sites(location)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pytest
 
 from ringmain_protocol import topics
@@ -20,8 +21,12 @@ from ringmain_trainer.config import ModelConfig, ReportConfig, TrainerConfig, Tr
 from ringmain_trainer.errors import HistoryError
 from ringmain_trainer.evaluation_config import DriftConfig
 from ringmain_trainer.history import append, open_table
+from ringmain_trainer.quality import Grid, check
+from ringmain_trainer.quality_report import SiteQuality
 from ringmain_trainer.records import Batch, Known, Record
 from ringmain_trainer.report import ReportedSite, page_name, report
+from ringmain_trainer.report_site import ModelPart, SiteHistory, site_page
+from ringmain_trainer.tables import bucket
 from ringmain_trainer.training_run import train
 
 NOW = datetime(2021, 2, 1, 12, tzinfo=UTC)
@@ -180,6 +185,8 @@ def test_the_page_of_a_site_has_what_an_analyst_asks_for(fleet: Fleet) -> None:
     ):
         assert f">{heading}<" in page
     assert "Europe/Amsterdam" in page
+    assert re.search(r"one forecast takes</dt><dd>[\d.]+ ms", page)
+    assert re.search(r"<dt>decision</dt><dd>(promoted|rejected|undecided): ", page)
     assert len(re.findall("<svg", page)) >= 11
     assert re.search(r"mean absolute error, kW</th><td class=\"n\">[\d.]+</td><td class=\"n\">[\d.]+</td>", page)
 
@@ -213,6 +220,42 @@ def test_a_site_without_steps_of_the_configured_length_has_a_page_that_says_so(f
     assert {one.reason for one in results} == {"no steps of 10 min (training.step_s) in the history of this site"}
     assert "There is no report of this site: no steps of 10 min" in (tmp_path / "good.html").read_text()
     assert "no report: no steps of 10 min" in (tmp_path / "index.html").read_text()
+
+
+def test_a_file_of_the_history_that_cannot_be_read_costs_the_page_of_its_site_only(fleet: Fleet, tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    shutil.copytree(fleet.config.history, history)
+    for file in history.glob(f"steps/bucket={bucket('damaged')}/*/*.parquet"):
+        file.write_bytes(b"no parquet at all")
+    settings = msgspec.structs.replace(fleet.config.report, folder=str(tmp_path / "report"))
+    config = msgspec.structs.replace(fleet.config, history=str(history), report=settings, model=[])
+    results = {one.site: one.reason for one in report(config, now=NOW)}
+    assert {site for site, reason in results.items() if not reason} >= {"good", "three-days", "constant", "index"}
+    if "damaged" in results:  # it is told where its name can still be read
+        assert results["damaged"]
+
+
+def test_a_temperature_has_no_energy(fleet: Fleet) -> None:
+    name = "transformer_1_top_oil_degc"
+    values = (50 + 10 * np.sin(np.arange(30 * 96) / 48 * np.pi))[:, None]
+    checked = check(values, [name], Grid(0, 900), fleet.config.quality)
+    history = SiteHistory(
+        site="warm",
+        time_zone="Europe/Amsterdam",
+        start_s=0,
+        step_s=900,
+        signals=[name],
+        values=values,
+        marks=checked.marks,
+        quality=SiteQuality(site="warm", signals=checked.signals),
+        weather={},
+    )
+    none = ModelPart(name, "none", None, None, None, "none was trained", (), {})
+    page = site_page(fleet.config, history, [none], now=NOW).decode()
+    assert "energy drawn" not in page
+    assert page.count(">fed in<") == 1  # the column for the signals that have it
+    assert f"highest {name}</li>" in page
+    assert "60 °C" in page
 
 
 def test_the_same_history_gives_the_same_bytes(fleet: Fleet, tmp_path: Path) -> None:
