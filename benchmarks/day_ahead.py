@@ -189,25 +189,26 @@ def series_names(columns: Sequence[str]) -> dict[str, str]:
 
 
 def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) -> list[int]:
-    """Starts of the days to forecast, UTC seconds: the last with a value of the target, or from a day on.
+    """Starts of the days to forecast, UTC seconds: the last whole ones of the file, or those from a day on.
+
+    Where the target has no values in most of the last whole days, it is its own last days.
 
     Raises:
         SeriesFileError: If there are none.
     """
-    values, step_s = file.columns[target], file.step_s
-    known = np.flatnonzero(np.isfinite(values))
-    if not len(known):
+    known_s = file.start_s + np.flatnonzero(np.isfinite(file.columns[target])) * file.step_s
+    if not len(known_s):
         raise SeriesFileError(f"{target} has no values")
-    begin = file.start_s + int(known[0]) * step_s
-    end = file.start_s + (int(known[-1]) + 1) * step_s
-    last = (end - 1) // _DAY_S
-    if (end % _DAY_S) and end % _DAY_S < _DAY_S // 2:
-        last -= 1  # a day of which less than half is there
-    days = range(last - count + 1, last + 1)
+    day_known = np.unique(known_s // _DAY_S)
+    file_end = (file.start_s + len(file.columns[target]) * file.step_s) // _DAY_S
     if first is not None:
-        number = (first - date(1970, 1, 1)).days
-        days = range(number, min(number + count, last + 1))
-    chosen = [day * _DAY_S for day in days if day * _DAY_S - begin >= (RETRAIN_DAYS + 7) * _DAY_S]
+        begin = (first - date(1970, 1, 1)).days
+        days = range(begin, min(begin + count, file_end))
+    else:
+        days = range(file_end - count, file_end)
+        if np.isin(days, day_known).sum() * 2 < count:
+            days = range(int(day_known[-1]) - count + 1, int(day_known[-1]) + 1)
+    chosen = [day * _DAY_S for day in days if day * _DAY_S - int(known_s[0]) >= (RETRAIN_DAYS + 7) * _DAY_S]
     if not chosen:
         raise SeriesFileError(f"{target}: no day to forecast is two weeks after its first value")
     return chosen
@@ -290,7 +291,7 @@ def pinball(truth: NDArray[np.float64], said: NDArray[np.float64]) -> float:
 
 
 def as_frame(scored: dict[str, Scored], step_s: int) -> pl.DataFrame:
-    """What was scored, a row for each value."""
+    """What was scored, a row for each value; not where the target has a gap."""
     frames = []
     for target, one in scored.items():
         days, steps = one.actual.shape
@@ -302,7 +303,7 @@ def as_frame(scored: dict[str, Scored], step_s: int) -> pl.DataFrame:
         }
         columns |= {f"q{level:g}": one.quantiles[:, :, i].ravel() for i, level in enumerate(QUANTILES)}
         frames.append(pl.DataFrame({**columns, "actual": one.actual.ravel()}))
-    return pl.concat(frames)
+    return pl.concat(frames).filter(pl.col("actual").is_not_nan())
 
 
 def _times(seconds: NDArray[np.int64]) -> pl.Series:

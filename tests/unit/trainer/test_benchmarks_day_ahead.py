@@ -82,11 +82,12 @@ def test_scores_are_shares_of_the_range_of_the_target() -> None:
     assert found["coverage_80"] == 1
 
 
-def test_days_to_forecast_are_the_last_with_a_target_or_those_asked_for() -> None:
+def test_days_to_forecast_are_the_last_whole_ones_of_the_file_or_those_asked_for() -> None:
     file = series_file()
-    file.columns["load"][-50:] = np.nan
-    last = START_S + (DAYS - 3) * DAY_S
-    assert days_of(file, "load", 3, None) == [last - 2 * DAY_S, last - DAY_S, last]
+    file.columns["load"][-50:] = np.nan  # as a file looks that a live forecast was made from: weather goes on
+    last = START_S + (DAYS - 1) * DAY_S
+    assert days_of(file, "load", 5, None) == [last - i * DAY_S for i in (4, 3, 2, 1, 0)]
+    assert days_of(file, "load", 3, None) == [last - i * DAY_S for i in (4, 3, 2)]  # most of the last three are empty
     assert days_of(file, "load", 2, date(2021, 4, 10)) == [
         int(datetime(2021, 4, d, tzinfo=UTC).timestamp()) for d in (10, 11)
     ]
