@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from benchmarks.day_ahead import Protocol, Scored, figures, run, series_names
+from benchmarks.day_ahead import Protocol, Scored, configuration, figures, run, series_names, site_data
 from benchmarks.day_ahead import test_days_of as days_of
 from benchmarks.series_file import SeriesFile, SeriesFileError
+
+from ringmain_trainer.train import fit_site
 
 DAY_S = 86400
 START_S = int(datetime(2021, 3, 1, tzinfo=UTC).timestamp())
@@ -157,3 +159,15 @@ def test_a_column_that_is_not_there_ends_the_command_with_its_name(tmp_path: Pat
     )
     assert done.returncode == 1
     assert done.stderr.strip().endswith("there is no column 'power'; there are at, load")
+
+
+def test_first_leads_that_nobody_asks_for_are_neither_trained_on_nor_judged() -> None:
+    protocol = PROTOCOL._replace(estimators=("ridge",))
+    config, file = configuration(3600, protocol), series_file(40)
+    site = site_data(file, protocol, "load", START_S, START_S + 40 * DAY_S)
+    rows = range(24 * 8 + 6, 24 * 38, 6)
+    now = datetime(2021, 5, 1, tzinfo=UTC)
+    trained = fit_site(config, config.model[0], site, rows, now=now).fitted
+    assert trained.held_out is not None
+    assert np.isnan(trained.held_out.actual[:, :18]).all()
+    assert np.isfinite(trained.held_out.actual[:, 18:]).all()
