@@ -44,7 +44,7 @@ from ringmain_trainer.files import write_file
 from ringmain_trainer.profiles import Cluster, cluster_days, cluster_model, normalized, whole_days
 from ringmain_trainer.runtime import forecast, open_session, run
 from ringmain_trainer.train import rows_of, unit_of, window_of
-from ringmain_trainer.violations import expected_risk, fit_violations, violations_model
+from ringmain_trainer.violations import NO_LIMIT, expected_risk, fit_violations, violations_model
 
 RECORD: Final = "record.json"
 _FOLDER: Final = "analysis"
@@ -231,7 +231,7 @@ def analyse_violations(subject: Subject) -> Made:
         "horizon_threshold": fitted.by_horizon.threshold,
     }
     content = prove_same(_described(violations_model(fitted), about), probes, expected_risk(fitted, features))
-    metrics = {key: float(value) for key, value in about.items()}
+    metrics = {key: float(value) for key, value in about.items() if abs(value) < NO_LIMIT}
     for name, judged in (("step", fitted.by_step), ("horizon", fitted.by_horizon)):
         metrics |= {f"{name}_{key}": float(value) for key, value in structs.asdict(judged).items()}
     metrics |= {"step_persistence_f1": fitted.persistence_f1, "average_precision": fitted.average_precision}

@@ -33,12 +33,15 @@ from ringmain_trainer.train import feature_spec, window_of
 
 RISK: Final = "risk"
 HORIZON_RISK: Final = "horizon_risk"
+NO_LIMIT: Final = 1e30
+"""A limit that nothing reaches."""
 
 _TEST_SHARE: Final = 0.2
 _FOLDS: Final = 3
 _EVENTS_MIN: Final = 20
 _LEVELS: Final = 200
 _WEIGHT_MAX: Final = 30
+_NEARLY: Final = 0.9
 
 Bools = NDArray[np.bool_]
 Scores = NDArray[np.float64]
@@ -91,9 +94,9 @@ def limit_of(signal: str, values: NDArray[np.floating], config: AnalysisConfig) 
         low, high = config.limits[signal]
         return Limit(low=low, high=high, source="analysis.limits")
     known = values[np.isfinite(values)]
-    high = float(np.quantile(known, config.limit_quantile)) if len(known) else float("inf")
+    high = float(np.quantile(known, config.limit_quantile)) if len(known) else NO_LIMIT
     text = f"no limit in analysis.limits: the quantile {config.limit_quantile:g} of the history stands in"
-    return Limit(low=-1e30, high=high, source=text)
+    return Limit(low=-NO_LIMIT, high=high, source=text)
 
 
 def outside(values: NDArray[np.floating], limit: Limit) -> Bools:
@@ -206,7 +209,7 @@ def _refuse_rare(events: Bools, known: Bools, when: str, limit: Limit) -> None:
     count, of = int((events & known).sum()), int(known.sum())
     if count < _EVENTS_MIN or of - count < _EVENTS_MIN:
         shares = f"{count} of {of} steps of the {when} days are outside, {_EVENTS_MIN} of either kind are needed"
-        limits = f"limit {limit.low:g} to {limit.high:g}" if limit.low > -1e29 else f"limit {limit.high:.6g}"
+        limits = f"limit {limit.low:g} to {limit.high:g}" if limit.low > -NO_LIMIT else f"limit {limit.high:.6g}"
         raise TooLittleDataError(f"{limits} ({limit.source}): {shares}")
 
 
@@ -214,7 +217,7 @@ def _fit(name: str, features: Floats, events: Bools, known: Bools) -> Any:  # no
     chosen = known.ravel()
     x, y = as_rows(features)[chosen], events.ravel()[chosen].astype(np.int64)
     if name == "logistic_regression":
-        regression = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000, tol=1e-3)
+        regression = LogisticRegression(C=0.001, class_weight="balanced", max_iter=1000, tol=1e-3)
         return make_pipeline(StandardScaler(), regression).fit(x, y)
     # class_weight makes scikit-learn 1.9 bin by weighted quantiles, forty times slower: rows of the rare class come again
     again = np.repeat(np.arange(len(y)), np.where(y == 1, _weight_of_events(y), 1))
@@ -243,9 +246,14 @@ def _scores(estimator: Any, features: Floats) -> Scores:  # noqa: ANN401  scikit
 
 
 def _judge(choose: _Cases, test: _Cases) -> Judged:
-    """The threshold with the best F1 where it may be chosen, judged where it may not."""
+    """The threshold, chosen where it may be and judged where it may not.
+
+    It is the lowest whose F1 is nearly the best: a violation that nobody was told of costs more than a false alarm, and the
+    scores of the next fit are not quite those of this one.
+    """
     levels = np.unique(np.quantile(choose.scores, np.linspace(0, 1, _LEVELS)))
-    threshold = float(max(levels, key=lambda level: _f1(choose.scores >= level, choose.events)[2]))
+    f1_by_level = np.array([_f1(choose.scores >= level, choose.events)[2] for level in levels])
+    threshold = float(levels[f1_by_level >= _NEARLY * f1_by_level.max()].min())
     precision, recall, f1 = _f1(test.scores >= threshold, test.events)
     return Judged(
         threshold=threshold,
