@@ -180,7 +180,7 @@ def products_of_windows(series: Matrix, first: int, last: int, size: int) -> Mat
     n = last - first
     part = series[first : last + size - 1]
     products = np.empty((size, size))
-    products[0] = np.lib.stride_tricks.sliding_window_view(part, n) @ part[:n]
+    products[0] = np.correlate(part, part[:n], "valid")
     for i in range(1, size):
         products[i, i:] = products[i - 1, i - 1 : -1] - part[i - 1] * part[i - 1 : size - 1]
         products[i, i:] += part[n + i - 1] * part[n + i - 1 : n + size - 1]
