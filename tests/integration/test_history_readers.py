@@ -49,7 +49,7 @@ def test_duckdb_reads_the_table_through_deltalake(tmp_path: Path) -> None:
         answer = connection.execute("SELECT site, count(*), avg(value) FROM steps GROUP BY site ORDER BY site").fetchall()
         own = connection.execute(
             "SELECT count(*), sum(epoch(start_at)::BIGINT % 900) FROM steps WHERE site = 'uw-115' "
-            "AND bucket = ('0x' || substr(sha256('uw-115'), 1, 8))::BIGINT % 320 "
+            "AND bucket IN (-1, ('0x' || substr(sha256('uw-115'), 1, 8))::BIGINT % 320) "
             "AND start_at < TIMESTAMPTZ '2024-01-02 00:00:00Z'"
         ).fetchall()
     assert answer == [(site, 3841, 100.0 * i) for i, site in enumerate(SITES)]

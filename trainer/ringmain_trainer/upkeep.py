@@ -15,8 +15,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from ringmain_trainer.errors import HistoryError
 from ringmain_trainer.history import table_path
+from ringmain_trainer.landing import Landing
 from ringmain_trainer.migrations import require_known
-from ringmain_trainer.tables import TABLES, VERSION, Table
+from ringmain_trainer.tables import LANDING, TABLES, VERSION, Table
 
 log: Final = logging.getLogger("ringmain_trainer")
 
@@ -60,6 +61,9 @@ def compact(location: str, *, target_bytes: int = TARGET_BYTES, rows_max: int = 
                     f"{path} is of an older version: run ringmain-trainer ingest or import first, it migrates"
                 )
             before = len(handle.file_uris())
+            landing = Landing(table, handle)
+            if landing.files and landing.settle(path, rows_max=0, files_max=0):
+                handle.update_incremental()
             limits = {"target_bytes": target_bytes, "rows_max": rows_max}
             skipped = sum(_compact(handle, table, group, **limits) for group in _groups(handle, **limits))
             after = len(DeltaTable(path).file_uris())
@@ -120,7 +124,8 @@ def _groups(handle: DeltaTable, target_bytes: int, rows_max: int) -> Iterator[li
     # small files beside large ones wait until they are worth a rewrite
     worth = (pl.col("small") >= 2) & ((4 * pl.col("small_bytes") >= pl.col("bytes")) | (pl.col("small") >= 32))
     group: list[Part] = []
-    for row in parts.filter(worth & pl.col("month").is_not_null()).sort("month", "bucket").iter_rows(named=True):
+    worth &= pl.col("month").is_not_null() & (pl.col("bucket") != LANDING)  # what could not be moved there waits
+    for row in parts.filter(worth).sort("month", "bucket").iter_rows(named=True):
         part = Part(row["bucket"], row["month"], row["rows"])
         if group and (group[0].month != part.month or sum(p.rows for p in group) + part.rows > rows_max):
             yield group

@@ -13,8 +13,9 @@ from deltalake import DeltaTable
 from ringmain_protocol import topics
 from ringmain_trainer.errors import HistoryError
 from ringmain_trainer.history import append, offset_id, open_table, scan
+from ringmain_trainer.landing import Landing
 from ringmain_trainer.migrations import VERSION_PROPERTY
-from ringmain_trainer.tables import INSTANT, TABLES, VERSION, bucket
+from ringmain_trainer.tables import INSTANT, LANDING, TABLES, VERSION, bucket
 from ringmain_trainer.upkeep import compact, retain
 
 STEPS = TABLES[topics.STEPS]
@@ -57,6 +58,20 @@ def test_small_files_become_one_a_bucket_and_month_sorted_by_site_signal_and_tim
         frame = pl.read_parquet(file)
         assert frame.select("site", "start_at").equals(frame.select("site", "start_at").sort("site", "start_at"))
     assert DeltaTable(str(tmp_path / "steps")).transaction_version(OFFSET) == 9
+
+
+def test_rows_that_wait_in_the_landing_are_moved_to_their_buckets(tmp_path: Path) -> None:
+    table = open_table(str(tmp_path), STEPS)
+    landing = Landing(STEPS, table)
+    for i in range(3):
+        assert append(table, landing.place(rows(i, 1)), {OFFSET: i + 1})
+    assert set(scan(str(tmp_path), topics.STEPS).collect()["bucket"]) == {LANDING}
+    (done,) = compact(str(tmp_path))
+    found = scan(str(tmp_path), topics.STEPS).collect()
+    assert dict(found.select("site", "bucket").iter_rows()) == {site: bucket(site) for site in SITES}
+    assert found.height == found.select("site", "sequence").n_unique() == 3 * len(SITES)
+    assert done["files_after"] == len({bucket(site) for site in SITES})
+    assert DeltaTable(str(tmp_path / "steps")).transaction_version(OFFSET) == 3
 
 
 def test_compaction_of_what_is_compact_changes_nothing(tmp_path: Path) -> None:
