@@ -208,7 +208,8 @@ def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
     if options.sql is None and options.table is None and options.export is None and chosen == Selection(site=options.site):
         return summary(config.history, site=options.site), 0
     if options.sql is not None:
-        answer = query(config.history, options.sql, chosen)
+        views = _checked_view(config, chosen) if "steps_checked" in options.sql else {}
+        answer = query(config.history, options.sql, chosen, views)
     else:
         answer = select(config.history, options.table or "steps", chosen)
     if options.export is not None:
@@ -217,6 +218,13 @@ def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
     if more:
         log.warning("these are the first %d rows; --export FILE.parquet writes all", len(rows))
     return rows, 0
+
+
+def _checked_view(config: Any, chosen: Any) -> dict[str, Any]:  # noqa: ANN401
+    from ringmain_trainer.quality_report import steps_checked  # noqa: PLC0415
+
+    sites = [] if chosen.site is None else [chosen.site]
+    return {"steps_checked": steps_checked(config, sites, signals=chosen.signals, since=chosen.since, until=chosen.until)}
 
 
 def _report(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401

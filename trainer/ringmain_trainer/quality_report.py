@@ -182,10 +182,22 @@ def checked_steps(config: TrainerConfig, site: str, *, until: datetime | None = 
     return pl.concat(parts)
 
 
-def steps_checked(config: TrainerConfig, sites: Sequence[str] = ()) -> pl.LazyFrame:
-    """The view `steps_checked`, of these sites or of all."""
+def steps_checked(
+    config: TrainerConfig,
+    sites: Sequence[str] = (),
+    *,
+    signals: Sequence[str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> pl.LazyFrame:
+    """The view `steps_checked` of `history --sql`, of these sites or of all: the whole of each is checked for an answer."""
     frames = [checked_steps(config, site) for site in list(sites) or read_sites(config.history)]
-    return pl.concat([pl.DataFrame(schema=_CHECKED), *frames]).lazy()
+    rows = pl.concat([pl.DataFrame(schema=_CHECKED), *frames]).lazy()
+    if signals is not None:
+        rows = rows.filter(pl.col("signal").is_in(list(signals)))
+    if since is not None:
+        rows = rows.filter(pl.col("start_at") >= since)
+    return rows if until is None else rows.filter(pl.col("start_at") < until)
 
 
 def _series_quality(

@@ -5,7 +5,7 @@ its size does not matter.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -72,13 +72,16 @@ def select(location: str, table: str, chosen: Selection) -> pl.LazyFrame:
     return rows if chosen.site is None else rows.sort(*TABLES[kind].sort_by, nulls_last=True)
 
 
-def query(location: str, sql: str, chosen: Selection | None = None) -> pl.LazyFrame:
+def query(
+    location: str, sql: str, chosen: Selection | None = None, views: Mapping[str, pl.LazyFrame] | None = None
+) -> pl.LazyFrame:
     """The answer to an SQL query over all tables, lazily; `step_values` is `steps` with one value for each step.
 
     Args:
         location: Folder or URL of the history.
         sql: SQL as Polars knows it; reads only.
         chosen: What all tables are narrowed to before.
+        views: Further tables, by name.
 
     Raises:
         QuestionError: If the query cannot be understood; the text names the tables and their columns.
@@ -91,6 +94,7 @@ def query(location: str, sql: str, chosen: Selection | None = None) -> pl.LazyFr
         for name, kind in _KINDS.items()
     }
     frames["step_values"] = step_values(frames["steps"])
+    frames |= views or {}
     try:
         answer = pl.SQLContext(frames, eager=False).execute(sql)
         answer.collect_schema()

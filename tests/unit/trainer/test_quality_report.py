@@ -121,3 +121,18 @@ def test_the_command_prints_findings_as_lines_and_as_json(
     assert [one.site for one in sites] == ["clean", "faulty"]
     assert main(["quality", "--config", str(path), "--site", "nobody"]) == 1
     assert main(["quality", "--config", str(path), "--history", str(tmp_path / "empty")]) == 1
+
+
+def test_sql_reads_quality_and_marks_of_each_step(
+    history: TrainerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trainer.toml"
+    path.write_text(f'history = "{history.history}"\n')
+    sql = "SELECT marks, count(*) AS steps FROM steps_checked WHERE quality = 1 GROUP BY marks ORDER BY steps DESC"
+    asked = ["history", "--config", str(path), "--sql", sql, "--site", "faulty", "--signal", "load_kw", "--json"]
+    assert main(asked) == 0
+    found = msgspec.json.decode(capsys.readouterr().out)
+    assert found == [{"marks": "unit", "steps": 288}, {"marks": "flat", "steps": 96}, {"marks": "spike", "steps": 1}]
+    until = datetime(2020, 10, 9, tzinfo=UTC)
+    some = steps_checked(history, ["faulty"], signals=["load_kw"], since=until - timedelta(days=2), until=until).collect()
+    assert (len(some), some["marks"].unique().sort().to_list()) == (192, ["", "unit"])
