@@ -174,19 +174,18 @@ class Intake:
     def __exit__(self, *_: object) -> None:
         self._writer.shutdown()  # waits: nobody else may open the tables meanwhile
 
-    def take(self, message: KafkaMessage) -> None:
+    def take(self, message: KafkaMessage, place: Place, offset: int) -> None:
         """One record of Kafka; what cannot be used is counted and said."""
-        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-        kind, value = _KINDS[topic], message.value()
+        kind, value = _KINDS[place[0]], message.value()
         batch = self._batches[kind]
-        self._next[topic, partition] = offset + 1
+        self._next[place] = offset + 1
         self._messages += 1
         self._bytes += len(value or b"")
         record = Record(kind, message.key(), value, message.headers() or (), message.timestamp()[1])  # type: ignore[arg-type]
         error = batch.add(record, self._known)
         if error is not None and batch.rejected[error.reason] == 1:  # one line per reason and commit
-            place = f"{topic}/{partition}@{offset}"
-            log.warning("record skipped place=%s reason=%s error=%s", place, error.reason, str(error)[:300])
+            at = f"{place[0]}/{place[1]}@{offset}"
+            log.warning("record skipped place=%s reason=%s error=%s", at, error.reason, str(error)[:300])
 
     @property
     def waits(self) -> int:
@@ -351,13 +350,13 @@ def _read(
     """Take in what has come, and strike out of `left` what is read to its end; whether reading may go on."""
     goes_on = True
     for message in consumer.consume(_CONSUME, 0.2):
-        place = (message.topic() or "", message.partition() or 0)
         if message.error() is not None:
             goes_on = _tolerated(message, left) and goes_on
             continue
-        intake.take(message)
-        positions[place] = (message.offset() or 0) + 1
-        if positions[place] >= ends.get(place, _NEVER):
+        place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+        intake.take(message, place, offset)
+        positions[place] = offset + 1
+        if offset + 1 >= ends.get(place, _NEVER):
             left.discard(place)
     return goes_on
 

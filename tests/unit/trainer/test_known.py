@@ -182,7 +182,8 @@ def test_ranges_are_joined_within_a_stream_only() -> None:
 
 def test_numbers_of_files_rise_even_if_the_clock_goes_back(tmp_path: Path) -> None:
     handle = open_table(str(tmp_path), TABLES[topics.READINGS])
-    chain, numbers = Chain(str(tmp_path), topics.READINGS, handle), []
+    chain = Chain(str(tmp_path), topics.READINGS, handle)
+    numbers: list[int] = []
     for now_us in (2_000_000, 1_000_000, 3_000_000):
         taken = pl.DataFrame({"site": ["a"], "stream": ["s"], "number": [now_us]})
         numbers += chain.note(taken, now_us=now_us).values()
