@@ -20,6 +20,7 @@ VALUE_MAX: Final = 1e12
 _LINE: Final = "_line"
 _SAMPLE_ROWS: Final = 2000
 _SHOWN: Final = 60
+_YEARS: Final = (1900, 2200)
 _ISO: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?")
 _DAYS: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})[./-]\d{4}([T ]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?)?")
 _EPOCH: Final = re.compile(r"\d{9,10}(\.\d+)?|\d{12,13}")
@@ -270,6 +271,8 @@ def _stamps(source: Source, rows: pl.DataFrame, file: FileMapping, names: _Names
         "is no time as in the other lines; format says how it is written",
     )
     rows = rows.with_columns(parsed.alias("_stamp"))
+    strange = rows.filter(~pl.col("_stamp").dt.year().is_between(*_YEARS))
+    _refuse(source, strange, column, shown, f"is not in the years {_YEARS[0]} to {_YEARS[1]}")
     if file.midnight == "next_day":
         late = pl.col("_stamp").dt.time() == pl.time(0, 0)
         rows = rows.with_columns(pl.when(late).then(pl.col("_stamp").dt.offset_by("1d")).otherwise("_stamp").alias("_stamp"))
@@ -312,6 +315,7 @@ def _parsed(source: Source, rows: pl.DataFrame, plain: pl.Series, file: FileMapp
     if _EPOCH.fullmatch(first):
         seconds = plain.cast(pl.Float64, strict=False)
         scale = 1.0 if len(first.split(".")[0]) <= 10 else 1000.0
+        seconds = seconds.set((seconds.abs() < 1e14).not_().fill_null(value=True), None)
         return (seconds / scale * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     raise ImportDataError(f"{source.path}, line 2, column {shown}: {first[:_SHOWN]!r} is no time that is known; say format")
 
