@@ -268,11 +268,6 @@ def test_scores_are_of_days_that_the_scored_model_has_not_seen(fleet: Fleet) -> 
     assert "IN SAMPLE" not in page
 
 
-def test_without_looking_back_the_page_says_that_it_scores_in_sample(fleet: Fleet, tmp_path: Path) -> None:
-    page = reported_again(fleet, tmp_path, look_back=False)
-    assert "IN SAMPLE: the model was trained on these 7 days, so it looks better here than it is" in page
-
-
 def test_a_model_is_scored_on_the_days_after_its_training_where_there_are_some(fleet: Fleet, tmp_path: Path) -> None:
     earlier = msgspec.structs.replace(
         fleet.config,
@@ -287,7 +282,9 @@ def test_a_model_is_scored_on_the_days_after_its_training_where_there_are_some(f
     assert "Inputs since the training" in page
 
 
-def test_released_models_are_found_and_named(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_released_model_is_named_and_without_looking_back_the_page_says_that_it_scores_in_sample(
+    fleet: Fleet, tmp_path: Path
+) -> None:
     candidates = tmp_path / "candidates"
     for release in ("2", "10"):
         source = candidate_folder(Path(fleet.config.candidates), "load_kw", "good")
@@ -296,7 +293,9 @@ def test_released_models_are_found_and_named(fleet: Fleet, tmp_path: Path) -> No
     config = msgspec.structs.replace(fleet.config, candidates=str(candidates), report=settings)
     (result,) = report(config, now=NOW, site="good")
     assert result.models_scored == 1
-    assert ">release 10<" in (tmp_path / "report" / "good.html").read_text()
+    page = (tmp_path / "report" / "good.html").read_text()
+    assert ">release 10<" in page
+    assert "IN SAMPLE: the model was trained on these 7 days, so it looks better here than it is" in page
 
 
 def test_a_site_that_is_not_there_is_named(fleet: Fleet) -> None:
