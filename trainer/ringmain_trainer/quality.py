@@ -28,8 +28,24 @@ _DAYS_MIN: Final = 4
 """Rules that compare days want so many of them."""
 
 _POWER: Final = ("_kw", "_kvar", "_kva", "_w", "_a")
+_CONTROLLED: Final = frozenset(
+    (
+        "battery",
+        "boiler",
+        "charger",
+        "chargers",
+        "charging",
+        "electrolyzer",
+        "ev",
+        "setpoint",
+        "station",
+        "storage",
+        "vehicles",
+    )
+)
+"""Words of what rests and starts by order: it stands still, jumps and is at zero for days, and nothing is wrong."""
 _WEATHER: Final = frozenset((SignalKind.TEMPERATURE, SignalKind.WIND_SPEED, SignalKind.SHARE, SignalKind.PRICE))
-_AT_REST: Final = frozenset((SignalKind.PV, SignalKind.RADIATION, SignalKind.WIND, SignalKind.OTHER))
+_AT_REST: Final = frozenset((SignalKind.PV, SignalKind.RADIATION, SignalKind.WIND))
 _GUSTY: Final = frozenset((SignalKind.RADIATION, SignalKind.WIND, SignalKind.WIND_SPEED))
 """Clouds and gusts make spikes of their own; what is impossible is outside the limits."""
 
@@ -106,6 +122,8 @@ def kind_of(signal: str, config: QualityConfig) -> SignalKind:
     if signal in config.kinds:
         return config.kinds[signal]
     words = signal.split("_")
+    if _CONTROLLED & set(words):
+        return SignalKind.OTHER
     power = signal.endswith(_POWER)
     if power and ("pv" in words or "solar" in words):
         return SignalKind.PV
@@ -350,6 +368,8 @@ class _Rules:
     def flat(self) -> None:
         """One value for longer than such a signal stands still; at rest (PV at night) for longer than a night."""
         hours, config = self.config.flat_h, self.config
+        if self.kind == SignalKind.OTHER:
+            return
         if self.kind == SignalKind.PV:
             hours = config.flat_pv_h
         elif self.kind in _WEATHER or self.kind == SignalKind.RADIATION:
@@ -364,7 +384,7 @@ class _Rules:
         level = self.left[first]
         if self.kind in _AT_REST:
             at_rest = np.abs(level) <= config.rest_share * spread
-            rest_h = {SignalKind.OTHER: np.inf, SignalKind.WIND: config.flat_calm_h}.get(self.kind, config.flat_rest_h)
+            rest_h = config.flat_calm_h if self.kind == SignalKind.WIND else config.flat_rest_h
             needed[at_rest] = np.maximum(needed[at_rest], rest_h * 3600 / self.grid.step_s)
         elif self.kind == SignalKind.SHARE:  # overcast for days
             low, high = limits_of(self.signal, config)
@@ -381,7 +401,7 @@ class _Rules:
 
     def spikes_and_jumps(self) -> None:
         """A value alone far from both neighbors; and a step between two values that is rarely as large."""
-        if len(self.left) < 3 or self.kind == SignalKind.PRICE:
+        if len(self.left) < 3 or self.kind in {SignalKind.PRICE, SignalKind.OTHER}:
             return
         spread = spread_of(self.left)
         if not spread > 0:

@@ -67,6 +67,9 @@ def rows_of(marks: Marks, mark: Mark) -> list[int]:
         ("import_price_per_kwh", SignalKind.PRICE),
         ("humidity_pct", SignalKind.SHARE),
         ("vehicles", SignalKind.OTHER),
+        ("battery_kw", SignalKind.OTHER),
+        ("charger_2_kw", SignalKind.OTHER),
+        ("battery_soc_kwh", SignalKind.OTHER),
     ],
 )
 def test_the_name_of_a_signal_says_what_it_measures(signal: str, kind: SignalKind) -> None:
@@ -171,7 +174,8 @@ def test_a_dead_channel_is_marked_as_a_whole_and_a_charger_that_mostly_rests_is_
     dead = np.where(rng.random(2000) < 0.05, 0.01, 0.0)
     assert looked(dead)[1].marked == {"dead": 2000}
     charger = np.where(np.arange(2000) % DAY < 6, rng.uniform(5, 11, 2000), 0.0)
-    assert "dead" not in looked(charger, "charger_kw", QualityConfig(kinds={"charger_kw": SignalKind.OTHER}))[1].marked
+    assert looked(charger, "charger_kw")[1].marked == {}
+    assert looked(np.where(np.arange(2000) < 900, 50.0, 10.0), "battery_soc_kwh")[1].marked == {}
 
 
 def test_nameplates_are_limits_by_signal_and_the_longest_ending_counts() -> None:
