@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import polars as pl
 import pytest
+from benchmarks.ingest import measure
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 
@@ -434,3 +435,11 @@ def test_the_log_tells_how_far_it_is(fresh_kafka: Kafka, tmp_path: Path) -> None
     with running(fresh_kafka, tmp_path / "history", log, commit_s=0.05):
         wait_until(lambda: b"progress rows=27 " in log.read_bytes(), what="it tells")
         wait_until(lambda: b" behind=0 end_s=0" in log.read_bytes(), what="it has read all")
+
+
+@pytest.mark.parametrize("kind", [topics.READINGS, topics.STEPS])
+def test_the_benchmark_counts_what_is_in_the_history(kind: str, fresh_kafka: Kafka, tmp_path: Path) -> None:
+    run, figures = measure(fresh_kafka, tmp_path / "run", kind, 1000)
+    assert figures[f"{kind}_rows"] == run.summary["rows"] == 1000 * (20 if kind == topics.READINGS else 8)
+    assert figures[f"{kind}_per_s"] > 0
+    assert run.rss_mb > 50
