@@ -47,7 +47,7 @@ def site(columns: dict[str, NDArray[np.float32]], point: int) -> SiteData:
     steps = np.stack([1000 * columns[f"load_{point}_mw"], columns["temp"]], axis=1)
     series = {}
     for name, column in WEATHER.items():
-        values = columns[column] / (3600 if column == "radiation" else 1)
+        values = (columns[column] / (3600 if column == "radiation" else 1)).astype(np.float32)
         at = range(0, len(values), 24)
         series[name] = SeriesHistory("", [Issue(start_s + 900 * i, start_s + 900 * i, 900, values[i : i + 216]) for i in at])
     return SiteData(f"liander-{point}", "Europe/Amsterdam", StepTable(start_s, steps), series)
