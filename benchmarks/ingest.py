@@ -184,6 +184,8 @@ def main() -> None:
     parser.add_argument("--readings", type=int, default=400_000, metavar="N", help="messages of 20 readings")
     parser.add_argument("--steps", type=int, default=400_000, metavar="N", help="messages of 8 step values")
     parser.add_argument("--without-reads", action="store_true", help="leave out the table of 70 million rows")
+    parser.add_argument("--sites", type=int, default=1000, metavar="N", help="of the table that sites are read from")
+    parser.add_argument("--days", type=int, default=730, metavar="N", help="of that table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -199,7 +201,7 @@ def main() -> None:
             "rss_mb_max": round(max(of_readings.rss_mb, of_steps.rss_mb), 1),
         }
         if not options.without_reads:
-            found = site_read(folder / "reads")
+            found = site_read(folder / "reads", sites=options.sites, days=options.days)
             result |= {key: found.pop(key) for key in ("site_read_s", "files_touched_share")}
             figures |= {f"reads_{key}": value for key, value in found.items()}
         print(json.dumps(result | figures | more))
