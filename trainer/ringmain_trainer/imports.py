@@ -20,10 +20,11 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, step_start_ms, step_value
 from ringmain_toml import ConfigError, load
+from ringmain_trainer.config import is_time_zone
 from ringmain_trainer.errors import HistoryError, ImportDataError
 from ringmain_trainer.history import append, open_table
 from ringmain_trainer.import_file import Source, Values, read_source, read_values, samples
-from ringmain_trainer.import_mapping import FileFormat, units_of
+from ringmain_trainer.import_mapping import FileFormat, fixed_offset_s, units_of
 from ringmain_trainer.import_recognition import describe, recognize
 from ringmain_trainer.tables import INSTANT, TABLES, bucket
 
@@ -98,6 +99,7 @@ def read_mapped(path: Path, *, mapping: Path | None, site: str | None, time_zone
         ImportDataError: If the header is not enough; the text holds a mapping to start from.
         ConfigError: If the mapping cannot be used.
     """
+    _require_options(site, time_zone)
     if mapping is not None:
         chosen = load(mapping, FileFormat)
         if time_zone is not None:
@@ -123,6 +125,13 @@ def read_mapped(path: Path, *, mapping: Path | None, site: str | None, time_zone
     for text in told.assumed:
         log.warning("%s; if not, say so in a mapping (--mapping)", text)
     return source, told.mapping
+
+
+def _require_options(site: str | None, time_zone: str | None) -> None:
+    if site is not None and not topics.is_site(site):
+        raise ConfigError(f"--site {site!r}: the name of a site has letters a-z, digits and -, at most 63")
+    if time_zone is not None and fixed_offset_s(time_zone) is None and not is_time_zone(time_zone):
+        raise ConfigError(f"--time-zone {time_zone!r} is neither in the IANA database nor an offset such as +01:00")
 
 
 def stream_of(path: Path, mapping: FileFormat) -> str:

@@ -343,6 +343,18 @@ def test_a_mapping_that_cannot_be_used_is_refused(
         take("time,load\n2024-01-01T00:00Z,1\n", mapping(file, signal), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"site": "UW 114"}, "--site 'UW 114': the name of a site"),
+        ({"site": "a", "time_zone": "Mars"}, "--time-zone 'Mars' is neither"),
+    ],
+)
+def test_wrong_options_are_refused(take: Callable[..., list[Any]], options: dict[str, str], error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
+        take("time,load_kw\n2024-01-01T00:00Z,1\n", **options)
+
+
 def test_a_file_that_is_cut_off_or_missing_is_refused(tmp_path: Path, take: Callable[..., list[Any]]) -> None:
     whole = gzip.compress(b"timestamp,load_kw\n" + b"".join(b"2024-01-01 %02d:00:00,1\n" % h for h in range(24)))
     (tmp_path / "cut.csv.gz").write_bytes(whole[:-20])
