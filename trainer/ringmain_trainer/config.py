@@ -199,7 +199,7 @@ class AnalysisConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     clusters_min: Annotated[int, Meta(ge=2, le=20)] = 2
     clusters_max: Annotated[int, Meta(ge=2, le=20)] = 8
     anomaly_share: Annotated[float, Meta(gt=0, le=0.5)] = 0.03
-    trees: Annotated[int, Meta(ge=10, le=500)] = 64
+    trees: Annotated[int, Meta(ge=10, le=500)] = 32
     residual_days: Annotated[int, Meta(ge=1, le=366)] = 28
     residual_widths: Annotated[float, Meta(gt=0)] = 0.5
     residual_h: Annotated[float, Meta(gt=0, le=24)] = 1.0
