@@ -206,7 +206,10 @@ def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
         return done + (compact(config.history) if options.compact else []), 0
     chosen = Selection(site=options.site, signals=options.signal or None, since=options.since, until=options.until)
     if options.sql is None and options.table is None and options.export is None and chosen == Selection(site=options.site):
-        return summary(config.history, site=options.site), 0
+        found = summary(config.history, site=options.site)
+        if not found:
+            log.warning("%s holds nothing%s", config.history, f" of site {options.site}" if options.site else "")
+        return found, 0
     if options.sql is not None:
         views = _checked_view(config, chosen) if "steps_checked" in options.sql else {}
         answer = query(config.history, options.sql, chosen, views)

@@ -159,5 +159,7 @@ def tables_text(names: Sequence[str] = tuple(_KINDS)) -> str:
 
 def _explained(error: Exception) -> str:
     text = str(error).split("\n\nResolved plan")[0].strip()
+    if "Datetime" in text and "comparison" in text:
+        return "instants have UTC as their zone: compare them with text, for example start_at >= '2024-01-31 12:00'"
     known = (pl.exceptions.ColumnNotFoundError, pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError)
     return f"{text}\nTables and their columns:\n{tables_text()}" if isinstance(error, known) else text

@@ -112,6 +112,7 @@ def test_lists_fit_into_csv_as_text(history: str, tmp_path: Path) -> None:
         ("SELECT * FROM nowhere", r"'nowhere' was not found(.|\n)*step_values: site"),
         ("SELECT abc(value) FROM steps", r"unsupported function 'abc'"),
         ("SELECT value FROM steps WHERE", r"(?i)sql|expected"),
+        ("SELECT * FROM steps WHERE start_at > TIMESTAMP '2020-01-01 00:00:00'", "compare them with text"),
         ("DELETE FROM steps", "answers SELECT"),
         ("DROP TABLE steps", "answers SELECT"),
         ("", "answers SELECT"),
