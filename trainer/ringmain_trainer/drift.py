@@ -7,7 +7,7 @@ so that July is not compared with January. A value falls into one of ten bins of
 
 What repeats exactly, as PV does at night, is spread over the bins whose edges it equals. Weather comes in spells, so a
 fortnight never looks like its season: the record also keeps the largest PSI of any such span of the training, and only what
-is above both is drift. So are values outside the range of the training, and a season that it did not have.
+is above that with a margin is drift. So are values outside the range of the training, and a season that it did not have.
 
 Errors. Live forecasts of the released model (absolute error of P50, pinball, coverage) against the held-out days of its
 training, with persistence over the same values: a cold spell makes everybody worse, drift makes the model worse.
@@ -33,6 +33,8 @@ _SHARE_MIN: Final = 1e-3
 _VALUES_MIN: Final = 48
 _SPAN_SHARE_MIN: Final = 0.5
 _UNSEEN_MAX: Final = 0.5
+_USUAL_MARGIN: Final = 1.5
+"""The largest of some twenty spans is passed by one of the next twenty; by so much it hardly is."""
 _DAY_S: Final = 86400
 
 
@@ -123,7 +125,7 @@ def input_drift(values: Values, at_s: Ints, reference: Reference, config: DriftC
     shares = bin_shares(values[seen], month[seen], reference)
     return InputDrift(
         psi=population_stability(shares) if seen.any() else 0.0,
-        psi_bound=max(config.psi_max, reference.psi_usual),
+        psi_bound=max(config.psi_max, _USUAL_MARGIN * reference.psi_usual),
         outside_share=float(((values < low) | (values > high)).mean()),
         unseen_share=float(1 - seen.mean()),
         values=len(values),
