@@ -31,6 +31,7 @@ from ringmain_trainer.fit import persistence
 from ringmain_trainer.runtime import as_rows, open_session, run_in_blocks
 from ringmain_trainer.train import feature_spec, window_of
 
+CLASSIFIERS: Final = ("logistic_regression", "hist_gradient_boosting")
 RISK: Final = "risk"
 HORIZON_RISK: Final = "horizon_risk"
 NO_LIMIT: Final = 1e30
@@ -124,14 +125,13 @@ def fit_violations(
         _refuse_rare(events[chosen], known[chosen], name, limit)
     spec = feature_spec(config, model, made, time_zone=data.time_zone, now=now)
     features = run_in_blocks(open_session(feature_model(spec)), made.inputs, FEATURES)
-    names = ("logistic_regression", "hist_gradient_boosting")
     folds = time_folds(made.issued_at_s[first], window, _FOLDS)
-    folded = {name: _folded_scores(name, features[first], events[first], known[first], folds) for name in names}
-    judged = np.isfinite(folded[names[0]]) & known[first]
+    folded = {name: _folded_scores(name, features[first], events[first], known[first], folds) for name in CLASSIFIERS}
+    judged = np.isfinite(folded[CLASSIFIERS[0]]) & known[first]
     _refuse_rare(events[first], judged, "middle", limit)
-    precisions = {name: float(average_precision_score(events[first][judged], folded[name][judged])) for name in names}
-    name = max(names, key=lambda one: precisions[one])
-    scores = _scores(_fit(name, features[first], events[first], known[first]), features[test])
+    precisions = {name: float(average_precision_score(events[first][judged], folded[name][judged])) for name in CLASSIFIERS}
+    name = max(CLASSIFIERS, key=lambda one: precisions[one])
+    scores = _scores(fit_classifier(name, features[first], events[first], known[first]), features[test])
     by_step = _judge(
         _Cases(folded[name][judged], events[first][judged]), _Cases(scores[known[test]], events[test][known[test]])
     )
@@ -139,7 +139,7 @@ def fit_violations(
     by_horizon = _judge(*whole)
     naive = outside(persistence(made.inputs["history"][test], window, 1), limit)
     return Violations(
-        estimator=_fit(name, features, events, known),
+        estimator=fit_classifier(name, features, events, known),
         name=name,
         limit=limit,
         by_step=by_step,
@@ -193,7 +193,7 @@ def _folded_scores(name: str, features: Floats, events: Bools, known: Bools, fol
         early = slice(0, fold.train)
         seen = events[early] & known[early]
         if seen.any() and (known[early] & ~events[early]).any():
-            estimator = _fit(name, features[early], events[early], known[early])
+            estimator = fit_classifier(name, features[early], events[early], known[early])
             scores[fold.first : fold.last] = _scores(estimator, features[fold.first : fold.last])
     return scores
 
@@ -213,10 +213,11 @@ def _refuse_rare(events: Bools, known: Bools, when: str, limit: Limit) -> None:
         raise TooLittleDataError(f"{limits} ({limit.source}): {shares}")
 
 
-def _fit(name: str, features: Floats, events: Bools, known: Bools) -> Any:  # noqa: ANN401  scikit-learn has no stubs
+def fit_classifier(name: str, features: Floats, events: Bools, known: Bools) -> Any:  # noqa: ANN401  scikit-learn has no stubs
+    """One of `CLASSIFIERS` on the steps that are known; both classes weigh about the same."""
     chosen = known.ravel()
     x, y = as_rows(features)[chosen], events.ravel()[chosen].astype(np.int64)
-    if name == "logistic_regression":
+    if name == CLASSIFIERS[0]:
         regression = LogisticRegression(C=0.001, class_weight="balanced", max_iter=1000, tol=1e-3)
         return make_pipeline(StandardScaler(), regression).fit(x, y)
     # class_weight makes scikit-learn 1.9 bin by weighted quantiles, forty times slower: rows of the rare class come again

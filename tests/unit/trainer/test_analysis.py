@@ -23,7 +23,15 @@ from ringmain_trainer.feature_graph import FEATURES, feature_model
 from ringmain_trainer.profiles import Days, cluster_days, cluster_model, normalized, season_of, whole_days
 from ringmain_trainer.runtime import open_session, run
 from ringmain_trainer.train import rows_of, train_model
-from ringmain_trainer.violations import expected_risk, fit_violations, limit_of, outside, violations_model
+from ringmain_trainer.violations import (
+    CLASSIFIERS,
+    expected_risk,
+    fit_classifier,
+    fit_violations,
+    limit_of,
+    outside,
+    violations_model,
+)
 
 NOW = datetime(2021, 2, 1, tzinfo=UTC)
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z, a Saturday
@@ -176,15 +184,17 @@ def test_the_risk_of_a_daily_peak_is_learned_and_the_file_says_what_scikit_learn
     assert fitted.by_step.recall > 0.7
     assert 0 < fitted.by_step.events < fitted.by_step.cases
     assert 0 < fitted.by_step.threshold < 1
-    file = violations_model(fitted)
     probes = damaged(fitted.data.take(np.arange(-3, 0)).inputs, fitted.spec)
-    session = open_session(file)
-    expected = expected_risk(fitted, run(open_session(feature_model(fitted.spec)), probes, FEATURES))
-    for name, values in expected.items():
-        found = run(session, probes, name)
-        assert found.shape == values.shape
-        assert np.abs(found - values).max() < 1e-4
-    assert session.get_inputs()[0].name == "history"
+    features = run(open_session(feature_model(fitted.spec)), probes, FEATURES)
+    events, known = outside(fitted.data.targets, fitted.limit), np.isfinite(fitted.data.targets)
+    for classifier in CLASSIFIERS:  # whichever was chosen
+        ours = fitted._replace(estimator=fit_classifier(classifier, fitted.features, events, known))
+        session = open_session(violations_model(ours))
+        for name, values in expected_risk(ours, features).items():
+            found = run(session, probes, name)
+            assert found.shape == values.shape
+            assert np.abs(found - values).max() < 1e-5
+        assert session.get_inputs()[0].name == "history"
 
 
 def test_limits_come_from_the_configuration_and_a_limit_never_reached_is_a_reason(
