@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ringmain_trainer.backtest_table import Line, Said, frame_of, lines_of
 from ringmain_trainer.config import ModelConfig, TrainerConfig
-from ringmain_trainer.dataset import SeriesHistory, SiteData, StepTable, examples, read_site, read_sites
+from ringmain_trainer.dataset import SeriesHistory, SiteData, StepTable, examples, read_site
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError, TrainerError
 from ringmain_trainer.fan_out import run_all
 from ringmain_trainer.fit import PERSISTENCE, persistence
@@ -32,6 +32,7 @@ from ringmain_trainer.metrics import Forecasts
 from ringmain_trainer.quality import Grid, check, masked, plausible
 from ringmain_trainer.runtime import open_session, run_in_blocks
 from ringmain_trainer.train import fit_site, rows_of, window_of
+from ringmain_trainer.training_run import sites_of
 
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
@@ -63,9 +64,12 @@ def backtest(config: TrainerConfig, *, now: datetime, sites: Sequence[str] = (),
         now: Goes into manifests of models that nobody keeps.
         sites: These only; all that have steps if empty.
         signals: These only; all models of the configuration if empty.
+
+    Raises:
+        HistoryError: If it cannot be read at all.
     """
     models = [model for model in config.model if not signals or model.signal in signals]
-    tasks = [(site, model) for site in (sorted(sites) or read_sites(config.history)) for model in models]
+    tasks = [(site, model) for site in (sorted(sites) or sites_of(config.history)) for model in models]
     made: dict[int, Backtest] = {}
     for outcome in run_all(partial(_task, config, now=now), tasks, jobs=config.training.jobs):
         site, model = tasks[outcome.number]

@@ -81,13 +81,21 @@ def _train(config: TrainerConfig, task: Task, *, now: datetime, until: datetime 
 
 
 def sites_of(location: str) -> list[str]:
-    """Sites with steps; a file that cannot be read costs only the sites that are in no other."""
+    """Sites with steps; a file that cannot be read costs only the sites that are in no other.
+
+    Raises:
+        HistoryError: If nothing can be read.
+    """
     try:
         return read_sites(location)
     except _UNREADABLE as error:
         log.warning("some file of the history cannot be read, each is tried: %s", " ".join(str(error).split()))
+    try:
+        files = DeltaTable(table_path(location, TABLES[topics.STEPS])).file_uris()
+    except _UNREADABLE as error:
+        raise HistoryError(f"the history cannot be read: {str(error).splitlines()[0]}") from error
     found: set[str] = set()
-    for file in DeltaTable(table_path(location, TABLES[topics.STEPS])).file_uris():
+    for file in files:
         try:
             found.update(_sites_in(file))
         except _UNREADABLE as error:
@@ -127,8 +135,9 @@ def _write_down(journal: Journal[TrainingResult], result: TrainingResult) -> Non
         return
     journal.add(result)
     if result.trained:
-        text = "trained site=%s signal=%s mae=%.4g forecasts=%d train_s=%.1f"
-        log.info(text, result.site, result.signal, result.metrics["mae"], result.trained_forecasts, result.train_s)
+        text = "trained site=%s signal=%s mae=%.4g forecasts=%d train_s=%.1f decision=%s"
+        numbers = result.metrics["mae"], result.trained_forecasts, result.train_s
+        log.info(text, result.site, result.signal, *numbers, result.decision and result.decision.value)
         if result.masked:
             out = ", ".join(f"{count} {name}" for name, count in result.masked.items())
             log.warning("values that cannot be true were taken out site=%s signal=%s: %s", result.site, result.signal, out)

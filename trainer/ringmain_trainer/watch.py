@@ -18,16 +18,14 @@ from typing import Final
 import msgspec
 import numpy as np
 import polars as pl
-from deltalake.exceptions import DeltaError
 from msgspec import Struct
-from polars.exceptions import PanicException, PolarsError
 
 from ringmain_protocol import topics
 from ringmain_trainer.candidates import CandidateRecord, is_waiting, last_trained_ms, note_attempt, read_champion
 from ringmain_trainer.config import ModelConfig, TrainerConfig
-from ringmain_trainer.dataset import SiteData, examples, read_site, read_sites
+from ringmain_trainer.dataset import SiteData, examples, read_site
 from ringmain_trainer.drift import ErrorDrift, InputDrift, error_drift, error_reasons, input_drift, input_reasons, inputs_of
-from ringmain_trainer.errors import HistoryError, TrainerError
+from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.export import check_file
 from ringmain_trainer.fan_out import run_all
 from ringmain_trainer.fit import PERSISTENCE, persistence
@@ -36,9 +34,9 @@ from ringmain_trainer.history import scan
 from ringmain_trainer.journal import FILE
 from ringmain_trainer.metrics import Forecasts
 from ringmain_trainer.train import TrainingResult, train_model
+from ringmain_trainer.training_run import sites_of
 
 _DAY_MS: Final = 86_400_000
-_UNREADABLE: Final = (PolarsError, PanicException, DeltaError)
 log: Final = logging.getLogger("ringmain_trainer")
 
 Task = tuple[str, ModelConfig]
@@ -111,10 +109,7 @@ def look(config: TrainerConfig, *, now: datetime) -> list[Watched]:
     Raises:
         HistoryError: If it cannot be read at all.
     """
-    try:
-        sites = read_sites(config.history)
-    except _UNREADABLE as error:
-        raise HistoryError(f"the history cannot be read: {str(error).splitlines()[0]}") from error
+    sites = sites_of(config.history)
     tasks = [(site, model) for site in sites for model in config.model]
     found = {}
     for outcome in run_all(partial(_look_at, config, now=now), tasks, jobs=config.training.jobs):
@@ -143,6 +138,7 @@ def train_again(config: TrainerConfig, results: Sequence[Watched], *, now: datet
             site, signal = done[i].site, done[i].signal
             made = outcome.value or TrainingResult(site=site, signal=signal, trained=False, reason=outcome.reason)
             done[i] = msgspec.structs.replace(done[i], training=made)
+            log.info("trained again site=%s signal=%s %s", site, signal, made.decision_reason or made.reason)
             note_attempt(candidates, signal, site, round(1000 * now.timestamp()))
     return done
 
