@@ -15,8 +15,8 @@ from ringmain_trainer.train import unit_of
 _RANKED_MAX: Final = 40
 """Sites in the picture of the ranking; of more, the best and the worst half of so many."""
 
+_LISTED_MAX: Final = 15
 _GOOD_ENOUGH: Final = 0.98
-_BAND_OFF: Final = 0.1
 
 
 def fleet_page(config: ReportConfig, sites: Sequence[SiteSummary], *, now: datetime) -> bytes:
@@ -25,25 +25,26 @@ def fleet_page(config: ReportConfig, sites: Sequence[SiteSummary], *, now: datet
     models = [model for _, model in rows if model is not None]
     scored = [model for model in models if model.skill is not None]
     lost = sum(model.skill is not None and model.skill < 0 for model in models)
-    links = [("Sites", "#sites"), ("Ranking", "#ranking"), ("Typical days", "#days")]
+    links = [("Ranking", "#ranking"), ("Data and drift", "#data"), ("Sites", "#sites"), ("Typical days", "#days")]
     parts = [
         report_page.header(
             "Ringmain fleet", [f"Made {now:%d %b %Y %H:%M} UTC. Errors are those of each site's report."], links
         ),
         report_page.tiles(
             [
-                ("sites", f"{len(sites)}"),
-                ("models scored", f"{len(scored)}"),
-                ("models missing or not scored", f"{len(models) - len(scored)}"),
-                ("worse than persistence", f"{lost}"),
-                ("sites without a report", f"{sum(bool(one.reason) for one in sites)}"),
-                ("sites with errors in their data", f"{sum(one.errors > 0 for one in sites)}"),
+                ("sites", f"{len(sites):,}"),
+                ("models scored", f"{len(scored):,}"),
+                ("models missing or not scored", f"{len(models) - len(scored):,}"),
+                ("worse than persistence", f"{lost:,}"),
+                ("sites without a report", f"{sum(bool(one.reason) for one in sites):,}"),
+                ("sites with errors in their data", f"{sum(one.errors > 0 for one in sites):,}"),
             ]
         ),
     ]
     if not sites:
         parts.append(report_page.paragraph("The history holds no site.", kind="trouble"))
     parts.append(report_page.section("Ranking", _ranking(rows), anchor="ranking"))
+    parts.append(report_page.section("Data and drift", [_data(sites), _drift(rows)], anchor="data"))
     parts.append(report_page.section("Sites", [_table(config, rows)], anchor="sites", new_page=True))
     parts.append(report_page.section("Typical days", _days(config, sites), anchor="days", new_page=True))
     return report_page.page("Ringmain fleet report", parts)
@@ -83,6 +84,39 @@ def _ranking(rows: Sequence[Row]) -> list[Html]:
         ranked = [*ranked[:half], *ranked[-half:]]
     labels = [f"{site.site}, {model.signal}" if several else site.site for site, model in ranked]
     return [report_page.figure(plots.skill_ranking(labels, [float(model.skill or 0) for _, model in ranked]), words)]
+
+
+def _data(sites: Sequence[SiteSummary]) -> Html:
+    """The sites whose data are worst."""
+    bad = [
+        one for one in sites if one.good_share is not None and (one.errors or one.warnings or one.good_share < _GOOD_ENOUGH)
+    ]
+    if not bad:
+        return report_page.paragraph("The data of no site need a look.")
+    bad.sort(key=lambda one: (-one.errors, one.good_share or 0.0, -one.warnings, one.site))
+    rows = [
+        [
+            report_page.link(one.site, one.page),
+            f"{one.errors}",
+            f"{one.warnings}",
+            f"{100 * (one.good_share or 0.0):.1f}\N{NO-BREAK SPACE}%",
+        ]
+        for one in bad[:_LISTED_MAX]
+    ]
+    more = f", of {len(bad):,} sites with findings" if len(bad) > len(rows) else ""
+    return report_page.table(f"Worst data first{more}", ["site", "errors", "warnings", "good steps"], rows)
+
+
+def _drift(rows: Sequence[Row]) -> Html:
+    """Models whose inputs are not those of their training."""
+    found = [(site, model) for site, model in rows if model is not None and model.drift]
+    if not found:
+        return report_page.paragraph("No input has drifted since its model was trained, as far as there are new days.")
+    listed = [[report_page.link(site.site, site.page), model.signal, model.drift] for site, model in found[:_LISTED_MAX]]
+    more = f", {_LISTED_MAX} of {len(found):,}" if len(found) > _LISTED_MAX else ""
+    return report_page.table(
+        f"Inputs that have drifted since the training{more}", ["site", "signal", "what"], listed, numbers=()
+    )
 
 
 def _table(config: ReportConfig, rows: Sequence[Row]) -> Html:
@@ -128,7 +162,7 @@ def _cells(site: SiteSummary, model: ModelSummary | None) -> list[Cell]:
         "" if model.coverage is None else f"{100 * model.coverage:.0f}\N{NO-BREAK SPACE}%",
         quality,
         f"{site.days:.0f}",
-        model.state,
+        model.state.replace("release ", "release\N{NO-BREAK SPACE}"),
         _looks(_troubles(site, model)),
     ]
 

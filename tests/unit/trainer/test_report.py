@@ -25,7 +25,8 @@ from ringmain_trainer.quality import Grid, check
 from ringmain_trainer.quality_report import SiteQuality
 from ringmain_trainer.records import Batch, Known, Record
 from ringmain_trainer.report import ReportedSite, page_name, report
-from ringmain_trainer.report_site import ModelPart, SiteHistory, site_page
+from ringmain_trainer.report_fleet import fleet_page
+from ringmain_trainer.report_site import ModelPart, ModelSummary, SiteHistory, SiteSummary, site_page
 from ringmain_trainer.tables import bucket
 from ringmain_trainer.training_run import train
 
@@ -233,6 +234,30 @@ def test_a_file_of_the_history_that_cannot_be_read_costs_the_page_of_its_site_on
     assert {site for site, reason in results.items() if not reason} >= {"good", "three-days", "constant", "index"}
     if "damaged" in results:  # it is told where its name can still be read
         assert results["damaged"]
+
+
+def test_the_fleet_is_ranked_by_forecasts_data_and_drift() -> None:
+    sites = [
+        SiteSummary(
+            site=f"site-{i:02d}",
+            page=f"site-{i:02d}.html",
+            good_share=1 - i / 100,
+            errors=i % 3,
+            models=[
+                ModelSummary(
+                    signal="load_kw", state="release 3", mae=5.0, skill=0.4 - i / 100, drift="load_kw: psi" if i > 40 else ""
+                )
+            ],
+        )
+        for i in range(50)
+    ]
+    page = fleet_page(ReportConfig(rows_max=10), sites, now=NOW).decode()
+    assert "Of 50 models the best 20 and the worst 20." in page
+    assert "40 more rows are left out" in page
+    assert re.findall(r"site-\d\d(?=</a></th><td class=\"n\">2<)", page)[:3] == ["site-47", "site-44", "site-41"]
+    assert page.count("load_kw: psi</td>") == 9
+    table = page[page.index('id="sites"') :]
+    assert re.findall(r">(site-\d\d)</a>", table)[:3] == ["site-49", "site-48", "site-47"]  # the worst forecast first
 
 
 def test_a_temperature_has_no_energy(fleet: Fleet) -> None:
