@@ -43,8 +43,8 @@ _EPOCH: Final = date(1970, 1, 1)
 class FeatureSpec(Struct, frozen=True, kw_only=True):
     """All that the feature graph is made from. Nothing else of a site goes into it.
 
-    `typical_signals` and `typical_series` stand for what no other value can fill; `years` are the first and the last with
-    known UTC offsets.
+    `typical_signals` and `typical_series` stand for what no other value can fill; series are clamped to `range_series`, low
+    and high of each, if there are any; `years` are the first and the last with known UTC offsets.
     """
 
     signals: tuple[str, ...]
@@ -57,6 +57,7 @@ class FeatureSpec(Struct, frozen=True, kw_only=True):
     window: Window
     lag_days: tuple[int, ...] = (1, 2, 7)
     groups: tuple[FeatureGroup, ...] = ()
+    range_series: tuple[tuple[float, float], ...] = ()
 
 
 class GraphWriter:
@@ -137,6 +138,9 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
     window = spec.window
     history = filled_gaps(g, "history", gap_shifts(window), spec.typical_signals, "filled")
     known = filled_gaps(g, "known_future", _HOLD_STEPS, spec.typical_series, "known")
+    if spec.range_series:
+        low, high = np.array(spec.range_series).T
+        known = g("Max", g("Min", known, g.const(high)), g.const(low), name="clamped")
     parts = [*_lags(g, history, spec), *_recent(g, history, window)]
     waves, calendar = _calendar(g, spec)
     parts += [*calendar, known]

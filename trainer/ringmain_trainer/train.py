@@ -36,6 +36,7 @@ _PROBES: Final = 6
 _HELD_OUT_PROVED: Final = 200
 _DAY_S: Final = 86400
 _SHARE_NOTED: Final = 0.5
+_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
 _UNITS: Final = (
     *(("_per_kwh", "1/kWh"), ("_per_mwh", "1/MWh"), ("_w_per_m2", "W/m2"), ("_m_per_s", "m/s"), ("_kvar", "kvar")),
@@ -304,6 +305,7 @@ def feature_spec(config: TrainerConfig, model: ModelConfig, data: Examples, *, t
         series=tuple(model.series),
         typical_signals=_medians(data.inputs["history"]),
         typical_series=_medians(data.inputs["known_future"]),
+        range_series=_ranges(data.inputs["known_future"]),
         time_zone=time_zone,
         holidays=tuple(sorted(config.holidays)),
         years=(first, max(last, now.year) + YEARS_AHEAD),
@@ -360,6 +362,16 @@ def _largest(spec: FeatureSpec, data: Examples) -> str:
     }
     name = max(sizes, key=lambda one: sizes[one])
     return f"{name} {sizes[name]:.3g}"
+
+
+def _ranges(values: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401  an array of floats
+    """Low and high of the last axis, each beyond what was seen by the whole range: a sender's nonsense stays out."""
+    found = []
+    for column in np.moveaxis(values, 2, 0):
+        seen = column[np.isfinite(column)]
+        low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 0.0)
+        found.append((max(2 * low - high, -_FLOAT32_MAX), min(2 * high - low, _FLOAT32_MAX)))
+    return tuple(found)
 
 
 def _medians(values: Any) -> tuple[float, ...]:  # noqa: ANN401  an array of floats

@@ -188,3 +188,14 @@ def test_groups_of_further_features_equal_plain_numbers_and_have_their_names(win
     assert "winddeg_cubed" not in columns
     ones = [run(session, {key: value[i : i + 1] for key, value in inputs.items()}, FEATURES) for i in range(4)]
     assert np.array_equal(np.concatenate(ones), found)
+
+
+def test_series_beyond_their_range_count_as_its_end_and_gaps_as_typical() -> None:
+    made = spec(series=("clouds_pct",), typical_series=(50.0,), range_series=((-100.0, 200.0),))
+    future = np.full((1, 96, 1), 20.0, np.float32)
+    future[0, 10:14, 0] = [2562.0, -1e30, np.inf, 199.0]
+    future[0, 60:, 0] = np.nan
+    inputs = {"history": np.zeros((1, 768, 1), np.float32), "known_future": future, "issued_at_s": np.array([1_600_000_200])}
+    (known,) = open_session(feature_model(made, value_info("clamped"))).run(None, inputs)
+    assert known[0, 8:15, 0].tolist() == [20.0, 20.0, 200.0, -100.0, 200.0, 199.0, 20.0]
+    assert (known[0, 64:, 0] == 50.0).all()
