@@ -45,9 +45,11 @@ MULTIVARIATE: Final = "multivariate"
 UNIVARIATE: Final = "univariate"
 CONFIGS: Final = {
     MULTIVARIATE: DirectLinearConfig(),
-    UNIVARIATE: DirectLinearConfig(lookback_steps=(336, 504, 720, 1008, 1440)),
+    UNIVARIATE: DirectLinearConfig(
+        lookback_steps=(336, 504, 720, 1008, 1440), alphas=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    ),
 }
-"""One series alone cannot lean on the others: it looks back further."""
+"""One series alone cannot lean on the others: it looks back further, and more penalties are tried."""
 
 Matrix = NDArray[np.float64]
 

@@ -40,7 +40,7 @@ class DirectLinearConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What is averaged: every lookback with every level, shared by the channels and not. `alphas` are per window."""
 
     lookback_steps: Annotated[tuple[Annotated[int, Meta(ge=2, le=20_000)], ...], Meta(min_length=1)] = (336, 504, 720, 1008)
-    alphas: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    alphas: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (0.03, 0.1, 0.3, 1.0, 3.0)
     windows_per_lookback_step: Annotated[float, Meta(ge=0)] = 4.0
 
 
