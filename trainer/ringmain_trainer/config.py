@@ -86,7 +86,7 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     issue_every_steps: Annotated[int, Meta(ge=1, le=1_000)] = 13
     quantiles: tuple[Share, ...] = (0.1, 0.5, 0.9)
     lag_days: Annotated[tuple[Annotated[int, Meta(ge=1, le=366)], ...], Meta(min_length=1)] = (1, 2, 7)
-    features: tuple[FeatureGroup, ...] = ()
+    features: tuple[FeatureGroup, ...] = ("weekend_waves",)
     forecasts_min: Annotated[int, Meta(ge=10)] = 60
     history_share_min: Annotated[float, Meta(gt=0, le=1)] = 0.5
     held_out_days: Annotated[float, Meta(gt=0, le=366)] = 21.0
