@@ -22,6 +22,7 @@ from ringmain_agent.nameplate import (
     OnOffLoad,
     TapChanger,
     ThermalLoad,
+    active_kw,
 )
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Measurements, Sent
@@ -182,7 +183,7 @@ def _emergency_kw(site: Site, measurements: Measurements, now_ms: int) -> float:
         ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
         apparent_kva = max([transformer.loading_max_pu, *ratings]) * transformer.rated_power_kva
         apparent_kva /= max(shares[transformer.name], 1e-6)
-        most_kw = min(most_kw, math.sqrt(max(apparent_kva**2 - kvar**2, 0.0)))
+        most_kw = min(most_kw, active_kw(apparent_kva, kvar))
     return most_kw
 
 

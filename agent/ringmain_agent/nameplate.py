@@ -331,3 +331,8 @@ class Transformer(Equipment, frozen=True, kw_only=True):
         Source: IEC 60076-7, load factor K.
         """
         return math.hypot(active_kw, reactive_kvar) / self.rated_power_kva
+
+
+def active_kw(apparent_kva: float, reactive_kvar: float) -> float:
+    """Most active power beside a reactive power within an apparent power; 0 if there is no room. Never raises."""
+    return math.sqrt(max((apparent_kva - abs(reactive_kvar)) * (apparent_kva + abs(reactive_kvar)), 0.0))

@@ -12,7 +12,7 @@ from msgspec import Struct
 from ringmain_agent.fallback import PlannedStep
 from ringmain_agent.intervals import ANYTHING, Interval, at_most
 from ringmain_agent.local_time import holds
-from ringmain_agent.nameplate import Transformer
+from ringmain_agent.nameplate import Transformer, active_kw
 from ringmain_agent.quarter import Quarter, energy_kwh
 from ringmain_agent.site import BILLING_PERIOD_S, REACTIVE, Site
 from ringmain_agent.snapshot import Measurements
@@ -52,17 +52,13 @@ def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[
     for transformer in site.transformers:
         share = site.transformer_shares()[transformer.name]
         carried_kva = _loading_max_pu(transformer, measurements, site, now_ms) * transformer.rated_power_kva / share
-        if (active_kw := _active_kw(carried_kva, kvar)) < most_kw:
-            tightest, most_kw = transformer.name, active_kw
+        if (limit_kw := active_kw(carried_kva, kvar)) < most_kw:
+            tightest, most_kw = transformer.name, limit_kw
     if (firm_pu := site.grid_connection.firm_loading_max_pu) is not None:
         ratings_kva = sorted(transformer.rated_power_kva for transformer in site.transformers)
-        if (active_kw := _active_kw(firm_pu * math.fsum(ratings_kva[:-1]), kvar)) < most_kw:
-            tightest, most_kw = "firm capacity", active_kw
+        if (limit_kw := active_kw(firm_pu * math.fsum(ratings_kva[:-1]), kvar)) < most_kw:
+            tightest, most_kw = "firm capacity", limit_kw
     return tightest, Interval(-most_kw, most_kw)
-
-
-def _active_kw(apparent_kva: float, kvar: float) -> float:
-    return math.sqrt(max(apparent_kva**2 - kvar**2, 0.0))
 
 
 def _connection(measurements: Measurements, site: Site) -> Interval:

@@ -19,6 +19,9 @@ HOTTEST_DEGC: Final = 400.0
 COLDEST_DEGC: Final = -100.0
 """Ageing is that of the nearest of these beyond them; no transformer is."""
 
+_LOADING_MOST_PU: Final = 1000.0
+"""A measured loading beyond this counts as this: a broken feed must not end in an overflow."""
+
 
 class Constants(NamedTuple):
     """Thermal constants of a transformer; `hot_spot_rise_k` is that over the top oil at rated loading (H times g_r)."""
@@ -109,6 +112,7 @@ def constants(transformer: Transformer) -> Constants:
 
 def steady_state(loading_pu: float, ambient_degc: float, constants: Constants) -> ThermalState:
     """Where the temperatures end at constant loading and ambient: what to assume when nothing is known."""
+    loading_pu = min(loading_pu, _LOADING_MOST_PU)
     winding_k = constants.hot_spot_rise_k * constants.winding(loading_pu)
     return ThermalState(
         top_oil_degc=ambient_degc + constants.indoor_rise_k + constants.top_oil_rise_k * constants.oil(loading_pu),

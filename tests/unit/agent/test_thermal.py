@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ringmain_agent import thermal
 from ringmain_agent.local_time import LocalHours
-from ringmain_agent.nameplate import Cooling, Paper, Rating, Transformer
+from ringmain_agent.nameplate import Cooling, Paper, Rating, Transformer, active_kw
 from ringmain_agent.snapshot import ThermalState
 
 YEAR = 35_040
@@ -77,6 +77,14 @@ def test_paper_ages_by_its_law() -> None:
 @pytest.mark.parametrize("degc", [-1e6, -273.0, 1e6, math.inf])
 def test_ageing_of_an_absurd_temperature_is_a_number(degc: float, paper: Paper) -> None:
     assert math.isfinite(thermal.ageing(degc, paper))
+
+
+@pytest.mark.parametrize("absurd", [1.4e154, 1.7e308, math.inf])
+def test_an_absurd_measurement_of_power_or_reactive_power_ends_in_no_overflow(absurd: float) -> None:
+    constants = thermal.constants(unit())
+    assert math.isfinite(thermal.steady_state(absurd, 20.0, constants).top_oil_degc)
+    assert active_kw(1000.0, absurd) == active_kw(1000.0, -absurd) == 0.0
+    assert active_kw(1000.0, 600.0) == pytest.approx(800.0)
 
 
 def test_not_a_number_is_not_hidden() -> None:
