@@ -155,7 +155,8 @@ def _undecided(found: _Columns, sites: Sequence[str], site: str | None) -> list[
 
 def describe(mapping: FileFormat) -> str:
     """What was recognized, in one line."""
-    columns = [f"{one.column} -> {one.signal} ({one.unit}, positive = {one.positive})" for one in mapping.signal]
+    signs = {one.signal: f", positive = {one.positive}" for one in mapping.signal if one.signal.endswith(("_kw", "_kvar"))}
+    columns = [f"{one.column} -> {one.signal} ({one.unit}{signs.get(one.signal, '')})" for one in mapping.signal]
     return (
         f"time {', '.join(mapping.file.time_columns)} ({mapping.file.stamp} of interval, {mapping.file.time_zone}); "
         + "; ".join(columns)
