@@ -186,7 +186,9 @@ def peak_weights(actual: Values) -> Values:
     size = np.abs(actual)
     known = size[np.isfinite(size)]
     top = float(np.quantile(known, 0.99)) if len(known) else 0.0
-    return np.clip(np.minimum(size, top) / top, PEAK_WEIGHT_MIN, 1.0) if top > 0 else np.where(np.isfinite(size), 1.0, np.nan)
+    return (
+        np.clip(np.minimum(size, top) / top, PEAK_WEIGHT_MIN, 1.0) if top > 0 else np.where(np.isfinite(size), 1.0, np.nan)
+    )
 
 
 def coverage(quantiles: Values, actual: Values) -> float:
