@@ -82,6 +82,9 @@ class KafkaWriter:
             {
                 **self._connection,
                 "enable.idempotence": True,
+                # The first batch for a partition may fail for a moment, as just after the topic was made. A broker that does
+                # not know the producer yet takes the second one all the same, and then the first one for its duplicate.
+                "max.in.flight.requests.per.connection": 1,
                 "partitioner": "murmur2_random",
                 "linger.ms": config.linger_ms,
                 "compression.type": config.compression,

@@ -125,6 +125,7 @@ def _producer(connection: dict[str, Any]) -> Producer:
     return Producer({
         **connection,
         "enable.idempotence": True,
+        "max.in.flight.requests.per.connection": 1,  # as the bridge, for the same reason
         "partitioner": "murmur2_random",
         "message.timeout.ms": int(TIMEOUT_S * 1000),
         "message.max.bytes": MAX_RECORD_BYTES,

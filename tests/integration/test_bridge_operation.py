@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AlterConfigOpType,
     ConfigEntry,
@@ -22,6 +22,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from ringmain_bridge.config import Kafka as KafkaConfig
+from ringmain_bridge.forward import Record
+from ringmain_bridge.kafka import KafkaWriter
 from ringmain_protocol import messages, topics
 from ringmain_protocol.messages import encode
 from servers.base import free_port, wait_until
@@ -127,6 +130,33 @@ def test_the_connection_outlives_a_kafka_that_is_down_for_longer_than_the_keep_a
     assert {name: list(dict.fromkeys(numbers)) for name, numbers in found.items()} == {
         name: list(range(1, load.last + 1)) for name in NAMES
     }
+
+
+def test_what_kafka_reports_as_delivered_is_there_also_in_a_topic_made_just_before(own_kafka: Kafka) -> None:
+    """With several requests in flight some of these were not: see the settings of the writer."""
+    delivered: Counter[str] = Counter()
+    for name in (f"fresh-{number}" for number in range(40)):
+        writer = KafkaWriter(
+            KafkaConfig(bootstrap_servers=own_kafka.bootstrap_servers, linger_ms=1), client_id="fresh", queue_bytes=1_000_000
+        )
+        assert writer.create_missing_topics([name]) is None
+        records = [Record(name, f"{n}".encode(), b"x" * 50, [], 1_700_000_000_000) for n in range(240)]
+
+        def on_report(error: KafkaError | None, _: Message | None, name: str = name) -> None:
+            delivered[name] += error is None
+
+        for first in range(0, 240, 12):
+            writer.produce([(record, on_report) for record in records[first : first + 12]])
+            writer.poll(0.002, now_s=0.0)
+        while delivered[name] < 240:
+            writer.poll(0.1, now_s=0.0)
+    consumer = Consumer({"bootstrap.servers": own_kafka.bootstrap_servers, "group.id": "check"})
+    ends = {
+        name: sum(consumer.get_watermark_offsets(TopicPartition(name, partition))[1] for partition in range(12))
+        for name in delivered
+    }
+    consumer.close()
+    assert ends == delivered
 
 
 # Replay
