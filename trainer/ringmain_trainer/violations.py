@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import onnx
 from msgspec import Struct
@@ -123,7 +124,8 @@ def fit_violations(
     first, test = _split(made, window)
     for name, chosen in (("first", first), ("last", test)):
         _refuse_rare(events[chosen], known[chosen], name, limit)
-    spec = feature_spec(config, model, made, time_zone=data.time_zone, now=now)
+    # violations are too few to learn from what `training.features` adds
+    spec = msgspec.structs.replace(feature_spec(config, model, made, time_zone=data.time_zone, now=now), groups=())
     features = run_in_blocks(open_session(feature_model(spec)), made.inputs, FEATURES)
     folds = time_folds(made.issued_at_s[first], window, _FOLDS)
     folded = {name: _folded_scores(name, features[first], events[first], known[first], folds) for name in CLASSIFIERS}
