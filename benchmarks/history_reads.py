@@ -56,11 +56,11 @@ def site_read(folder: Path, *, sites: int = SITES, days: int = DAYS) -> dict[str
         begin = time.perf_counter()
         found = scan(str(folder), topics.STEPS, site=site).select("signal", "start_at", "value", "quality").collect()
         took.append(time.perf_counter() - begin)
-        _require(found.height == days * 86400 // STEP_S, f"{site}: {found.height} rows")
+        require(found.height == days * 86400 // STEP_S, f"{site}: {found.height} rows")
         begin = time.perf_counter()
         steps = read_steps(str(folder), site, ["load_kw"], STEP_S, None)
         as_array.append(time.perf_counter() - begin)
-        _require(steps is not None and len(steps.values) == found.height, f"{site}: no whole array")
+        require(steps is not None and len(steps.values) == found.height, f"{site}: no whole array")
     return {
         "site_read_s": round(max(took), 3),
         "dataset_read_s": round(max(as_array), 3),
@@ -110,14 +110,14 @@ def generate(folder: Path, sites: list[str], days: int) -> None:
 def _write(table: DeltaTable, waiting: list[pl.DataFrame]) -> None:
     frame = pl.concat(waiting).select(list(STEPS.columns)).sort("bucket", "month", maintain_order=True)
     waiting.clear()
-    _require(append(table, frame, {}), "the table was written by somebody else")
+    require(append(table, frame, {}), "the table was written by somebody else")
 
 
 def _touched(folder: Path, site: str, days: int) -> int:
     """Files without which the site cannot be read, at most: it is read whole while all others are away."""
     own = f"bucket={bucket(site)}"
     with _away(folder / STEPS.name, own):
-        _require(scan(str(folder), topics.STEPS, site=site).collect().height == days * 86400 // STEP_S, "rows are missing")
+        require(scan(str(folder), topics.STEPS, site=site).collect().height == days * 86400 // STEP_S, "rows are missing")
         return sum(1 for _ in (folder / STEPS.name / own).rglob("*.parquet"))
 
 
@@ -135,9 +135,10 @@ def _away(table: Path, kept: str) -> Iterator[None]:
                 (Path(other) / path.name).rename(path)
 
 
-def _require(condition: bool, text: str) -> None:  # noqa: FBT001
-    if not condition:
-        raise SystemExit(f"history_reads: {text}")
+def require(holds: object, text: str) -> None:
+    """End with the text: a figure of something that did not work is none."""
+    if not holds:
+        raise SystemExit(text)
 
 
 def main() -> None:

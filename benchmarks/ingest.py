@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import Consumer, Producer, TopicPartition
 from deltalake import DeltaTable
 
-from benchmarks.history_reads import site_read
+from benchmarks.history_reads import require, site_read
 from ringmain_protocol import messages, topics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -113,7 +113,7 @@ def send(kafka: Kafka, kind: str, payloads: Iterator[tuple[str, bytes]]) -> int:
                 producer.poll(0.1)
         count += 1
         producer.poll(0)
-    _require(producer.flush(120) == 0, "Kafka has not taken all records")
+    require(producer.flush(120) == 0, "Kafka has not taken all records")
     return count
 
 
@@ -142,7 +142,7 @@ def ingest(kafka: Kafka, folder: Path) -> Run:
         )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    _require(process.returncode == 0, (folder / "ingest.log").read_text(errors="replace")[-2000:])
+    require(process.returncode == 0, (folder / "ingest.log").read_text(errors="replace")[-2000:])
     _say((folder / "ingest.log").read_text(errors="replace"))
     cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
     return Run(json.loads((folder / "summary.json").read_text()), time.perf_counter() - begin, cpu_s, rss_mb)
@@ -162,7 +162,7 @@ def measure(kafka: Kafka, folder: Path, kind: str, count: int) -> tuple[Run, dic
     run = ingest(kafka, folder)
     table = "readings" if kind == topics.READINGS else "steps"
     handle = DeltaTable(str(folder / "history" / table))
-    _require(handle.count() == count * each, f"{handle.count()} rows in the table, not {count * each}")
+    require(handle.count() == count * each, f"{handle.count()} rows in the table, not {count * each}")
     kafka.delete_topics()
     rows_s = run.summary["rows_s"]
     return run, {
@@ -213,11 +213,6 @@ def _site(number: int) -> str:
 
 def _stream(number: int) -> str:
     return f"{number % SITES:032x}"
-
-
-def _require(condition: bool, text: str) -> None:  # noqa: FBT001
-    if not condition:
-        raise SystemExit(f"ingest: {text}")
 
 
 def _say(text: str) -> None:
