@@ -25,14 +25,14 @@ import psutil
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.answers import answers
-from ringmain_agent.config import LoadedConfig, load_config
-from ringmain_agent.dispatch import Dispatcher
-from ringmain_agent.forecast import Forecaster
-from ringmain_agent.limits import limit_setpoints
-from ringmain_agent.outputs import setpoint_payload
-from ringmain_agent.plan import plan
-from ringmain_agent.regulate import RegulatorState, regulate, remember
-from ringmain_agent.run import Agent
+from ringmain_agent.agent import Agent
+from ringmain_agent.config.agent import LoadedConfig, load_config
+from ringmain_agent.control.limits import limit_setpoints
+from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.outputs.setpoint_payload import setpoint_payload
+from ringmain_agent.planning.dispatch import Dispatcher
+from ringmain_agent.planning.forecast import Forecaster
+from ringmain_agent.planning.plan import plan
 from ringmain_agent.snapshot import Measured, Measurements, Plan
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Fallback, Series, encode
@@ -45,8 +45,8 @@ from ringmain_simulation.scenario import DEMO
 from ringmain_simulation.series import KnownAhead
 from ringmain_simulation.site import SimulatedSite
 from ringmain_simulation.sites import simulated_sites
-from ringmain_trainer.history import append, open_table
-from ringmain_trainer.tables import TABLES, bucket
+from ringmain_trainer.history.delta import append, open_table
+from ringmain_trainer.history.tables import TABLES, bucket
 
 SITE: Final = "liander-307"
 STARTS: Final = 5

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from benchmarks.answers import answers
-from ringmain_simulation.loop import ClosedLoop, Control
-from ringmain_simulation.recorded import DAY_STEPS, RECORDED, RecordedSite
-from ringmain_simulation.settlement import Bill, Excesses, bill, excesses
+from ringmain_simulation.closed_loop.loop import ClosedLoop, Control
+from ringmain_simulation.closed_loop.recorded import DAY_STEPS, RECORDED, RecordedSite
+from ringmain_simulation.closed_loop.settlement import Bill, Excesses, bill, excesses
 
 
 def main() -> None:

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFile, SeriesFileError, read_series_file
-from ringmain_trainer.config import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.estimator_config import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
-from ringmain_trainer.fit import persistence
-from ringmain_trainer.runtime import forecast, open_session
-from ringmain_trainer.train import fit_site, window_of
+from ringmain_trainer.export.onnx_runtime import forecast, open_session
+from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.models.fit import persistence
+from ringmain_trainer.training.train_site import fit_site, window_of
 
 QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 TARGET: Final = "target"

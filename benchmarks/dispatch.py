@@ -20,14 +20,14 @@ import numpy as np
 
 from benchmarks.answers import answers
 from benchmarks.emhass_problems import Problem, as_site, as_snapshot, read_problem, schedule, score
-from ringmain_agent.binding import binding
-from ringmain_agent.dispatch import Dispatcher
+from ringmain_agent.commands.binding_limits import binding
 from ringmain_agent.errors import ForecastError
-from ringmain_agent.nameplate import Battery, Generator, Transformer
-from ringmain_agent.plan import plan
-from ringmain_agent.site import LOAD, GridConnection, Site
+from ringmain_agent.planning.dispatch import Dispatcher
+from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.nameplates import Battery, Generator, Transformer
+from ringmain_agent.site.site import LOAD, GridConnection, Site
+from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
-from ringmain_agent.tariff import Tariff
 
 COLD_CALLS: Final = 5
 WARM_CALLS: Final = 30

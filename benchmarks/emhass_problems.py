@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from ringmain_agent import nameplate
-from ringmain_agent.local_time import ALWAYS, LocalHours
-from ringmain_agent.site import LOAD, GridConnection, Site
-from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot, Visit
-from ringmain_agent.tariff import Tariff
+from ringmain_agent.site import nameplates as nameplate
+from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.site import LOAD, GridConnection, Site
+from ringmain_agent.site.tariff import Tariff
+from ringmain_agent.snapshot import ChargingSession, ForecastResult, Plan, Snapshot
 
 ISSUED_AT_MS: Final = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp() * 1000)
 BATTERY: Final = "battery"
@@ -170,7 +170,7 @@ def as_snapshot(problem: Problem, *, load_kw: list[float] | None = None, pv_kw: 
         soc_kwh={BATTERY: problem.battery.soc_init * problem.battery.capacity_wh / 1000},
         visits={
             deferrable_name(index): [
-                Visit(from_ms=ISSUED_AT_MS, to_ms=ISSUED_AT_MS + horizon_ms, energy_kwh=load.energy_kwh)
+                ChargingSession(from_ms=ISSUED_AT_MS, to_ms=ISSUED_AT_MS + horizon_ms, energy_kwh=load.energy_kwh)
             ]
             for index, load in enumerate(problem.deferrable)
             if deferrable_name(index) in {station.name for station in site.charging_stations}

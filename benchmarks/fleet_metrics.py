@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ringmain_bridge.fleet import SiteState
-from ringmain_bridge.metrics import BridgeState, render
-from ringmain_bridge.site_metrics import SiteMetrics
-from ringmain_bridge.window import AckWindow
+from ringmain_bridge.fleet.bridge_metrics import BridgeState, render
+from ringmain_bridge.fleet.site_metrics import SiteMetrics
+from ringmain_bridge.fleet.state import SiteState
+from ringmain_bridge.forwarding.ack_window import AckWindow
 from ringmain_protocol.messages import Fallback, Mode, Status
 
 SITES: Final = (2_000, 10_000)

@@ -26,10 +26,10 @@ import psutil
 from deltalake import write_deltalake
 
 from ringmain_protocol import topics
-from ringmain_trainer.candidates import MODEL
-from ringmain_trainer.history import open_table
-from ringmain_trainer.runtime import forecast, open_session
-from ringmain_trainer.tables import INSTANT, TABLES, bucket
+from ringmain_trainer.export.onnx_runtime import forecast, open_session
+from ringmain_trainer.history.delta import open_table
+from ringmain_trainer.history.tables import INSTANT, TABLES, bucket
+from ringmain_trainer.registry.candidates import MODEL
 
 BEGIN: Final = datetime(2025, 10, 1, tzinfo=UTC)
 STREAM: Final = "0123456789abcdef"

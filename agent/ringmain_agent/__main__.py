@@ -35,18 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> int:
     if options.command == "plan":
         return _plan(options)
-    from ringmain_agent.config import load_config  # noqa: PLC0415  needs the extra
+    from ringmain_agent.config.agent import load_config  # noqa: PLC0415  needs the extra
 
     loaded = load_config(options.config)
     if options.command == "check":
-        from ringmain_agent.check import report  # noqa: PLC0415
+        from ringmain_agent.commands.check import report  # noqa: PLC0415
 
         return _print(report(loaded), options.json)
     if options.command == "import-history":
-        from ringmain_agent.import_history import import_history  # noqa: PLC0415
+        from ringmain_agent.commands.import_history import import_history  # noqa: PLC0415
 
         return _print({"imported_steps": import_history(options.file, loaded)}, options.json)
-    from ringmain_agent.run import Agent  # noqa: PLC0415
+    from ringmain_agent.agent import Agent  # noqa: PLC0415
 
     threading.excepthook = _end_on_error
     agent = Agent(loaded, simulated=options.clock == "simulation")
@@ -58,16 +58,16 @@ def _command(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     """Solve, draw, say."""
-    from ringmain_agent.plan_command import explained  # noqa: PLC0415
+    from ringmain_agent.commands.plan import explained  # noqa: PLC0415
 
     explanation, snapshot, site = explained(options.config, options.snapshot)
     if options.plot is not None:
-        from ringmain_agent.plot import draw  # noqa: PLC0415
+        from ringmain_agent.commands.plot import draw  # noqa: PLC0415
 
         draw(explanation, snapshot, site, options.plot)
     if options.json is not None:
         return _print(to_builtins(explanation), options.json)
-    from ringmain_agent.explain import as_text  # noqa: PLC0415
+    from ringmain_agent.commands.explain import as_text  # noqa: PLC0415
 
     print(as_text(explanation))
     return 0

@@ -18,7 +18,7 @@ class ForecastResult(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Visit(Struct, frozen=True, kw_only=True):
+class ChargingSession(Struct, frozen=True, kw_only=True):
     """A vehicle at a charging station, or expected there: energy that it wants between two instants."""
 
     from_ms: AtMs
@@ -26,7 +26,7 @@ class Visit(Struct, frozen=True, kw_only=True):
     energy_kwh: float
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class LoadUsage(Struct, frozen=True, kw_only=True):
     """What a load has had in the hours that run now (`run_h`, `starts`, `drawn_kwh`), and its state since `since_ms`."""
 
     on: bool = False
@@ -70,8 +70,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     breach_per_kwh: float = 0.0
     billing_peak_kw: dict[str, float] = {}
     """Peak of the billing period so far, by the name of the demand charge."""
-    runs: dict[str, Run] = {}
-    visits: dict[str, list[Visit]] = {}
+    runs: dict[str, LoadUsage] = {}
+    visits: dict[str, list[ChargingSession]] = {}
     temperature_degc: dict[str, float | None] = {}
     """Of thermal loads."""
     thermal: dict[str, ThermalState] = {}
@@ -136,7 +136,7 @@ class Measurements(Struct, frozen=True, kw_only=True):
     export_limit_kw: float
     wished_import_kw: float | None = None
     wished_export_kw: float | None = None
-    runs: dict[str, Run] = {}
+    runs: dict[str, LoadUsage] = {}
     thermal: dict[str, ThermalState] = {}
     ambient_degc: dict[str, float] = {}
     """Of the air around transformers and thermal loads, by their name."""
@@ -153,7 +153,7 @@ class Measurements(Struct, frozen=True, kw_only=True):
         return measured.value
 
 
-class Sent(Struct, frozen=True):
+class SentSetpoint(Struct, frozen=True):
     """The last setpoint that went to an equipment, and when; `None` released it."""
 
     power_kw: float | None

@@ -34,13 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: BridgeConfig, _options: argparse.Namespace) -> int:
-    from ringmain_bridge.run import run  # noqa: PLC0415  only this command needs all of the extra
+    from ringmain_bridge.program import run  # noqa: PLC0415  only this command needs all of the extra
 
     return run(config)
 
 
 def _check(config: BridgeConfig, options: argparse.Namespace) -> int:
-    from ringmain_bridge import check  # noqa: PLC0415
+    from ringmain_bridge.commands import check  # noqa: PLC0415
 
     if options.offline:
         _print(check.meaning(config), options.json)
@@ -57,7 +57,7 @@ def _check(config: BridgeConfig, options: argparse.Namespace) -> int:
 
 
 def _replay(config: BridgeConfig, options: argparse.Namespace) -> int:
-    from ringmain_bridge import replay  # noqa: PLC0415
+    from ringmain_bridge.commands import replay  # noqa: PLC0415
 
     since_ms = None if options.since is None else int(options.since.timestamp() * 1000)
     choice = replay.Choice(reason=options.reason, site=options.site, since_ms=since_ms)

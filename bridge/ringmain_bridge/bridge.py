@@ -11,15 +11,15 @@ from msgspec import structs
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from ringmain_bridge.config import BridgeConfig
-from ringmain_bridge.fleet import Fleet
-from ringmain_bridge.forward import KAFKA_REJECTED, Forwarder, Identity, MqttMessage, Record
-from ringmain_bridge.kafka import BATCH_ERRORS, PERMANENT, KafkaWriter
-from ringmain_bridge.metrics import STOPPING, BridgeState, render
-from ringmain_bridge.page import fleet_page
-from ringmain_bridge.reader import MqttReader
-from ringmain_bridge.receipts import Receipts
-from ringmain_bridge.site_metrics import SiteMetrics
-from ringmain_bridge.window import AckWindow, Counts, Entry, total
+from ringmain_bridge.fleet.bridge_metrics import STOPPING, BridgeState, render
+from ringmain_bridge.fleet.page import fleet_page
+from ringmain_bridge.fleet.site_metrics import SiteMetrics
+from ringmain_bridge.fleet.state import Fleet
+from ringmain_bridge.forwarding.ack_window import AckWindow, Counts, Entry, total
+from ringmain_bridge.forwarding.forward import KAFKA_REJECTED, Forwarder, Identity, MqttMessage, Record
+from ringmain_bridge.forwarding.kafka_writer import BATCH_ERRORS, PERMANENT, KafkaWriter
+from ringmain_bridge.forwarding.receipts import Receipts
+from ringmain_bridge.mqtt.reader import MqttReader
 from ringmain_protocol import topics
 from ringmain_protocol.messages import encode
 

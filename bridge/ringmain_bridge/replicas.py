@@ -15,10 +15,10 @@ from typing import Final
 
 from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import Mqtt
-from ringmain_bridge.connection import end_session
-from ringmain_bridge.mqtt import PahoReader
-from ringmain_bridge.reader import WINDOW_FULL
-from ringmain_bridge.window import Counts, total
+from ringmain_bridge.forwarding.ack_window import Counts, total
+from ringmain_bridge.mqtt.client import end_session
+from ringmain_bridge.mqtt.reader import WINDOW_FULL
+from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_protocol import topics
 
 BEGIN_S: Final = 5.0
@@ -59,7 +59,7 @@ class _Outcome(Enum):
     UNREACHABLE = "unreachable"
 
 
-class Leftovers:
+class AbandonedSessions:
     """Ends the sessions of replicas that are gone, one after the other, in a thread of its own.
 
     `settle` runs in the poll thread, `counts` in any.

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringmain_agent import thermal
-from ringmain_agent.nameplate import Transformer
+from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.snapshot import ThermalState
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "thermal").glob("*/input.json"))

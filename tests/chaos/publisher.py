@@ -17,11 +17,11 @@ from threading import Event
 from typing import Final
 
 from chaos.restarted import SAYING
-from ringmain_agent.config import Broker
-from ringmain_agent.mqtt import Connection
-from ringmain_agent.outbox import Outbox
-from ringmain_agent.outbox_limits import OutboxLimits
-from ringmain_agent.state_file import StateFile
+from ringmain_agent.config.agent import Broker
+from ringmain_agent.config.outbox import OutboxLimits
+from ringmain_agent.gateway.mqtt import Connection
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, Receipt, decode
 from servers.base import HOST

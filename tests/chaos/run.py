@@ -19,7 +19,7 @@ from chaos.ledger import Ledger
 from chaos.ring import Ring
 from chaos.scraper import Scraper
 from ringmain_protocol import topics
-from ringmain_trainer.history import scan
+from ringmain_trainer.history.delta import scan
 from servers.base import wait_until
 
 CALM_S: Final = 3.0

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ringmain_simulation.loop import ClosedLoop, Control, Record, Trace
-from ringmain_simulation.recorded import DAY_STEPS, HOUSEHOLD, LIANDER, RECORDED, STEEL, RecordedSite
-from ringmain_simulation.settlement import Bill, Excesses, bill, excesses, hot_spots_degc
+from ringmain_simulation.closed_loop.loop import ClosedLoop, Control, Record, Trace
+from ringmain_simulation.closed_loop.recorded import DAY_STEPS, HOUSEHOLD, LIANDER, RECORDED, STEEL, RecordedSite
+from ringmain_simulation.closed_loop.settlement import Bill, Excesses, bill, excesses, hot_spots_degc
 
 PLAN_EVERY_STEPS = 4
 """A plan an hour keeps a year within a minute; the weeks below plan in every step."""

@@ -19,8 +19,8 @@ import psutil
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from ringmain_agent.config import load_config
-from ringmain_agent.import_history import import_history
+from ringmain_agent.commands.import_history import import_history
+from ringmain_agent.config.agent import load_config
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Fallback, Mode, Online, Readings, Receipt, Schedule, Setpoint, Status, decode, encode
 from ringmain_simulation.programs import Program
@@ -333,8 +333,8 @@ def test_cycle_that_raises_never_tells_systemd_that_all_is_well(tmp_path: Path, 
     heard = _Listener(tmp_path / "notify")
     program = """if True:
         import pathlib, sys
-        from ringmain_agent import run
-        from ringmain_agent.config import load_config
+        from ringmain_agent import agent as run
+        from ringmain_agent.config.agent import load_config
         def raising(*_, **__):
             raise ZeroDivisionError("a defect that nobody foresaw")
         run.limit_setpoints = raising

@@ -9,10 +9,10 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ringmain_protocol import topics
-from ringmain_trainer.config import TrainerConfig
+from ringmain_trainer.config.trainer import TrainerConfig
 from ringmain_trainer.errors import PublishError
-from ringmain_trainer.publish import announce
-from ringmain_trainer.repository import create_repository
+from ringmain_trainer.release.publish import announce
+from ringmain_trainer.release.tuf_repository import create_repository
 from servers.base import free_port
 from servers.mosquitto import Mosquitto
 

@@ -23,8 +23,8 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ringmain_bridge.config import Kafka as KafkaConfig
-from ringmain_bridge.forward import Record
-from ringmain_bridge.kafka import KafkaWriter
+from ringmain_bridge.forwarding.forward import Record
+from ringmain_bridge.forwarding.kafka_writer import KafkaWriter
 from ringmain_protocol import messages, topics
 from ringmain_protocol.messages import encode
 from servers.base import free_port, wait_until

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from histories import made_up_site, model_hashes, put_site, quick_config
-from poison import square_or_die
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.fan_out import run_all
-from ringmain_trainer.journal import instant
-from ringmain_trainer.training_run import train
+from ringmain_trainer.training.journal import instant
+from ringmain_trainer.training.train_fleet import train
+from ringmain_trainer.workers import run_all
 from servers.base import HOST, free_port
 from servers.dask import DaskCluster
+from support.histories import made_up_site, model_hashes, put_site, quick_config
+from support.poison import square_or_die
 
 NOW = instant(1_795_000_000_000)
 
@@ -48,7 +48,7 @@ def test_a_worker_that_dies_costs_its_own_task_only(cluster: DaskCluster) -> Non
 
 
 def test_a_cluster_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ringmain_trainer.fan_out._DASK_CONNECT_S", 1)
+    monkeypatch.setattr("ringmain_trainer.workers._DASK_CONNECT_S", 1)
     address = f"tcp://{HOST}:{free_port()}"
     with pytest.raises(TrainerError, match=f"no Dask scheduler answers at {address}"):
         list(run_all(abs, [1], dask=address))

@@ -8,9 +8,9 @@ import polars as pl
 from deltalake import DeltaTable
 
 from ringmain_protocol import topics
-from ringmain_trainer.history import append, open_table
-from ringmain_trainer.tables import TABLES, bucket
-from ringmain_trainer.upkeep import compact
+from ringmain_trainer.history.delta import append, open_table
+from ringmain_trainer.history.maintenance import compact
+from ringmain_trainer.history.tables import TABLES, bucket
 
 STEPS = TABLES[topics.STEPS]
 SITES = ("uw-114", "uw-115", "uw-116")

@@ -20,13 +20,13 @@ from deltalake import DeltaTable
 
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, Series, Steps, encode
-from ringmain_trainer.config import IngestConfig, KafkaConfig, TrainerConfig
+from ringmain_trainer.config.trainer import IngestConfig, KafkaConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError, IngestError
-from ringmain_trainer.history import scan
-from ringmain_trainer.ingest import Summary, ingest
-from ringmain_trainer.known import known_sequences
-from ringmain_trainer.migrations import VERSION_PROPERTY
-from ringmain_trainer.ranges import NEWEST
+from ringmain_trainer.history.delta import scan
+from ringmain_trainer.history.ingest import Summary, ingest
+from ringmain_trainer.history.migrations import VERSION_PROPERTY
+from ringmain_trainer.history.received import known_sequences
+from ringmain_trainer.history.sequence_ranges import NEWEST
 from servers.base import wait_until
 from servers.kafka import Kafka
 

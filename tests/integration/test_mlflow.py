@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from histories import made_up_site, put_site, quick_config
-from ringmain_trainer.candidates import read_one_waiting
-from ringmain_trainer.config import TrackingConfig, TrainerConfig
-from ringmain_trainer.export import check_file
-from ringmain_trainer.journal import instant
-from ringmain_trainer.publish import publish
-from ringmain_trainer.repository import create_repository
-from ringmain_trainer.tracking import record_release, record_training, require_mlflow
-from ringmain_trainer.training_run import train
+from ringmain_trainer.config.trainer import TrackingConfig, TrainerConfig
+from ringmain_trainer.export.onnx_file import check_file
+from ringmain_trainer.registry.candidates import read_one_waiting
+from ringmain_trainer.release.publish import publish
+from ringmain_trainer.release.tuf_repository import create_repository
+from ringmain_trainer.training.journal import instant
+from ringmain_trainer.training.mlflow_tracking import record_release, record_training, require_mlflow
+from ringmain_trainer.training.train_fleet import train
 from servers.base import HOST, free_port
 from servers.mlflow import MlflowServer
+from support.histories import made_up_site, put_site, quick_config
 
 NOW = instant(1_795_000_000_000)
 LATER = instant(1_795_100_000_000)

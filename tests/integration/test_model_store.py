@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from models import write_model
-from ringmain_agent.config import LoadedConfig, load_config
-from ringmain_agent.model_slots import SLOTS
-from ringmain_agent.model_store import ModelStore
+from ringmain_agent.config.agent import LoadedConfig, load_config
+from ringmain_agent.models.fetch_messages import SLOTS
+from ringmain_agent.models.store import ModelStore
 from ringmain_protocol.manifest import Rollout, encode_document, rollout_path, target_path
-from ringmain_trainer.repository import create_repository, open_repository
+from ringmain_trainer.release.tuf_repository import create_repository, open_repository
 from servers.base import wait_until
+from support.models import write_model
 
 SITE, SIGNAL = "site-1", "load_kw"
 CONFIG = """

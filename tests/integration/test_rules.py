@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from fleets import SIGNALS, bridge_state, counted, sick_sites, site
-from ringmain_bridge.fleet import SiteState
-from ringmain_bridge.metrics import BridgeState, render
-from ringmain_bridge.page import fleet_page
-from ringmain_bridge.site_metrics import SiteMetrics
-from ringmain_bridge.web import WebServer
+from ringmain_bridge.fleet.bridge_metrics import BridgeState, render
+from ringmain_bridge.fleet.page import fleet_page
+from ringmain_bridge.fleet.site_metrics import SiteMetrics
+from ringmain_bridge.fleet.state import SiteState
+from ringmain_bridge.fleet.web import WebServer
 from servers.base import HOST, free_port, wait_until
 from servers.prometheus import Prometheus
+from support.fleets import SIGNALS, bridge_state, counted, sick_sites, site
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULES = sorted(FOLDER.glob("ringmain-*.yml"))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from deltalake import DeltaTable
 
-from histories import made_up_site, model_hashes, put_site, write_config
 from ringmain_protocol import topics
-from ringmain_trainer.history import table_path
-from ringmain_trainer.journal import FILE
-from ringmain_trainer.migrations import VERSION_PROPERTY
-from ringmain_trainer.tables import TABLES, VERSION, bucket
+from ringmain_trainer.history.delta import table_path
+from ringmain_trainer.history.migrations import VERSION_PROPERTY
+from ringmain_trainer.history.tables import TABLES, VERSION, bucket
+from ringmain_trainer.training.journal import FILE
+from support.histories import made_up_site, model_hashes, put_site, write_config
 
 DAYS = 25
 

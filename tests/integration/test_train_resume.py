@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from histories import made_up_site, model_hashes, put_site, quick_config, write_config
-from ringmain_trainer.journal import FILE, Header, instant
-from ringmain_trainer.training_run import train
+from ringmain_trainer.training.journal import FILE, Header, instant
+from ringmain_trainer.training.train_fleet import train
 from servers.base import wait_until
+from support.histories import made_up_site, model_hashes, put_site, quick_config, write_config
 
 SITES = [f"site-{number}" for number in range(5)]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ringmain_bridge.window import OVERFLOW, AckWindow, Entry
+from ringmain_bridge.forwarding.ack_window import OVERFLOW, AckWindow, Entry
 
 LIMIT = 6
 

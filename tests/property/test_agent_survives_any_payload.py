@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from hostile import FUZZ, hostile_payloads, hostile_topics, instants, raw_numbers
-from ringmain_agent.feeds import (
+from ringmain_agent.control.limits import limit_setpoints
+from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state, regulate
+from ringmain_agent.inputs.feeds import (
     VALUE_MAX,
     Feed,
     PayloadFormat,
@@ -19,19 +20,18 @@ from ringmain_agent.feeds import (
     is_plausible,
     read_feed,
 )
-from ringmain_agent.history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
-from ringmain_agent.limits import limit_setpoints
-from ringmain_agent.nameplate import Battery, Generator
-from ringmain_agent.regulate import RegulatorState, decode_state, encode_state, regulate
-from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.inputs.series_and_envelopes import MAX_SERIES, MAX_SERIES_STEPS, SeriesAndEnvelopes
+from ringmain_agent.inputs.step_history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
+from ringmain_agent.site.nameplates import Battery, Generator
+from ringmain_agent.site.site import GridConnection, Site
 from ringmain_agent.snapshot import Measured, Measurements
-from ringmain_agent.upstream import MAX_SERIES, MAX_SERIES_STEPS, Upstream
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import ModelManifest, Rollout, decode_document, encode_document, selected_release
 from ringmain_protocol.messages import Envelope, Quality, Readings, Series, Steps, decode, encode
 from ringmain_protocol.steps import Reading, StepValue
-from strategies import structs
+from support.hostile import FUZZ, hostile_payloads, hostile_topics, instants, raw_numbers
+from support.strategies import structs
 
 Outcome = TypeVar("Outcome")
 
@@ -258,7 +258,7 @@ def test_values_of_any_size_make_a_step_that_can_be_sent() -> None:
     )
 )
 def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[tuple[str, bytes, int]]) -> None:
-    upstream, again, kept = Upstream(), Upstream(), {}
+    upstream, again, kept = SeriesAndEnvelopes(), SeriesAndEnvelopes(), {}
     for topic, payload, now_ms in arrived:
         remembered = outcome(lambda: upstream.take(topic, payload, now_ms=now_ms))  # noqa: B023  called at once
         assert not isinstance(remembered, str) or remembered in UPSTREAM_REASONS
@@ -283,7 +283,7 @@ def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[t
 @FUZZ
 @given(issued=st.lists(st.tuples(instants(NOW_MS), st.floats(-1e6, 1e6)), max_size=6))
 def test_no_issue_from_the_future_keeps_a_later_one_from_being_used(issued: list[tuple[int, float]]) -> None:
-    upstream, topic = Upstream(), topics.topic("s", topics.SERIES, "price_eur_per_mwh")
+    upstream, topic = SeriesAndEnvelopes(), topics.topic("s", topics.SERIES, "price_eur_per_mwh")
     for issued_at_ms, value in [*issued, (NOW_MS + 6 * 86_400_000, 1.0), (NOW_MS + 7 * 86_400_000, 7.0)]:
         series = Series(issued_at_ms=issued_at_ms, start_ms=NOW_MS, step_s=STEP_S, unit="EUR/MWh", values=[value])
         assert outcome(lambda: upstream.take(topic, encode(series), now_ms=NOW_MS)) in (  # noqa: B023  called at once

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from ringmain_bridge import batches
+from ringmain_bridge.forwarding import batch_decoder as batches
 from ringmain_protocol import messages
 from ringmain_protocol.errors import MessageError
-from strategies import structs
+from support.strategies import structs
 
 BATCHES = (messages.Readings, messages.Steps)
 CHANGES = (

@@ -11,15 +11,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from hostile import FUZZ, KINDS, SAMPLES, hostile_payloads, hostile_topics, instants
 from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import BridgeConfig, Kafka, Limits, Mqtt
 from ringmain_bridge.config import Fleet as FleetConfig
-from ringmain_bridge.fleet import Fleet
-from ringmain_bridge.forward import MAX_TOPIC_BYTES, REASONS, Forwarded, Forwarder, MqttMessage, Record
-from ringmain_bridge.kafka import MAX_RECORD_BYTES
+from ringmain_bridge.fleet.state import Fleet
+from ringmain_bridge.forwarding.forward import MAX_TOPIC_BYTES, REASONS, Forwarded, Forwarder, MqttMessage, Record
+from ringmain_bridge.forwarding.kafka_writer import MAX_RECORD_BYTES
 from ringmain_protocol import messages, topics
 from ringmain_protocol.messages import MAX_MESSAGE_BYTES, Receipt, decode, encode
+from support.hostile import FUZZ, KINDS, SAMPLES, hostile_payloads, hostile_topics, instants
 
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000

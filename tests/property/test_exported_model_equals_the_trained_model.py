@@ -11,15 +11,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from ringmain_trainer.config import ModelConfig, TrainerConfig
-from ringmain_trainer.dataset import Examples, Inputs, Issue, SeriesHistory, StepTable, Window, examples, training_rows
-from ringmain_trainer.design import Design
+from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError
-from ringmain_trainer.estimator_config import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
-from ringmain_trainer.export import QUANTILES, TOLERANCE, damaged, forecast_model, prove
-from ringmain_trainer.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
-from ringmain_trainer.fit import FittedModel, fit_model, predict
-from ringmain_trainer.runtime import as_rows, open_session, run, run_singly
+from ringmain_trainer.export.onnx_file import QUANTILES, TOLERANCE, damaged, forecast_model, prove
+from ringmain_trainer.export.onnx_runtime import as_rows, open_session, run, run_singly
+from ringmain_trainer.features.dataset import (
+    Examples,
+    Inputs,
+    Issue,
+    SeriesHistory,
+    StepTable,
+    Window,
+    examples,
+    training_rows,
+)
+from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
+from ringmain_trainer.models.fit import FittedModel, fit_model, predict
 
 WINDOW = Window(900, 768, 96)
 START_S = 1_601_683_200
@@ -126,7 +135,7 @@ def test_a_model_that_converts_wrongly_fails_the_proof_even_past_the_guard(
     wrong = msgspec.structs.replace(made.fitted, members=(member,))
     with pytest.raises(ExportError, match="exponential"):
         forecast_model(made.spec, wrong, made.features)
-    monkeypatch.setattr("ringmain_trainer.export.refuse_wrong_conversion", lambda *_: None)
+    monkeypatch.setattr("ringmain_trainer.export.onnx_file.refuse_wrong_conversion", lambda *_: None)
     model = forecast_model(made.spec, wrong, made.features)
     with pytest.raises(ExportError, match="values are off"):
         prove(model, wrong, made.data.inputs, made.features, TOLERANCE * made.spread)

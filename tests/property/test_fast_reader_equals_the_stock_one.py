@@ -17,9 +17,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 
-from ringmain_bridge import fast_reader
-from ringmain_bridge.fast_reader import INVALID_TOPIC, READ_BYTES, FastClient
-from ringmain_bridge.forward import MqttMessage
+from ringmain_bridge.forwarding.forward import MqttMessage
+from ringmain_bridge.mqtt import fast_reader
+from ringmain_bridge.mqtt.fast_reader import INVALID_TOPIC, READ_BYTES, FastClient
 
 VERSIONS = (MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5)
 PINGRESP, PINGREQ = b"\xd0\x00", b"\xc0\x00"

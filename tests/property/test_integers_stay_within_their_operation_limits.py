@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringmain_agent.dispatch import Dispatcher
-from ringmain_agent.forecast import Forecaster
-from ringmain_agent.local_time import LocalHours
-from ringmain_agent.nameplate import Battery, CapacitorBank, OnOffLoad, TapChanger, Transformer
-from ringmain_agent.plan import plan
-from ringmain_agent.site import Busbar, GridConnection, Site
+from ringmain_agent.planning.dispatch import Dispatcher
+from ringmain_agent.planning.forecast import Forecaster
+from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.hours import LocalHours
+from ringmain_agent.site.nameplates import Battery, CapacitorBank, OnOffLoad, TapChanger, Transformer
+from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
-from ringmain_agent.tariff import Tariff
 from ringmain_protocol.messages import Fallback
 
 STEPS = 8

@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
 
-from ringmain_agent.dispatch import Dispatch, Dispatcher, DispatchProblem
-from ringmain_agent.dispatch.dispatcher import prices_of
-from ringmain_agent.nameplate import Battery, Generator
-from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
+from ringmain_agent.planning.dispatch.dispatcher import prices_of
+from ringmain_agent.site.nameplates import Battery, Generator
+from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Snapshot
-from ringmain_agent.tariff import Tariff
 
 Array = npt.NDArray[np.float64]
 STEPS, STEP_H = 8, 0.25

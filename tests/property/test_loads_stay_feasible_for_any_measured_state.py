@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ringmain_agent.dispatch import Dispatch, Dispatcher, DispatchProblem
-from ringmain_agent.local_time import LocalHours, holds
-from ringmain_agent.nameplate import ChargingStation, Equipment, FlexibleLoad, OnOffLoad, ThermalLoad
-from ringmain_agent.site import GridConnection, Site
-from ringmain_agent.snapshot import Run, Snapshot, Visit
+from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
+from ringmain_agent.site.hours import LocalHours, holds
+from ringmain_agent.site.nameplates import ChargingStation, Equipment, FlexibleLoad, OnOffLoad, ThermalLoad
+from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.snapshot import ChargingSession, LoadUsage, Snapshot
 
 STEPS = 16
 STEP_MS = 900_000
@@ -45,7 +45,7 @@ MOST_KW = {"washing": 4.0, "drying": 4.0, "pump": 3.0, "fan": 1.0, "charger": 11
 FIRST = st.integers(1_603_000_000_000 // STEP_MS, 1_618_000_000_000 // STEP_MS)  # with two changes of the clock
 NUMBERS = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-10, 30))
 RUNS = st.builds(
-    Run,
+    LoadUsage,
     on=st.booleans(),
     since_ms=st.integers(1_602_000_000_000, 1_619_000_000_000),
     run_h=NUMBERS,
@@ -56,7 +56,9 @@ VISITS = st.lists(st.tuples(st.integers(-30, 30), st.integers(-5, 40), NUMBERS),
 
 
 @example(first=1781111, runs={}, visits=[(0, 1, 1e-6)], temperature_degc=None, held_kw={}, price=[0.0] * STEPS)
-@example(first=1781111, runs={"fan": Run(run_h=1e308)}, visits=[], temperature_degc=None, held_kw={}, price=[0.0] * STEPS)
+@example(
+    first=1781111, runs={"fan": LoadUsage(run_h=1e308)}, visits=[], temperature_degc=None, held_kw={}, price=[0.0] * STEPS
+)
 @given(
     first=FIRST,
     runs=st.dictionaries(st.sampled_from(sorted(MOST_KW)), RUNS),
@@ -67,7 +69,7 @@ VISITS = st.lists(st.tuples(st.integers(-30, 30), st.integers(-5, 40), NUMBERS),
 )
 def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     first: int,
-    runs: dict[str, Run],
+    runs: dict[str, LoadUsage],
     visits: list[tuple[int, int, float]],
     temperature_degc: float | None,
     held_kw: dict[str, float],
@@ -85,7 +87,9 @@ def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
         runs=runs,
         visits={
             "charger": [
-                Visit(from_ms=issued_at_ms + begin * 400_000, to_ms=issued_at_ms + end * 400_000, energy_kwh=energy_kwh)
+                ChargingSession(
+                    from_ms=issued_at_ms + begin * 400_000, to_ms=issued_at_ms + end * 400_000, energy_kwh=energy_kwh
+                )
                 for begin, end, energy_kwh in visits
             ]
         },
@@ -116,7 +120,7 @@ def _problem(snapshot: Snapshot, price_per_kwh: np.ndarray[tuple[int], np.dtype[
 
 def _require_within(load: Equipment, dispatch: Dispatch, snapshot: Snapshot) -> None:
     """Within the nameplate, off outside its hours but for a run that must be finished, on/off loads nothing between."""
-    power_kw, run = dispatch.power_kw[load.name], snapshot.runs.get(load.name, Run())
+    power_kw, run = dispatch.power_kw[load.name], snapshot.runs.get(load.name, LoadUsage())
     assert (power_kw >= -1e-6).all()
     assert (power_kw <= MOST_KW[load.name] + 1e-6).all()
     if isinstance(load, OnOffLoad):

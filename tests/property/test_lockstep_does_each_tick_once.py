@@ -9,8 +9,8 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringmain_agent.clock import SimulationClock
-from ringmain_agent.mqtt import Arrived
+from ringmain_agent.gateway.clock import SimulationClock
+from ringmain_agent.gateway.mqtt import Arrived
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Answer, Tick, decode, encode
 

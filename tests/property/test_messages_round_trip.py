@@ -11,7 +11,7 @@ from msgspec import Struct
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import decode_document, encode_document
 from ringmain_protocol.messages import decode, encode
-from strategies import DOCUMENTS, MESSAGES, structs
+from support.strategies import DOCUMENTS, MESSAGES, structs
 
 
 @pytest.mark.parametrize("kind", MESSAGES)

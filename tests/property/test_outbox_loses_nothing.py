@@ -11,9 +11,9 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ringmain_agent.outbox import Outbox
-from ringmain_agent.outbox_limits import OutboxLimits
-from ringmain_agent.state_file import StateFile
+from ringmain_agent.config.outbox import OutboxLimits
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol.messages import Readings, Receipt, decode
 
 LIMITS = OutboxLimits(messages_max=100_000, backlog_per_s=5.0, backlog_delay_max_s=4.0, gap_grace_s=10.0)

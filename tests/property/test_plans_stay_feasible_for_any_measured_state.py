@@ -5,11 +5,11 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmain_agent.dispatch import Dispatcher, DispatchProblem
-from ringmain_agent.nameplate import Battery, Generator
-from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
+from ringmain_agent.site.nameplates import Battery, Generator
+from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Snapshot
-from ringmain_agent.tariff import Tariff
 
 Array = npt.NDArray[np.float64]
 STEPS = 12

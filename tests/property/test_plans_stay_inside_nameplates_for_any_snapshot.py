@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmain_agent.dispatch import Dispatcher
-from ringmain_agent.forecast import Forecaster
-from ringmain_agent.local_time import LocalHours
-from ringmain_agent.nameplate import (
+from ringmain_agent.planning.dispatch import Dispatcher
+from ringmain_agent.planning.forecast import Forecaster
+from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.hours import LocalHours
+from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
     ChargingStation,
@@ -21,10 +22,9 @@ from ringmain_agent.nameplate import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.plan import plan
-from ringmain_agent.site import Busbar, GridConnection, Site
-from ringmain_agent.snapshot import ForecastResult, Plan, Run, Snapshot, ThermalState, Visit
-from ringmain_agent.tariff import DemandCharge, Tariff
+from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.tariff import DemandCharge, Tariff
+from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Plan, Snapshot, ThermalState
 from ringmain_protocol.messages import Fallback
 
 STEPS = 6
@@ -114,9 +114,11 @@ SNAPSHOTS = st.builds(
     wished_export_kw=st.lists(MAYBE, max_size=STEPS + 1),
     breach_per_kwh=st.one_of(st.floats(0, 10), NUMBER),
     billing_peak_kw=named("day", values=NUMBER),
-    runs=named("pump", "boiler", values=st.builds(Run, on=st.booleans(), since_ms=INSTANT, run_h=NUMBER, drawn_kwh=NUMBER)),
+    runs=named(
+        "pump", "boiler", values=st.builds(LoadUsage, on=st.booleans(), since_ms=INSTANT, run_h=NUMBER, drawn_kwh=NUMBER)
+    ),
     visits=named(
-        "charger", values=st.lists(st.builds(Visit, from_ms=INSTANT, to_ms=INSTANT, energy_kwh=NUMBER), max_size=3)
+        "charger", values=st.lists(st.builds(ChargingSession, from_ms=INSTANT, to_ms=INSTANT, energy_kwh=NUMBER), max_size=3)
     ),
     temperature_degc=named("store", values=MAYBE),
     thermal=named("t1", "t2", values=st.builds(ThermalState, NUMBER, NUMBER, NUMBER)),

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ringmain_agent.limits import limit_setpoints
-from ringmain_agent.nameplate import Battery, ChargingStation, Generator
-from ringmain_agent.regulate import RegulatorState, regulate, remember
-from ringmain_agent.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.control.limits import limit_setpoints
+from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site.nameplates import Battery, ChargingStation, Generator
+from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
 from ringmain_agent.snapshot import Measured, Measurements
 
 START_MS = 1_604_188_800_000

@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmain_agent.limits import limit_setpoints
-from ringmain_agent.nameplate import (
+from ringmain_agent.control.limits import limit_setpoints
+from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
     ChargingStation,
@@ -17,10 +18,9 @@ from ringmain_agent.nameplate import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.regulate import RegulatorState, regulate, remember
-from ringmain_agent.site import GridConnection, RegulatorSettings, Site
-from ringmain_agent.snapshot import Measured, Measurements, Plan, Run, Sent, ThermalState
-from ringmain_agent.tariff import Tariff
+from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.tariff import Tariff
+from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, Plan, SentSetpoint, ThermalState
 from ringmain_protocol.messages import Fallback
 
 NOW_MS = 1_604_188_800_000
@@ -91,14 +91,17 @@ MEASUREMENTS = st.builds(
     export_limit_kw=st.floats(0, 1e4),
     wished_import_kw=st.one_of(st.none(), st.floats(0, 1e4)),
     runs=st.dictionaries(
-        st.sampled_from(["pump", "mill"]), st.builds(Run, on=st.booleans(), since_ms=INSTANT, drawn_kwh=st.floats(0, 200))
+        st.sampled_from(["pump", "mill"]),
+        st.builds(LoadUsage, on=st.booleans(), since_ms=INSTANT, drawn_kwh=st.floats(0, 200)),
     ),
     thermal=st.dictionaries(st.just("t1"), st.builds(ThermalState, ANY, ANY, ANY)),
     ambient_degc=st.dictionaries(st.just("t1"), st.floats(-40, 50)),
     operations_left=st.dictionaries(st.just("bank"), st.integers(0, 3)),
     held_kw=st.dictionaries(st.sampled_from(POWERED), POWER),
 )
-SENT = st.dictionaries(st.sampled_from(POWERED), st.builds(Sent, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT))
+SENT = st.dictionaries(
+    st.sampled_from(POWERED), st.builds(SentSetpoint, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT)
+)
 FEW = st.lists(st.one_of(st.floats(-1e5, 1e5), ANY), min_size=3, max_size=3)
 
 
@@ -152,7 +155,7 @@ def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, floa
     wished=st.dictionaries(st.sampled_from([*POWERED, "other"]), st.one_of(st.none(), POWER)),
 )
 def test_setpoints_stay_inside_limits(
-    site: Site, measurements: Measurements, previous: dict[str, Sent], wished: dict[str, float | None]
+    site: Site, measurements: Measurements, previous: dict[str, SentSetpoint], wished: dict[str, float | None]
 ) -> None:
     """A setpoint that is followed for its whole validity leaves the energy inside its band, or does not move it out."""
     limited = limit_setpoints(wished, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
@@ -164,7 +167,7 @@ def test_setpoints_stay_inside_limits(
 
 @given(site=sites(), measurements=MEASUREMENTS, previous=SENT, plan=st.one_of(st.none(), plans()))
 def test_regulator_answers_whatever_is_measured_and_planned(
-    site: Site, measurements: Measurements, previous: dict[str, Sent], plan: Plan | None
+    site: Site, measurements: Measurements, previous: dict[str, SentSetpoint], plan: Plan | None
 ) -> None:
     state = RegulatorState(sent=previous)
     result, state = regulate(measurements, plan, state, site, NOW_MS)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostile import FUZZ, KINDS, hostile_payloads, hostile_topics
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import decode
-from ringmain_trainer.records import Batch, Known, Names, Record, facts_of
-from ringmain_trainer.tables import TABLES
+from ringmain_trainer.history.records import Batch, Names, ReceivedLog, Record, facts_of
+from ringmain_trainer.history.tables import TABLES
+from support.hostile import FUZZ, KINDS, hostile_payloads, hostile_topics
 
 REASONS = {"no_site", "no_value", "unknown_topic", "too_large", "undecodable", "invalid", "time_out_of_range"}
 SITE = "uw-114"
@@ -45,7 +45,7 @@ def records(draw: st.DrawFn, kind: str) -> Record:
 @FUZZ
 @given(data=st.data())
 def test_any_record_becomes_rows_or_is_counted_with_its_reason(kind: str, data: st.DataObject) -> None:
-    batch, known = Batch(kind), Known()
+    batch, known = Batch(kind), ReceivedLog()
     arrived = data.draw(st.lists(records(kind), max_size=4))
     errors = [error for record in arrived if (error := batch.add(record, known)) is not None]
     assert batch.rejected.keys() <= REASONS
@@ -58,7 +58,7 @@ def test_any_record_becomes_rows_or_is_counted_with_its_reason(kind: str, data: 
 
 def as_decoded(kind: str, records: list[Record]) -> list[tuple[Any, ...]]:
     """Rows of readings or steps as the protocol's own decoder sees them, value by value; what it refuses has none."""
-    found, known = [], Known()
+    found, known = [], ReceivedLog()
     for record in records:
         try:
             facts = facts_of(record)
@@ -82,7 +82,7 @@ def test_the_fast_way_takes_what_the_protocol_takes_and_nothing_else(kind: str, 
     arrived = [record for record in arrived for _ in range(2)]  # the second time, streams and names were seen before
     names, frames = Names(), []
     for _ in range(2):
-        batch, known = Batch(kind, names), Known()
+        batch, known = Batch(kind, names), ReceivedLog()
         for record in arrived:
             batch.add(record, known)
         at = "at" if kind == topics.READINGS else "start_at"

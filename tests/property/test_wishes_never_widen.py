@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmain_agent.intervals import ANYTHING, Interval
+from ringmain_agent.equipment.interval import ANYTHING, Interval
 
 BOUND = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([-math.inf, math.inf]))
 
@@ -25,7 +25,7 @@ def test_no_order_of_wishes_widens(controls: tuple[list[int], list[Interval]]) -
     order, wishes = controls
     left = ANYTHING
     for index in order:
-        narrower = left.narrowed(wishes[index])
+        narrower = left.intersect_or_nearest_end(wishes[index])
         assert left.least <= narrower.least <= narrower.most <= left.most
         left = narrower
 
@@ -34,13 +34,13 @@ def test_no_order_of_wishes_widens(controls: tuple[list[int], list[Interval]]) -
 def test_what_safety_allows_holds_whatever_is_wished_after_it(safety: Interval, wishes: list[Interval]) -> None:
     left = safety
     for wish in wishes:
-        left = left.narrowed(wish)
-    assert safety.narrowed(left) == left
+        left = left.intersect_or_nearest_end(wish)
+    assert safety.intersect_or_nearest_end(left) == left
 
 
 @given(interval=intervals(), value=st.floats(allow_nan=True, allow_infinity=True))
 def test_nearest_value_lies_inside_also_for_what_is_no_number(interval: Interval, value: float) -> None:
-    nearest = interval.nearest(value)
+    nearest = interval.clamp(value)
     assert interval.least <= nearest <= interval.most
     if interval.least <= value <= interval.most:
         assert nearest == value

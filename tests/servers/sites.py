@@ -10,9 +10,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from ringmain_agent.outbox import Outbox
-from ringmain_agent.outbox_limits import OutboxLimits
-from ringmain_agent.state_file import StateFile
+from ringmain_agent.config.outbox import OutboxLimits
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import messages, topics
 
 COMMIT_S = 0.2

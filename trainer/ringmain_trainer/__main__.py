@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ringmain_trainer.config import load_config  # noqa: PLC0415  a missing extra is said in main()
+    from ringmain_trainer.config.trainer import load_config  # noqa: PLC0415  a missing extra is said in main()
     from ringmain_trainer.errors import TrainerError  # noqa: PLC0415
 
     config = load_config(options.config, kafka=options.kafka, history=options.history)
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _ingest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.ingest import ingest  # noqa: PLC0415
+    from ringmain_trainer.history.ingest import ingest  # noqa: PLC0415
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,9 +67,9 @@ def _ingest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noq
 
 
 def _train(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.tracking import record_training, require_mlflow  # noqa: PLC0415
-    from ringmain_trainer.train import persistence_beaten  # noqa: PLC0415
-    from ringmain_trainer.training_run import train  # noqa: PLC0415
+    from ringmain_trainer.training.mlflow_tracking import record_training, require_mlflow  # noqa: PLC0415
+    from ringmain_trainer.training.train_fleet import train  # noqa: PLC0415
+    from ringmain_trainer.training.train_site import persistence_beaten  # noqa: PLC0415
 
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is nothing to train")
@@ -85,7 +85,7 @@ def _train(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa
 
 
 def _quality(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.quality_report import finding_rows, quality  # noqa: PLC0415
+    from ringmain_trainer.quality.site_quality import finding_rows, quality  # noqa: PLC0415
 
     sites = sorted(quality(config, options.site, until=options.until), key=lambda one: str(one.site))
     for one in sites:
@@ -97,7 +97,7 @@ def _quality(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
 
 
 def _analyse(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.analysis import analyse, result_rows  # noqa: PLC0415
+    from ringmain_trainer.analysis.analyse import analyse, result_rows  # noqa: PLC0415
 
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is nothing to analyse")
@@ -115,7 +115,7 @@ def _analyse(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
 
 
 def _backtest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.backtest import backtest  # noqa: PLC0415
+    from ringmain_trainer.evaluation.backtest import backtest  # noqa: PLC0415
 
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is no recipe to test")
@@ -133,7 +133,7 @@ def _backtest(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # n
 
 
 def _watch(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.watch import Watched, watch  # noqa: PLC0415
+    from ringmain_trainer.evaluation.watch import Watched, watch  # noqa: PLC0415
 
     if not config.model:
         raise ConfigError(f"{options.config}: no [[model]]: there is nothing to watch")
@@ -155,8 +155,8 @@ def _watch(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa
 
 
 def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.publish import announce, publish  # noqa: PLC0415
-    from ringmain_trainer.tracking import record_release, require_mlflow  # noqa: PLC0415
+    from ringmain_trainer.release.publish import announce, publish  # noqa: PLC0415
+    from ringmain_trainer.training.mlflow_tracking import record_release, require_mlflow  # noqa: PLC0415
 
     require_mlflow(config)
     release = publish(config, now=_now(), sites=options.site, force=options.force)
@@ -172,8 +172,8 @@ def _publish(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
 
 
 def _repository(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.publish import refresh  # noqa: PLC0415
-    from ringmain_trainer.repository import create_repository, renew_root  # noqa: PLC0415
+    from ringmain_trainer.release.publish import refresh  # noqa: PLC0415
+    from ringmain_trainer.release.tuf_repository import create_repository, renew_root  # noqa: PLC0415
 
     now, folder, keys = _now(), Path(config.repository), Path(config.keys)
     result: dict[str, Any] = {"repository": config.repository, "root": str(folder / "metadata" / "1.root.json")}
@@ -188,7 +188,7 @@ def _repository(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  #
 
 
 def _import(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.imports import import_file  # noqa: PLC0415
+    from ringmain_trainer.imports.importer import import_file  # noqa: PLC0415
 
     says = {"mapping": options.mapping, "site": options.site, "time_zone": options.time_zone}
     result = import_file(options.file, history=config.history, step_s=config.training.step_s, now=_now(), **says)
@@ -198,8 +198,8 @@ def _import(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noq
 
 
 def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.questions import Selection, answer_rows, export, query, select, summary  # noqa: PLC0415
-    from ringmain_trainer.upkeep import compact, retain  # noqa: PLC0415
+    from ringmain_trainer.history.maintenance import compact, retain  # noqa: PLC0415
+    from ringmain_trainer.history.query import Selection, answer_rows, export, query, select, summary  # noqa: PLC0415
 
     if options.compact or options.retain:
         done = retain(config.history, msgspec.structs.asdict(config.retention), _now())
@@ -224,14 +224,14 @@ def _history(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # no
 
 
 def _checked_view(config: Any, chosen: Any) -> dict[str, Any]:  # noqa: ANN401
-    from ringmain_trainer.quality_report import steps_checked  # noqa: PLC0415
+    from ringmain_trainer.quality.site_quality import steps_checked  # noqa: PLC0415
 
     sites = [] if chosen.site is None else [chosen.site]
     return {"steps_checked": steps_checked(config, sites, signals=chosen.signals, since=chosen.since, until=chosen.until)}
 
 
 def _report(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noqa: ANN401
-    from ringmain_trainer.report import report  # noqa: PLC0415
+    from ringmain_trainer.report.write_report import report  # noqa: PLC0415
 
     if options.out:
         settings = msgspec.structs.replace(config.report, folder=str(options.out.resolve()))

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import write_model
-from ringmain_agent.nameplate import Battery, Generator
-from ringmain_agent.site import GridConnection, Site
+from ringmain_agent.site.nameplates import Battery, Generator
+from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
-from ringmain_agent.tariff import Tariff
 from ringmain_protocol.messages import Fallback
+from support.models import write_model
 
 NOW_MS = 1_604_188_800_000  # 2020-11-01T00:00:00Z
 DAY = 96

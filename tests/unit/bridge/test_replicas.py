@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from ringmain_bridge.config import BridgeConfig, Mqtt
+from ringmain_bridge.forwarding.ack_window import AckWindow, Entry, total
 from ringmain_bridge.replicas import foreign_filters
-from ringmain_bridge.window import AckWindow, Entry, total
 from ringmain_protocol import topics
 
 

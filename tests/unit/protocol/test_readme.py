@@ -7,7 +7,7 @@ import pytest
 from msgspec import Struct, inspect
 
 from ringmain_protocol import topics
-from strategies import DOCUMENTS, MESSAGES
+from support.strategies import DOCUMENTS, MESSAGES
 
 README = (Path(__file__).parents[3] / "protocol" / "README.md").read_text(encoding="utf-8")
 

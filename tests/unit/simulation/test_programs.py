@@ -7,7 +7,7 @@ import msgspec
 import psutil
 import pytest
 
-from ringmain_agent.config import load_config as load_agent_config
+from ringmain_agent.config.agent import load_config as load_agent_config
 from ringmain_bridge.config import load as load_bridge_config
 from ringmain_simulation.__main__ import main
 from ringmain_simulation.configs import write_agent_config, write_bridge_config, write_trainer_config
@@ -17,7 +17,7 @@ from ringmain_simulation.programs import Program, ProgramError, Programs
 from ringmain_simulation.run import RunConfig, load_run_config
 from ringmain_simulation.scenario import DEMO
 from ringmain_simulation.sites import simulated_sites
-from ringmain_trainer.config import load_config as load_trainer_config
+from ringmain_trainer.config.trainer import load_config as load_trainer_config
 from servers.base import wait_until
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "simulation.toml"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Series, Steps, encode
-from ringmain_trainer.config import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.history import append, open_table
-from ringmain_trainer.records import Batch, Known, Record
-from ringmain_trainer.tables import TABLES
+from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
+from ringmain_trainer.history.delta import append, open_table
+from ringmain_trainer.history.records import Batch, ReceivedLog, Record
+from ringmain_trainer.history.tables import TABLES
 
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z, a Saturday
 STREAM = "0123456789abcdef"
@@ -44,7 +44,7 @@ def write_history() -> Callable[..., None]:
     """Put step values and a series issued every six hours into a history, the way ingest does."""
 
     def write(location: Path, site: str, values: dict[str, Any], *, stream: str = STREAM) -> None:
-        known, steps, series = Known(), Batch(topics.STEPS), Batch(topics.SERIES)
+        known, steps, series = ReceivedLog(), Batch(topics.STEPS), Batch(topics.SERIES)
         count = len(next(iter(values.values())))
         for sequence, first in enumerate(range(0, count, 96), start=1):
             rows = [(name, i, value[i]) for name, value in values.items() for i in range(first, min(first + 96, count))]

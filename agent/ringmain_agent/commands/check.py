@@ -1,0 +1,68 @@
+"""What `ringmain-agent check` tells of a configuration that is valid."""
+
+from collections.abc import Iterator
+
+from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.site.hours import minutes
+from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
+from ringmain_agent.site.site import PCC, REACTIVE, Site
+
+
+def report(loaded: LoadedConfig) -> dict[str, object]:
+    """What the agent would do with this configuration, and what a field engineer should look at again."""
+    config = loaded.config
+    return {
+        "site": config.site,
+        "mode": config.mode.value,
+        "feeds": len(config.feeds),
+        "outputs": list(config.outputs),
+        "local_broker": f"{config.mqtt.local.host}:{config.mqtt.local.port}",
+        "upstream_broker": f"{config.mqtt.upstream.host}:{config.mqtt.upstream.port}",
+        "config_sha256": loaded.sha256,
+        "advice": [*_advice(loaded), *_equipment_advice(loaded.site, set(config.feeds))],
+    }
+
+
+def _advice(loaded: LoadedConfig) -> Iterator[str]:
+    config = loaded.config
+    if PCC not in config.feeds:
+        yield "feeds.pcc_kw is missing: limits are held on the sum of load and equipment, not on the meter"
+    if config.models is None:
+        yield "[models] is missing: forecasts are seasonal persistence"
+    elif not loaded.path(config.models.root).is_file():
+        yield f"models.root {loaded.path(config.models.root)} is not there: no model can be verified"
+    if config.mqtt.upstream.ca_file is None and config.mqtt.upstream.host not in ("127.0.0.1", "localhost", "::1"):
+        yield "mqtt.upstream has no ca_file: the connection is not encrypted"
+
+
+def _equipment_advice(site: Site, feeds: set[str]) -> Iterator[str]:
+    """What is allowed and yet hardly meant."""
+    if (site.transformers or site.capacitor_banks) and REACTIVE not in feeds:
+        yield "feeds.pcc_kvar is missing: reactive power of the load is taken to be 0"
+    yield from _voltage_advice(site, feeds)
+    for station in site.charging_stations:
+        if station.departure_signal not in feeds:
+            yield f"feeds.{station.departure_signal} is missing: vehicles are taken to leave at {station.departure}"
+    for flexible in site.flexible_loads:
+        yield from _hours_advice(flexible, flexible.energy_kwh / flexible.power_max_kw)
+    for on_off in site.on_off_loads:
+        yield from _hours_advice(on_off, on_off.run_h)
+
+
+def _voltage_advice(site: Site, feeds: set[str]) -> Iterator[str]:
+    if site.busbar is None:
+        return
+    if site.busbar.pu_per_kw and PCC not in feeds:
+        yield "feeds.pcc_kw is missing: without it nothing is switched for the voltage"
+    if not site.switched:
+        yield "[busbar] has neither a capacitor bank nor a tap changer: its voltage is only watched"
+    if not site.busbar.pu_per_kvar:
+        names = ", ".join(bank.name for bank in site.capacitor_banks)
+        yield from [f"busbar.pu_per_kvar is 0: no position of {names} changes the voltage"] if names else []
+
+
+def _hours_advice(load: FlexibleLoad | OnOffLoad, needed_h: float) -> Iterator[str]:
+    hours_h = (minutes(load.hours.end) - minutes(load.hours.begin)) / 60
+    hours_h += 24 if hours_h <= 0 else 0
+    if needed_h > hours_h:
+        yield f"{load.name} needs {needed_h:g} h at full power, and its hours have {hours_h:g}"

@@ -1,0 +1,223 @@
+"""A situation of a site as a person writes it: JSON with lists of numbers and times as text, for `ringmain-agent plan`.
+
+Only what is known need be said: limits come from the site, prices from the tariff. `null` is a missing value. What stands
+here has the names, units and signs of a Snapshot.
+"""
+
+import difflib
+import json
+from array import array
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+import ringmain_toml
+from ringmain_agent.inputs.series_and_envelopes import own_limits_kw
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Snapshot, ThermalState
+from ringmain_toml import ConfigError
+
+MAX_BYTES: Final = 10_000_000
+Instant = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$")]
+"""RFC 3339, such as `2026-06-01T00:00:00Z`."""
+Series = list[float | None]
+
+
+class VisitFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A vehicle: the energy that it wants between two instants."""
+
+    from_at: Instant
+    to_at: Instant
+    energy_kwh: Annotated[float, Meta(ge=0, lt=1e6)]
+
+
+class RunFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a load has had in the hours that run now."""
+
+    on: bool = False
+    since_at: Instant | None = None
+    run_h: Annotated[float, Meta(ge=0)] = 0.0
+    starts: Annotated[int, Meta(ge=0)] = 0
+    drawn_kwh: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class ThermalFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Temperatures of a transformer."""
+
+    top_oil_degc: float
+    winding_k: float
+    oil_lag_k: float = 0.0
+
+
+class SnapshotFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file. `forecasts` holds the median of the load and of each generator, `forecasts_high` what is at most expected.
+
+    Without a forecast of a signal its `history` is repeated; its last value is that of the step before `issued_at`.
+    """
+
+    issued_at: Instant
+    soc_kwh: dict[str, float | None] = {}
+    forecasts: dict[str, list[float]] = {}
+    forecasts_high: dict[str, list[float]] = {}
+    known_future: dict[str, Series] = {}
+    history: dict[str, Series] = {}
+    import_limit_kw: list[float] | None = None
+    export_limit_kw: list[float] | None = None
+    wished_import_kw: Series = []
+    wished_export_kw: Series = []
+    breach_per_kwh: Annotated[float, Meta(ge=0)] = 0.0
+    billing_peak_kw: dict[str, float] = {}
+    runs: dict[str, RunFile] = {}
+    visits: dict[str, list[VisitFile]] = {}
+    temperature_degc: dict[str, float | None] = {}
+    thermal: dict[str, ThermalFile] = {}
+    positions: dict[str, int | None] = {}
+    operations_left: dict[str, int] = {}
+    held_kw: dict[str, float] = {}
+    voltage_pu: float | None = None
+    pcc_kw: float | None = None
+    pcc_kvar: float | None = None
+
+
+def read_snapshot(path: Path, site: Site) -> Snapshot:
+    """The situation in a file.
+
+    Raises:
+        ConfigError: With every problem in it: key, what is wrong, nearest valid name.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path}: {len(raw)} bytes; a snapshot has at most {MAX_BYTES}")
+    try:
+        table = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: must be a JSON object")
+    file = ringmain_toml.convert(table, SnapshotFile, name=str(path), check=lambda table: _problems(table, site))
+    return _as_snapshot(file, site)
+
+
+def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
+    issued_at_ms = _ms(file.issued_at)
+    starts_ms = [issued_at_ms + 1000 * site.step_s * step for step in range(site.horizon_steps)]
+    import_limit_kw, export_limit_kw = own_limits_kw(site, starts_ms)
+    return Snapshot(
+        issued_at_ms=issued_at_ms,
+        step_s=site.step_s,
+        history={signal: _packed(values) for signal, values in file.history.items()},
+        known_future=file.known_future,
+        import_limit_kw=import_limit_kw if file.import_limit_kw is None else file.import_limit_kw,
+        export_limit_kw=export_limit_kw if file.export_limit_kw is None else file.export_limit_kw,
+        soc_kwh={battery.name: file.soc_kwh.get(battery.name) for battery in site.batteries},
+        wished_import_kw=file.wished_import_kw,
+        wished_export_kw=file.wished_export_kw,
+        breach_per_kwh=file.breach_per_kwh,
+        billing_peak_kw=file.billing_peak_kw,
+        runs={name: _run(run, issued_at_ms) for name, run in file.runs.items()},
+        visits={name: [_visit(visit) for visit in visits] for name, visits in file.visits.items()},
+        temperature_degc=file.temperature_degc,
+        thermal={name: ThermalState(t.top_oil_degc, t.winding_k, t.oil_lag_k) for name, t in file.thermal.items()},
+        positions=file.positions,
+        operations_left=file.operations_left,
+        voltage_pu=file.voltage_pu,
+        pcc_kw=file.pcc_kw,
+        pcc_kvar=file.pcc_kvar,
+        held_kw=file.held_kw,
+        forecasts=[_forecast(signal, file, site) for signal in file.forecasts],
+    )
+
+
+def _forecast(signal: str, file: SnapshotFile, site: Site) -> ForecastResult:
+    """The median alone, or with the site's upper quantile; release 1 says that it is not persistence."""
+    median, high = file.forecasts[signal], file.forecasts_high.get(signal)
+    if high is None or site.limit_quantile <= 0.5:
+        return ForecastResult(signal=signal, quantiles=[0.5], values=[[value] for value in median], release=1)
+    values = [[middle, max(middle, upper)] for middle, upper in zip(median, high, strict=True)]
+    return ForecastResult(signal=signal, quantiles=[0.5, site.limit_quantile], values=values, release=1)
+
+
+def _visit(visit: VisitFile) -> ChargingSession:
+    return ChargingSession(from_ms=_ms(visit.from_at), to_ms=_ms(visit.to_at), energy_kwh=visit.energy_kwh)
+
+
+def _run(run: RunFile, issued_at_ms: int) -> LoadUsage:
+    since_ms = issued_at_ms if run.since_at is None else _ms(run.since_at)
+    return LoadUsage(on=run.on, since_ms=since_ms, run_h=run.run_h, starts=run.starts, drawn_kwh=run.drawn_kwh)
+
+
+def _packed(values: Series) -> bytes:
+    """As a Snapshot holds them; every platform that NumPy and HiGHS are built for is little-endian."""
+    return array("f", [float("nan") if value is None else value for value in values]).tobytes()
+
+
+def _ms(instant: str) -> int:
+    return round(datetime.fromisoformat(instant).astimezone(UTC).timestamp() * 1000)
+
+
+def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
+    """What does not fit the site; the table may be of any shape."""
+    yield from _instant_problems(table, site)
+    names = {
+        "soc_kwh": [battery.name for battery in site.batteries],
+        "forecasts": list(site.forecast_signals),
+        "forecasts_high": list(site.forecast_signals),
+        "runs": [load.name for load in (*site.flexible_loads, *site.on_off_loads)],
+        "visits": [station.name for station in site.charging_stations],
+        "temperature_degc": [load.name for load in site.thermal_loads],
+        "thermal": [transformer.name for transformer in site.transformers],
+        "positions": [switched.name for switched in site.switched],
+        "operations_left": [switched.name for switched in site.switched],
+        "held_kw": [equipment.name for equipment in site.powered],
+        "billing_peak_kw": [charge.name for charge in site.tariff.demand_charges],
+    }
+    for key, valid in names.items():
+        for name in ringmain_toml.parts(table, key):
+            if name not in valid:
+                near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+                hint = f"did you mean `{near[0]}`?" if near else f"valid are {', '.join(valid)}" if valid else "it has none"
+                yield f"{key}.{name}: not of this site; {hint}"
+    for key in ("forecasts", "forecasts_high"):
+        for name in ringmain_toml.parts(table, key):
+            yield from _length_problems(f"{key}.{name}", table[key][name], site)
+    told = {*ringmain_toml.parts(table, "forecasts"), *ringmain_toml.parts(table, "history")}
+    for signal in site.forecast_signals:
+        if signal not in told:
+            yield f"forecasts.{signal}: missing, and there is no history.{signal} to repeat"
+    for key in ("import_limit_kw", "export_limit_kw"):
+        yield from _length_problems(key, table.get(key), site)
+    for name in set(ringmain_toml.parts(table, "forecasts_high")) - set(ringmain_toml.parts(table, "forecasts")):
+        yield f"forecasts_high.{name}: needs forecasts.{name} too"
+
+
+def _length_problems(key: str, values: object, site: Site) -> Iterator[str]:
+    if isinstance(values, list) and len(values) != site.horizon_steps:
+        yield f"{key}: {len(values)} values; the horizon has {site.horizon_steps} steps"
+
+
+def _instant_problems(table: dict[str, Any], site: Site) -> Iterator[str]:
+    told = {"issued_at": table.get("issued_at")}
+    for name in ringmain_toml.parts(table, "visits"):
+        for index, visit in enumerate(table["visits"][name] if isinstance(table["visits"][name], list) else ()):
+            if isinstance(visit, dict):
+                told |= {f"visits.{name}[{index}].{key}": visit.get(key) for key in ("from_at", "to_at")}
+    for name in ringmain_toml.parts(table, "runs"):
+        told[f"runs.{name}.since_at"] = (
+            table["runs"][name].get("since_at") if isinstance(table["runs"][name], dict) else None
+        )
+    for key, value in told.items():
+        if not isinstance(value, str):
+            continue
+        try:
+            at_ms = _ms(value)
+        except (ValueError, OverflowError):
+            yield f"{key}: {value!r} is no instant such as 2026-06-01T00:00:00Z"
+            continue
+        if key == "issued_at" and at_ms % (1000 * site.step_s):
+            yield f"{key}: {value} is not at a step of {site.step_s} s"

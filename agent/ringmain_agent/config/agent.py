@@ -1,0 +1,322 @@
+"""The site's TOML as typed Structs, and the checks that need more than one of its tables."""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, NamedTuple
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+import ringmain_toml
+from ringmain_agent.config.outbox import OutboxLimits
+from ringmain_agent.inputs.feeds import Feed, feed_problem
+from ringmain_agent.outputs.setpoint_payload import Output, output_problem
+from ringmain_agent.site import nameplates as nameplate
+from ringmain_agent.site.nameplates import Equipment
+from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.tariff import Tariff
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Mode
+from ringmain_toml import ConfigError
+
+HISTORY_DAYS: Final = 8
+"""A week of lags and a day to fill gaps from."""
+
+
+class Battery(nameplate.Battery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[battery.<name>]`: nameplate and output; its feeds are `<name>_kw` and `<name>_soc_kwh`."""
+
+    name: str = ""
+    output: Output
+
+
+class Generator(nameplate.Generator, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[photovoltaics.<name>]` and `[wind.<name>]`: with an output it can be curtailed; its feed is `<name>_kw`."""
+
+    name: str = ""
+    output: Output | None = None
+
+
+class FlexibleLoad(nameplate.FlexibleLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[flexible_load.<name>]`: nameplate and output; its feed is `<name>_kw`."""
+
+    name: str = ""
+    output: Output
+
+
+class OnOffLoad(nameplate.OnOffLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[on_off_load.<name>]`: nameplate and output; its feed is `<name>_kw`."""
+
+    name: str = ""
+    output: Output
+
+
+class ChargingStation(nameplate.ChargingStation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[charging_station.<name>]`: its feeds are `<name>_kw`, `<name>_energy_kwh` and, if known, `<name>_departure_s`."""
+
+    name: str = ""
+    output: Output
+
+
+class ThermalLoad(nameplate.ThermalLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[thermal_load.<name>]`: nameplate and output; its feeds are `<name>_kw` and `<name>_degc`."""
+
+    name: str = ""
+    output: Output
+
+
+class CapacitorBank(nameplate.CapacitorBank, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[capacitor_bank.<name>]`: nameplate and output; its feed is `<name>_position`."""
+
+    name: str = ""
+    output: Output
+
+
+class TapChanger(nameplate.TapChanger, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tap_changer.<name>]`: nameplate and output; its feed is `<name>_position`."""
+
+    name: str = ""
+    output: Output
+
+
+class Transformer(nameplate.Transformer, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[transformer.<name>]`: takes no setpoints; `<name>_top_oil_degc`, if there is such a feed, corrects its model."""
+
+    name: str = ""
+
+
+class Kind(NamedTuple):
+    """Where the tables of one kind go: nameplate, field of the site, and the feeds without which it cannot be run."""
+
+    nameplate: type[Equipment]
+    field: str
+    feeds: tuple[str, ...] = ("_kw",)
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "battery": Kind(nameplate.Battery, "batteries", ("_kw", "_soc_kwh")),
+        "photovoltaics": Kind(nameplate.Generator, "generators"),
+        "wind": Kind(nameplate.Generator, "generators"),
+        "flexible_load": Kind(nameplate.FlexibleLoad, "flexible_loads"),
+        "on_off_load": Kind(nameplate.OnOffLoad, "on_off_loads"),
+        "charging_station": Kind(nameplate.ChargingStation, "charging_stations", ("_kw", "_energy_kwh")),
+        "thermal_load": Kind(nameplate.ThermalLoad, "thermal_loads", ("_kw", "_degc")),
+        "capacitor_bank": Kind(nameplate.CapacitorBank, "capacitor_banks", ("_position",)),
+        "tap_changer": Kind(nameplate.TapChanger, "tap_changers", ("_position",)),
+        "transformer": Kind(nameplate.Transformer, "transformers", ()),
+    }
+)
+"""Every kind of equipment, by the name of its tables."""
+
+
+class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[mqtt.local]` or `[mqtt.upstream]`: a broker and the files with which the agent proves itself."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(gt=0, lt=65536)] = 1883
+    client_id: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+
+    def __post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.certificate_file is not None and self.ca_file is None:
+            raise ValueError("certificate_file needs ca_file: without it the broker is not verified")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file needs username")
+
+
+class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[mqtt]`: `local` carries feeds and setpoints, `upstream` everything else; both may name one broker."""
+
+    local: Broker
+    upstream: Broker
+
+
+class Switch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[switch]`: a local feed that can force observe at any time; until it is heard, observe."""
+
+    topic: Annotated[str, Meta(min_length=1, max_length=512)]
+    control_payload: str = "control"
+
+
+class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[models]`: where signed models come from. `repository` is an http(s) address or a folder."""
+
+    repository: Annotated[str, Meta(min_length=1)]
+    root: Annotated[str, Meta(min_length=1)]
+    channel: Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9-]+$")] = "stable"
+    check_every_s: Annotated[float, Meta(ge=1)] = 900.0
+    check_delay_max_s: Annotated[float, Meta(ge=0)] = 300.0
+    fetch_timeout_s: Annotated[float, Meta(gt=0)] = 120.0
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that the agent of one site is told."""
+
+    site: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")]
+    time_zone: str
+    mqtt: Brokers
+    feeds: dict[str, Feed]
+    grid_connection: GridConnection
+    mode: Mode = Mode.OBSERVE
+    cycle_s: Annotated[float, Meta(ge=0.1, le=60)] = 1.0
+    step_s: Annotated[int, Meta(ge=60, le=3600)] = 900
+    horizon_steps: Annotated[int, Meta(ge=1, le=2000)] = 96
+    planner_timeout_s: Annotated[float, Meta(gt=0, le=600)] = 5.0
+    commit_interval_s: Annotated[float, Meta(ge=0, le=60)] = 10.0
+    status_interval_s: Annotated[float, Meta(ge=1, le=3600)] = 15.0
+    state_folder: Annotated[str, Meta(min_length=1)] = "state"
+    switch: Switch | None = None
+    limit_quantile: Annotated[float, Meta(ge=0.5, lt=1)] = 0.9
+    battery: dict[str, Battery] = {}
+    photovoltaics: dict[str, Generator] = {}
+    wind: dict[str, Generator] = {}
+    flexible_load: dict[str, FlexibleLoad] = {}
+    on_off_load: dict[str, OnOffLoad] = {}
+    charging_station: dict[str, ChargingStation] = {}
+    thermal_load: dict[str, ThermalLoad] = {}
+    capacitor_bank: dict[str, CapacitorBank] = {}
+    tap_changer: dict[str, TapChanger] = {}
+    transformer: dict[str, Transformer] = {}
+    busbar: Busbar | None = None
+    tariff: Tariff = Tariff()
+    regulator: RegulatorSettings = RegulatorSettings()
+    outbox: OutboxLimits = OutboxLimits()
+    models: Models | None = None
+
+    @property
+    def tables(self) -> Iterator[tuple[str, str, Equipment]]:
+        """Kind, name and table of every equipment."""
+        for kind in KINDS:
+            yield from ((kind, name, table) for name, table in getattr(self, kind).items())
+
+    @property
+    def outputs(self) -> dict[str, Output]:
+        """The output of each equipment that takes setpoints."""
+        outputs = {name: getattr(table, "output", None) for _, name, table in self.tables}
+        return {name: output for name, output in outputs.items() if output is not None}
+
+    def as_site(self) -> Site:
+        """The site as the calculations know it.
+
+        Raises:
+            ValueError: If its tables contradict each other.
+        """
+        longest_s = max((output.valid_for_s for output in self.outputs.values()), default=self.regulator.valid_for_s)
+        equipment: dict[str, tuple[Any, ...]] = {}
+        for kind, name, table in self.tables:
+            field = KINDS[kind].field
+            equipment[field] = (*equipment.get(field, ()), _named(KINDS[kind].nameplate, name, table))
+        return Site(
+            site=self.site,
+            time_zone=self.time_zone,
+            step_s=self.step_s,
+            horizon_steps=self.horizon_steps,
+            history_steps=HISTORY_DAYS * DAY_S // self.step_s,
+            limit_quantile=self.limit_quantile,
+            grid_connection=self.grid_connection,
+            busbar=self.busbar,
+            tariff=self.tariff,
+            regulator=replace(self.regulator, valid_for_s=longest_s),
+            **equipment,
+        )
+
+
+def _named(kind: type[Equipment], name: str, table: Equipment) -> Equipment:
+    """The equipment of a table that may hold more than its nameplate; a generator without output is not curtailable."""
+    fields = {field: getattr(table, field) for field in kind.__struct_fields__} | {"name": name}
+    if isinstance(table, Generator):
+        fields["curtailable"] = table.output is not None
+    return kind(**fields)
+
+
+class LoadedConfig(Struct, frozen=True, kw_only=True):
+    """A configuration with the file it came from; relative paths in it mean beside that file."""
+
+    config: Config
+    site: Site
+    folder: Path
+    sha256: str
+
+    def path(self, name: str) -> Path:
+        """A path of the configuration as seen from here."""
+        return (self.folder / name).resolve()
+
+
+def load_config(path: Path) -> LoadedConfig:
+    """Read and check the configuration of a site.
+
+    Raises:
+        ConfigError: With everything that is wrong in it: file, key and what would be valid.
+    """
+    config = ringmain_toml.load(path, Config, check=_part_problems)
+    problems, site = list(_problems(config)), None
+    try:
+        site = config.as_site()
+    except ValueError as error:
+        problems.append(str(error))
+    if problems or site is None:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    digest = sha256(path.read_bytes()).hexdigest()
+    return LoadedConfig(config=config, site=site, folder=path.resolve().parent, sha256=digest)
+
+
+def _part_problems(table: dict[str, Any]) -> Iterator[str]:
+    """Problems inside one feed or output, also when other tables are wrong."""
+    for signal in ringmain_toml.parts(table, "feeds"):
+        feed = ringmain_toml.part(table, Feed, "feeds", signal)
+        if not topics.is_signal(signal):
+            yield f"feeds.{signal}: a signal must match [a-z][a-z0-9_]{{0,62}}"
+        elif feed is not None and (problem := feed_problem(signal, feed)):
+            yield f"feeds.{signal}: {problem}"
+    for kind in KINDS:
+        for name in ringmain_toml.parts(table, kind):
+            yield from _equipment_problems(table, kind, name)
+
+
+def _equipment_problems(table: dict[str, Any], kind: str, name: str) -> Iterator[str]:
+    if not topics.is_signal(name):
+        yield f"{kind}.{name}: an equipment's name must match [a-z][a-z0-9_]{{0,62}}"
+    keys = list(ringmain_toml.parts(table, kind, name))
+    if "name" in keys:
+        yield f"{kind}.{name}.name: the name of an equipment is that of its table; remove the key"
+    if "curtailable" in keys:
+        yield f"{kind}.{name}.curtailable: a plant with an output can be curtailed, one without cannot; remove the key"
+    output = ringmain_toml.part(table, Output, kind, name, "output")
+    if output is not None and (problem := output_problem(output)):
+        yield f"{kind}.{name}.output: {problem}"
+
+
+def _problems(config: Config) -> Iterator[str]:
+    """Problems between tables."""
+    wanted = {f"{name}{suffix}": f"{kind}.{name}" for kind, name, _ in config.tables for suffix in KINDS[kind].feeds}
+    if config.busbar is not None:
+        wanted[VOLTAGE] = "busbar"
+    for signal, needed_by in wanted.items():
+        if signal not in config.feeds:
+            near = difflib.get_close_matches(signal, set(config.feeds) - set(wanted), n=1, cutoff=0.8)
+            yield f"feeds.{signal}: missing; {needed_by} needs it" + (f"; is it `{near[0]}`?" if near else "")
+    if LOAD not in config.feeds and PCC not in config.feeds:
+        yield "feeds: load_kw or pcc_kw is needed, else no limit can be held"
+    for name, output in config.outputs.items():
+        if output.confirmed_by is not None and output.confirmed_by not in config.feeds:
+            yield f"{name}.output.confirmed_by: there is no feed {output.confirmed_by!r}"
+        if output.valid_for_s < 2 * config.cycle_s:
+            yield f"{name}.output.valid_for_s: {output.valid_for_s:g} is below two cycles of {config.cycle_s:g} s"
+    if config.grid_connection.margin_kw >= max(config.grid_connection.import_limit_kw, 1e-9):
+        yield "grid_connection.margin_kw: must be below import_limit_kw"
+    shares = [table.share for table in config.transformer.values()]
+    told = math.fsum(share for share in shares if share is not None)
+    if told > 1 + 1e-9 or (None in shares and told >= 1):
+        yield f"transformer: the shares add up to {told:g}, which leaves nothing for the others"

@@ -1,0 +1,249 @@
+"""The last thing before equipment: no solver, no plan, no way round. Shares no code with what it guards.
+
+Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy in the battery
+even if it stays in force for its whole validity. A position is one that the equipment has, one step from where it is, and
+only taken while operations are left. What cannot be made safe is released. What would load a transformer beyond anything
+that it is rated for is taken from whatever draws power.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from ringmain_agent.site.nameplates import (
+    Battery,
+    CapacitorBank,
+    ChargingStation,
+    Equipment,
+    FlexibleLoad,
+    Generator,
+    OnOffLoad,
+    TapChanger,
+    ThermalLoad,
+    active_kw,
+)
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Measurements, SentSetpoint
+
+ROUNDING_KW: Final = 1e-9
+
+
+class Limited(Struct, frozen=True, kw_only=True):
+    """Setpoints that may leave the agent (`None` releases), and what had to be changed for that.
+
+    Invariants:
+        * setpoints stay inside limits: finite and inside the nameplate, for whatever was wished;
+        * a setpoint that is followed for its whole validity leaves the energy inside its band, or does not move it out;
+        * a position is one that the equipment has, and at most one from where it is.
+    """
+
+    power_kw: dict[str, float | None]
+    reasons: tuple[str, ...] = ()
+    positions: dict[str, int | None] = {}
+
+
+class PowerRange(NamedTuple):
+    """Powers that an equipment may be set to now; 0 is one of them also below `least_on_kw`."""
+
+    least_kw: float
+    most_kw: float
+    least_on_kw: float = 0.0
+
+    def clip(self, power_kw: float) -> float:
+        """The nearest of them; a power that is too small to run is off."""
+        power_kw = min(max(power_kw, self.least_kw), self.most_kw)
+        if 0 < power_kw < self.least_on_kw - ROUNDING_KW:
+            return 0.0
+        return min(max(power_kw, self.least_on_kw), self.most_kw) if power_kw > 0 else power_kw
+
+
+def limit_setpoints(  # noqa: PLR0913  keyword-only; nothing may be left out
+    setpoints: Mapping[str, float | None],
+    *,
+    site: Site,
+    measurements: Measurements,
+    previous: Mapping[str, SentSetpoint],
+    now_ms: int,
+    positions: Mapping[str, int | None] | None = None,
+) -> Limited:
+    """The setpoints as they may leave the agent.
+
+    Args:
+        setpoints: What is wished, by equipment; `None` releases. Equipment that the site does not have is dropped.
+        site: Nameplates and settings.
+        measurements: Energy in the batteries, powers, positions and operations left.
+        previous: The last setpoints that were sent.
+        now_ms: The present instant.
+        positions: What is wished of equipment with positions; `None` leaves it where it is.
+    """
+    equipment = {e.name: e for e in site.powered}
+    power_kw: dict[str, float | None] = {}
+    reasons: list[str] = []
+    for name, wished in setpoints.items():
+        if name not in equipment:
+            reasons.append(f"{name} is not equipment of this site")
+            continue
+        allowed = _allowed(equipment[name], site, measurements, previous, now_ms)
+        if wished is None:
+            power_kw[name] = None
+        elif not math.isfinite(wished):
+            power_kw[name] = None
+            reasons.append(f"{name} released: setpoint is {wished}")
+        elif allowed is None:
+            power_kw[name] = None
+            reasons.append(f"{name} released: its energy is not known")
+        else:
+            power_kw[name] = granted = allowed.clip(wished)
+            if abs(granted - wished) > ROUNDING_KW:
+                reasons.append(f"{name} limited from {wished:.1f} to {granted:.1f} kW")
+    _unload_transformers(power_kw, reasons, site, measurements, now_ms)
+    granted_positions = _positions(positions or {}, reasons, site, measurements, now_ms)
+    return Limited(power_kw=power_kw, reasons=tuple(reasons), positions=granted_positions)
+
+
+def _allowed(
+    equipment: Equipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint], now_ms: int
+) -> PowerRange | None:
+    """What an equipment may be set to; `None` where that is not known."""
+    match equipment:
+        case Battery():
+            return _battery_range(equipment, site, measurements, previous.get(equipment.name), now_ms)
+        case Generator():
+            return PowerRange(-equipment.rated_power_kw, 0.0)
+        case OnOffLoad():
+            return PowerRange(0.0, equipment.power_kw, equipment.power_kw)
+        case ChargingStation() | FlexibleLoad():
+            return PowerRange(0.0, equipment.power_max_kw, equipment.power_min_kw)
+        case ThermalLoad():
+            return PowerRange(0.0, equipment.power_max_kw)
+        case _:
+            return None
+
+
+def _battery_range(
+    battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None, now_ms: int
+) -> PowerRange | None:
+    """Nameplate, ramp and the energy left over a setpoint's validity. Energy goes before ramp: empty stops at once."""
+    soc_kwh = measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s)
+    if soc_kwh is None or not math.isfinite(soc_kwh):
+        return None
+    least, most = -battery.discharge_max_kw, battery.charge_max_kw
+    base = _ramp_base(battery, site, measurements, last, now_ms)
+    if base is not None:
+        reach_kw = battery.ramp_kw_per_min * max(now_ms - base.at_ms, 1000) / 60_000
+        power_kw = base.power_kw if base.power_kw is not None else 0.0
+        least, most = _clip(power_kw - reach_kw, least, most), _clip(power_kw + reach_kw, least, most)
+    validity_h = site.regulator.valid_for_s / 3600
+    room_kwh = max(battery.soc_max_pu * battery.capacity_kwh - soc_kwh, 0.0)
+    left_kwh = max(soc_kwh - battery.soc_min_pu * battery.capacity_kwh, 0.0)
+    highest = room_kwh / battery.charge_efficiency / validity_h
+    lowest = -left_kwh * battery.discharge_efficiency / validity_h
+    return PowerRange(_clip(least, lowest, highest), _clip(most, lowest, highest))
+
+
+def _ramp_base(
+    battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None, now_ms: int
+) -> SentSetpoint | None:
+    """Where the ramp starts: the last setpoint while it is in force, else the measured power, else nowhere."""
+    if last is not None and last.power_kw is not None and 0 <= now_ms - last.at_ms <= 1000 * site.regulator.valid_for_s:
+        return last
+    power_kw = measurements.fresh(battery.power_signal, now_ms, site.regulator.stale_after_s)
+    if power_kw is None or not math.isfinite(power_kw):
+        return None
+    return SentSetpoint(power_kw, measurements.newest[battery.power_signal].at_ms)
+
+
+def _unload_transformers(
+    power_kw: dict[str, float | None], reasons: list[str], site: Site, measurements: Measurements, now_ms: int
+) -> None:
+    """Take from what draws power, in the order of the site, what no rating of a transformer allows."""
+    most_kw = _emergency_kw(site, measurements, now_ms)
+    expected_kw = _expected_pcc_kw(power_kw, site, measurements, now_ms)
+    if expected_kw is None or expected_kw <= most_kw:
+        return
+    excess_kw = expected_kw - most_kw
+    least_on_kw = {load.name: getattr(load, "power_min_kw", 0.0) for load in site.controllable_loads}
+    least_on_kw |= {load.name: load.power_kw for load in site.on_off_loads}
+    for equipment in (*site.batteries, *site.controllable_loads):
+        drawn_kw = power_kw.get(equipment.name)
+        if drawn_kw is None or drawn_kw <= 0 or excess_kw <= ROUNDING_KW:
+            continue
+        granted = PowerRange(0.0, drawn_kw, least_on_kw.get(equipment.name, 0.0)).clip(drawn_kw - excess_kw)
+        power_kw[equipment.name] = granted
+        excess_kw -= drawn_kw - granted
+        reasons.append(f"{equipment.name} limited from {drawn_kw:.1f} to {granted:.1f} kW for the transformers")
+
+
+def _emergency_kw(site: Site, measurements: Measurements, now_ms: int) -> float:
+    """Most power through the pcc that the highest rating of each transformer allows."""
+    kvar = measurements.fresh("pcc_kvar", now_ms, site.regulator.stale_after_s)
+    kvar = kvar if kvar is not None and math.isfinite(kvar) else 0.0
+    shares, most_kw = site.transformer_shares(), math.inf
+    for transformer in site.transformers:
+        ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
+        apparent_kva = max([transformer.loading_max_pu, *ratings]) * transformer.rated_power_kva
+        apparent_kva /= max(shares[transformer.name], 1e-6)
+        most_kw = min(most_kw, active_kw(apparent_kva, kvar))
+    return most_kw
+
+
+def _expected_pcc_kw(
+    power_kw: Mapping[str, float | None], site: Site, measurements: Measurements, now_ms: int
+) -> float | None:
+    """What will flow at the pcc when batteries and loads have followed; `None` where that cannot be told."""
+    parts_kw = [measurements.fresh("pcc_kw", now_ms, site.regulator.stale_after_s)]
+    for equipment in (*site.batteries, *site.controllable_loads):
+        setpoint_kw = power_kw.get(equipment.name)
+        if setpoint_kw is not None:
+            measured_kw = measurements.fresh(equipment.power_signal, now_ms, site.regulator.stale_after_s)
+            parts_kw += [setpoint_kw, None if measured_kw is None else -measured_kw]
+    known_kw = [part for part in parts_kw if part is not None and math.isfinite(part)]
+    return math.fsum(known_kw) if len(known_kw) == len(parts_kw) else None
+
+
+def _positions(
+    wished: Mapping[str, int | None], reasons: list[str], site: Site, measurements: Measurements, now_ms: int
+) -> dict[str, int | None]:
+    """Each position, or `None` where the equipment stays as it is."""
+    switched = {equipment.name: equipment for equipment in site.switched}
+    granted: dict[str, int | None] = {}
+    for name, position in wished.items():
+        if name not in switched:
+            reasons.append(f"{name} is not equipment of this site")
+        elif position is not None:
+            granted[name] = _position(switched[name], position, reasons, site, measurements, now_ms)
+        else:
+            granted[name] = None
+    return granted
+
+
+def _position(  # noqa: PLR0913, PLR0917  one position and all that it depends on
+    switched: CapacitorBank | TapChanger,
+    wished: int,
+    reasons: list[str],
+    site: Site,
+    measurements: Measurements,
+    now_ms: int,
+) -> int | None:
+    measured = measurements.fresh(switched.position_signal, now_ms, site.regulator.stale_after_s)
+    if measured is None or not math.isfinite(measured):
+        reasons.append(f"{switched.name} stays: its position is not known")
+        return None
+    at = round(measured)
+    lowest, highest = switched.positions
+    granted = min(max(wished, at - 1, lowest), at + 1, highest)
+    if not lowest <= at <= highest:
+        reasons.append(f"{switched.name} stays: its position {at} is none that it has")
+        return None
+    if granted != at and measurements.operations_left.get(switched.name, 1) <= 0:
+        reasons.append(f"{switched.name} stays: it has no operation left today")
+        return None
+    if granted != wished:
+        reasons.append(f"{switched.name} limited from position {wished} to {granted}")
+    return granted
+
+
+def _clip(value: float, least: float, most: float) -> float:
+    return min(max(value, least), most)

@@ -1,0 +1,127 @@
+"""Where the power at the pcc may lie now: controls restrict it one after the other, safety first. Pure.
+
+Transformers, then the connection, then what the plan means to hold (envelopes at a price, demand charges), then the running
+quarter of an hour. A later control chooses inside what the earlier ones have left.
+"""
+
+import math
+from typing import Final
+
+from msgspec import Struct
+
+from ringmain_agent.control.planned_step import PlannedStep
+from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kwh
+from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
+from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
+from ringmain_agent.site.hours import holds
+from ringmain_agent.site.nameplates import Transformer, active_kw
+from ringmain_agent.site.site import BILLING_PERIOD_S, REACTIVE, Site
+from ringmain_agent.snapshot import Measurements
+
+HASTE_S: Final = 60.0
+"""An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
+HALVINGS: Final = 24
+
+
+class PccRange(Struct, frozen=True):
+    """Least and most power at the pcc, and the transformer that is the reason, if one is.
+
+    `ceiling_kw` is the most that transformers and connection allow, whatever is wished and whatever the quarter has seen.
+    """
+
+    interval: Interval
+    ceiling_kw: float
+    transformer: str = ""
+
+
+def pcc_range(
+    measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int
+) -> PccRange:
+    """Least and most power at the pcc for the rest of the quarter-hour, so that everything holds that must."""
+    tightest, transformers = _transformers(measurements, site, now_ms)
+    safe = transformers.intersect_or_nearest_end(_connection(measurements, site))
+    held = safe.intersect_or_nearest_end(_wished(measurements, step)).intersect_or_nearest_end(
+        _demand(step, quarter, site, now_ms)
+    )
+    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, now_ms))
+    binds = held.most >= transformers.most or held.least <= transformers.least
+    return PccRange(held, safe.most, tightest if binds else "")
+
+
+def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[str, Interval]:
+    """What all transformers can carry, with one of them out of service where that is demanded; and the tightest one."""
+    kvar = measurements.fresh(REACTIVE, now_ms, site.regulator.stale_after_s) or 0.0
+    kvar = kvar if math.isfinite(kvar) else 0.0
+    tightest, most_kw = "", math.inf
+    for transformer in site.transformers:
+        share = site.transformer_shares()[transformer.name]
+        carried_kva = _loading_max_pu(transformer, measurements, site, now_ms) * transformer.rated_power_kva / share
+        if (limit_kw := active_kw(carried_kva, kvar)) < most_kw:
+            tightest, most_kw = transformer.name, limit_kw
+    if (firm_pu := site.grid_connection.firm_loading_max_pu) is not None:
+        ratings_kva = sorted(transformer.rated_power_kva for transformer in site.transformers)
+        if (limit_kw := active_kw(firm_pu * math.fsum(ratings_kva[:-1]), kvar)) < most_kw:
+            tightest, most_kw = "firm capacity", limit_kw
+    return tightest, Interval(-most_kw, most_kw)
+
+
+def _connection(measurements: Measurements, site: Site) -> Interval:
+    """The limits of the connection and of envelopes, with their margin."""
+    margin_kw = site.grid_connection.margin_kw
+    return Interval(-max(measurements.export_limit_kw - margin_kw, 0.0), max(measurements.import_limit_kw - margin_kw, 0.0))
+
+
+def _wished(measurements: Measurements, step: PlannedStep | None) -> Interval:
+    """Envelopes that may be breached at a price are held as far as the plan holds them."""
+    least_kw, most_kw = ANYTHING.least, ANYTHING.most
+    planned_kw = step.pcc_kw if step is not None else 0.0
+    if measurements.wished_import_kw is not None:
+        most_kw = max(measurements.wished_import_kw, planned_kw)
+    if measurements.wished_export_kw is not None:
+        least_kw = min(-measurements.wished_export_kw, planned_kw)
+    return Interval(min(least_kw, most_kw), most_kw)
+
+
+def _demand(step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
+    """Not above the peak that a demand charge has seen, nor above the one that the plan accepts."""
+    most_kw = math.inf
+    for charge in site.tariff.demand_charges:
+        if step is not None and holds(charge.hours, [now_ms], site.time_zone)[0]:
+            most_kw = min(most_kw, max(quarter.peaks_kw.get(charge.name, 0.0), step.peak_kw.get(charge.name, 0.0)))
+    return at_most(most_kw)
+
+
+def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
+    """What the rest of the quarter may have so that its mean keeps the band; room left unused earlier is not spent.
+
+    Time of the quarter that nobody measured counts as lived at the limit: it neither gives room nor takes any.
+    """
+    left_h = max((quarter.start_ms - now_ms) / 3.6e6 + BILLING_PERIOD_S / 3600, HASTE_S / 3600)
+    so_far = energy_kwh(quarter, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
+    least_kw, most_kw = (
+        bound + (bound * so_far.covered_h - so_far.energy_kwh) / left_h if math.isfinite(bound) else bound
+        for bound in (band.least, band.most)
+    )
+    return Interval(min(least_kw, most_kw), most_kw)
+
+
+def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, now_ms: int) -> float:
+    """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
+    limits = limits_at(transformer, [now_ms], site.time_zone)[0]
+    state = measurements.thermal.get(transformer.name)
+    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
+    if state is None or not math.isfinite(hot_spot_degc(state) + ambient_degc):
+        return limits.loading_max_pu
+    known, step_min = constants(transformer), site.step_s / 60
+
+    def holds_at(loading_pu: float) -> bool:
+        then = after(state, loading_pu, ambient_degc, step_min, known)
+        return hot_spot_degc(then) <= limits.hot_spot_max_degc and then.top_oil_degc <= limits.top_oil_max_degc
+
+    if holds_at(limits.loading_max_pu):
+        return limits.loading_max_pu
+    allowed_pu, too_much_pu = 0.0, limits.loading_max_pu
+    for _ in range(HALVINGS):
+        middle_pu = (allowed_pu + too_much_pu) / 2
+        allowed_pu, too_much_pu = (middle_pu, too_much_pu) if holds_at(middle_pu) else (allowed_pu, middle_pu)
+    return allowed_pu

@@ -1,0 +1,112 @@
+"""What the site draws and could generate beside all that is set: measured, or what the pcc leaves. Pure.
+
+The pcc and the equipment are not measured at one instant. While a setpoint takes effect their difference shows the setpoint
+again, and a regulator that believed it would swing. So what the equipment may have drawn is taken as a range, and the load
+as what it was, unless that range rules it out: nothing is waited for, and nothing is taken for load that is none.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ringmain_agent.control.planned_step import PlannedStep
+from ringmain_agent.equipment.interval import Interval
+from ringmain_agent.equipment.setpoint_range import Moves
+from ringmain_agent.site.site import LOAD, PCC, Site
+from ringmain_agent.snapshot import Measurements, SentSetpoint
+
+AT_BOUND_PU: Final = 0.02
+"""A plant this close to its bound is held back by it: what it could give is not measured."""
+
+
+def uncontrolled_load_kw(  # noqa: PLR0913  what is measured, sent and remembered
+    measurements: Measurements,
+    *,
+    moves: Moves,
+    free_kw: Mapping[str, float],
+    before_kw: float | None,
+    site: Site,
+    now_ms: int,
+) -> float | None:
+    """The load now: its own feed with all plants known, else the pcc less all equipment.
+
+    Args:
+        measurements: Newest value of each signal.
+        moves: Setpoints that were sent lately.
+        free_kw: What each plant gave while nothing held it back: what it goes back to when it is let go.
+        before_kw: What the load was.
+        site: Names and how long a setpoint takes to show.
+        now_ms: The present instant.
+    """
+    stale_after_s = site.regulator.stale_after_s
+    load_kw = measurements.fresh(LOAD, now_ms, stale_after_s)
+    plants = [measurements.fresh(plant.power_signal, now_ms, stale_after_s) for plant in site.generators]
+    if load_kw is not None and None not in plants:
+        return load_kw if math.isfinite(load_kw) else None
+    pcc_kw = measurements.fresh(PCC, now_ms, stale_after_s)
+    if pcc_kw is None or not math.isfinite(pcc_kw):
+        return None
+    least_kw, most_kw = [0.0], [0.0]
+    for equipment in site.powered:
+        power_kw = measurements.fresh(equipment.power_signal, now_ms, stale_after_s)
+        if power_kw is None and equipment in site.batteries:
+            return None
+        if power_kw is None:  # stays inside what is called load: its sum with it is what counts
+            continue
+        drawn_kw = [power_kw, *_lately_kw(moves.get(equipment.name, ()), free_kw.get(equipment.name), site, now_ms)]
+        least_kw.append(min(drawn_kw))
+        most_kw.append(max(drawn_kw))
+    lowest_kw, highest_kw = pcc_kw - math.fsum(most_kw), pcc_kw - math.fsum(least_kw)
+    if not (math.isfinite(lowest_kw) and math.isfinite(highest_kw)):
+        return None
+    return Interval(lowest_kw, highest_kw).clamp((lowest_kw + highest_kw) / 2 if before_kw is None else before_kw)
+
+
+def _lately_kw(moves: Sequence[SentSetpoint], free_kw: float | None, site: Site, now_ms: int) -> list[float]:
+    """Setpoints that may still show in a measurement: none when the last change is long ago."""
+    since_ms = now_ms - 1000 * site.regulator.settle_s
+    if not moves or not since_ms < moves[-1].at_ms <= now_ms:
+        return []
+    first = max((i for i, sent in enumerate(moves) if sent.at_ms <= since_ms), default=0)
+    shown_kw = [free_kw if sent.power_kw is None else sent.power_kw for sent in moves[first:]]
+    return [power_kw for power_kw in shown_kw if power_kw is not None]
+
+
+def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remembered
+    measurements: Measurements,
+    *,
+    step: PlannedStep | None,
+    sent: Mapping[str, SentSetpoint],
+    moves: Moves,
+    free_kw: Mapping[str, float],
+    site: Site,
+    now_ms: int,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What each plant could give now, and the same as last measured while nothing held it back.
+
+    A plant at its bound shows the bound and not the sun: then the plan's forecast says what it could give.
+    """
+    found: dict[str, float] = {}
+    free = dict(free_kw)
+    for plant in site.generators:
+        power_kw = measurements.fresh(plant.power_signal, now_ms, site.regulator.stale_after_s)
+        if power_kw is None or not math.isfinite(power_kw):
+            found[plant.name] = 0.0
+            continue
+        power_kw = min(power_kw, 0.0)
+        bounds_kw = [
+            *_in_force_kw(sent.get(plant.name), site, now_ms),
+            *_lately_kw(moves.get(plant.name, ()), None, site, now_ms),
+        ]
+        if any(power_kw <= bound_kw + AT_BOUND_PU * plant.rated_power_kw for bound_kw in bounds_kw):
+            could_kw = step.available_kw.get(plant.name, power_kw) if step else free.get(plant.name, power_kw)
+            found[plant.name] = min(power_kw, max(could_kw, -plant.rated_power_kw))
+        else:
+            found[plant.name] = free[plant.name] = power_kw
+    return found, free
+
+
+def _in_force_kw(sent: SentSetpoint | None, site: Site, now_ms: int) -> list[float]:
+    if sent is None or sent.power_kw is None or now_ms - sent.at_ms > 1000 * site.regulator.valid_for_s:
+        return []
+    return [sent.power_kw]

@@ -1,6 +1,0 @@
-"""The dispatch of everything at a site over the horizon, as a linear program that each equipment adds its block to."""
-
-from ringmain_agent.dispatch.dispatcher import Dispatcher
-from ringmain_agent.dispatch.problem import Dispatch, DispatchProblem
-
-__all__ = ["Dispatch", "DispatchProblem", "Dispatcher"]

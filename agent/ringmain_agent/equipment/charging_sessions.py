@@ -1,0 +1,101 @@
+"""Which vehicles a charging station has and may expect: from what it measures, and the visits of its configuration. Pure."""
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
+
+from ringmain_agent.site.hours import minutes
+from ringmain_agent.site.nameplates import ChargingStation, ExpectedVisit
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import ChargingSession, Measurements
+
+ENERGY_MIN_KWH: Final = 0.01
+"""Less than this is no wish."""
+ENERGY_MAX_KWH: Final = 10_000.0
+STAY_MAX_S: Final = 30 * 86_400.0
+"""Beyond these a reading is not believed."""
+
+
+def is_there(station: ChargingStation, measurements: Measurements, *, site: Site, now_ms: int) -> bool:
+    """Whether a vehicle is at the station that still wants energy."""
+    return _wanted_kwh(station, measurements, site, now_ms) is not None
+
+
+def charging_sessions(
+    station: ChargingStation,
+    measurements: Measurements,
+    *,
+    site: Site,
+    now_ms: int,
+    last_there_ms: int | None = None,
+) -> list[ChargingSession]:
+    """The vehicle at the station and those expected within the horizon, one after the other.
+
+    An expected visit is dropped when a vehicle is there in that time, or was since its arrival (`last_there_ms`: the last
+    instant at which `is_there` held, if known). A vehicle that is late is expected until its departure. One that has
+    outstayed its departure may leave at any time: it is planned for a step more.
+    """
+    horizon_to_ms = now_ms + 1000 * site.step_s * site.horizon_steps
+    found: list[ChargingSession] = []
+    wanted_kwh = _wanted_kwh(station, measurements, site, now_ms)
+    if wanted_kwh is not None:
+        to_ms = _departure_ms(station, measurements, site, now_ms)
+        to_ms = to_ms if to_ms > now_ms else now_ms + 1000 * site.step_s
+        found.append(ChargingSession(from_ms=now_ms, to_ms=to_ms, energy_kwh=wanted_kwh))
+    for visit in sorted(_expected(station, site, now_ms, horizon_to_ms), key=lambda visit: visit.from_ms):
+        had = last_there_ms is not None and visit.from_ms <= last_there_ms
+        taken = wanted_kwh is not None and visit.from_ms < found[0].to_ms
+        free_from_ms = max([now_ms, visit.from_ms] + [other.to_ms for other in found])
+        if not had and not taken and free_from_ms < visit.to_ms:
+            found.append(replace(visit, from_ms=free_from_ms))
+    return found
+
+
+def _wanted_kwh(station: ChargingStation, measurements: Measurements, site: Site, now_ms: int) -> float | None:
+    wanted_kwh = measurements.fresh(station.energy_signal, now_ms, site.regulator.stale_after_s)
+    if wanted_kwh is None or not ENERGY_MIN_KWH <= wanted_kwh <= ENERGY_MAX_KWH:
+        return None
+    return wanted_kwh
+
+
+def _departure_ms(station: ChargingStation, measurements: Measurements, site: Site, now_ms: int) -> int:
+    """As measured, else the next time that the clock shows the station's departure."""
+    stay_s = measurements.fresh(station.departure_signal, now_ms, site.regulator.stale_after_s)
+    if stay_s is not None and math.isfinite(stay_s) and 0 <= stay_s <= STAY_MAX_S:
+        return measurements.newest[station.departure_signal].at_ms + round(1000 * stay_s)
+    today = _local(now_ms, site).date()
+    days = (_at_ms(today + timedelta(days=ahead), station.departure, site) for ahead in range(-1, 3))
+    return next(at_ms for at_ms in days if at_ms > now_ms)
+
+
+def _expected(station: ChargingStation, site: Site, now_ms: int, horizon_to_ms: int) -> Iterator[ChargingSession]:
+    first, last = _local(now_ms, site).date() - timedelta(days=1), _local(horizon_to_ms, site).date()
+    for expected in station.expected:
+        for ahead in range((last - first).days + 1):
+            visit = _visit(expected, first + timedelta(days=ahead), site)
+            if visit is not None and visit.to_ms > now_ms and visit.from_ms < horizon_to_ms:
+                yield visit
+
+
+def _visit(expected: ExpectedVisit, day: date, site: Site) -> ChargingSession | None:
+    if expected.weekdays and day.isoweekday() not in expected.weekdays:
+        return None
+    over_midnight = minutes(expected.departure) <= minutes(expected.arrival)
+    from_ms = _at_ms(day, expected.arrival, site)
+    to_ms = _at_ms(day + timedelta(days=int(over_midnight)), expected.departure, site)
+    return ChargingSession(from_ms=from_ms, to_ms=to_ms, energy_kwh=expected.energy_kwh)
+
+
+def _local(at_ms: int, site: Site) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
+
+
+def _at_ms(day: date, clock_time: str, site: Site) -> int:
+    """The instant at which the clock on the wall shows a time; one that is skipped in spring is an hour later."""
+    days, minute = divmod(minutes(clock_time), 24 * 60)
+    local = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=ZoneInfo(site.time_zone))
+    return round((local + timedelta(days=days)).timestamp() * 1000)

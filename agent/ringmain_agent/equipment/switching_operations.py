@@ -1,0 +1,33 @@
+"""Switching operations of tap changers and capacitor banks, counted by the local day from the positions measured. Pure."""
+
+import math
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from ringmain_agent.site.nameplates import CapacitorBank, TapChanger
+
+
+class Operations(Struct, frozen=True, kw_only=True):
+    """Operations `done` on a local `day`, and the position since the last of them."""
+
+    position: int | None = None
+    day: int = 0
+    done: int = 0
+
+
+def count_operations(operations: Operations, measured: float | None, *, time_zone: str, now_ms: int) -> Operations:
+    """The operations with a measured position counted in; a position that is not known counts as unchanged."""
+    day = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(time_zone)).toordinal()
+    done = operations.done if day == operations.day else 0
+    if measured is None or not math.isfinite(measured):
+        return Operations(position=operations.position, day=day, done=done)
+    position = round(measured)
+    moved = 0 if operations.position is None else abs(position - operations.position)
+    return Operations(position=position, day=day, done=done + moved)
+
+
+def operations_left(operations: Operations, switched: CapacitorBank | TapChanger) -> int:
+    """Operations that the equipment may still make today."""
+    return max(switched.operations_per_day - operations.done, 0)

@@ -1,0 +1,43 @@
+"""The two MQTT connections of an agent: which topics each hears, and how each says who it is."""
+
+from collections.abc import Iterable
+
+from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.gateway.mqtt import Connection
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Online, encode
+
+
+def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simulated: bool) -> Connection:
+    """To the broker of feeds and setpoints."""
+    config = loaded.config
+    heard = [*feed_topics, *([config.switch.topic] if config.switch else [])]
+    if simulated:
+        heard.append(topics.SIMULATION_CLOCK)
+    return Connection(
+        "local",
+        config.mqtt.local,
+        client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
+        subscriptions=heard,
+        resolve=loaded.path,
+    )
+
+
+def upstream_connection(loaded: LoadedConfig) -> Connection:
+    """To the broker of everything else; its will says that the agent is gone."""
+    config = loaded.config
+    return Connection(
+        "upstream",
+        config.mqtt.upstream,
+        client_id=config.mqtt.upstream.client_id or f"ringmain-agent-{config.site}",
+        subscriptions=[
+            topics.topic(config.site, topics.RECEIPT),
+            topics.topic(config.site, topics.ENVELOPE),
+            topics.all_envelopes(config.site),
+            topics.topic(config.site, topics.MODEL),
+            topics.all_series(config.site),
+        ],
+        resolve=loaded.path,
+        persistent=True,
+        will=(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
+    )

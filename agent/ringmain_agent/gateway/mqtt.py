@@ -1,0 +1,231 @@
+"""One connection to a broker: paho's network thread at the rim, a bounded queue towards the thread that decides.
+
+Callbacks only note and enqueue. A broker that is not there is waited for with jittered back-off, for ever.
+"""
+
+import contextlib
+import logging
+import queue
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from ringmain_agent.config.agent import Broker
+from ringmain_toml import ConfigError
+
+logger = logging.getLogger("ringmain_agent")
+
+QUEUE_MAX: Final = 100_000
+BACKOFF_MAX_S: Final = 30
+_SECRET_MAX_BYTES: Final = 4096
+
+
+class Arrived(NamedTuple):
+    """A message from a broker; `received_s` is monotonic."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    received_s: float
+
+
+class Connection:
+    """A client of one broker that subscribes on every connect and never gives up.
+
+    * `received` and `wait` give messages in the order of arrival; what does not fit the queue is dropped and counted.
+    * `publish` never blocks; without a connection it refuses, so that nothing piles up in memory.
+    """
+
+    def __init__(  # noqa: PLR0913  keyword-only, one connection
+        self,
+        name: str,
+        broker: Broker,
+        *,
+        client_id: str,
+        subscriptions: Iterable[str],
+        resolve: Callable[[str], Path],
+        will: tuple[str, bytes] | None = None,
+        persistent: bool = False,
+        unacknowledged_max: int = 500,
+    ) -> None:
+        """Prepare the connection; `start` begins it. A persistent session lets the broker keep messages while we are away.
+
+        Raises:
+            ConfigError: If a file that is named for it cannot be used.
+        """
+        self.name = name
+        self.host = broker.host
+        self.dropped = 0
+        self.connects = 0
+        self.trouble = "not connected yet"
+        self._address = f"{broker.host}:{broker.port}"
+        self._subscriptions = [(topic, 1) for topic in subscriptions]
+        self._queue: queue.Queue[Arrived] = queue.Queue(QUEUE_MAX)
+        self._failures = 0
+        self._published = self._acknowledged = 0
+        self._unacknowledged_max = unacknowledged_max
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
+        client.max_inflight_messages_set(100)
+        client.max_queued_messages_set(10_000)
+        client.reconnect_delay_set(1, BACKOFF_MAX_S)
+        if broker.username is not None:
+            client.username_pw_set(broker.username, _secret(resolve, broker.password_file))
+        if broker.ca_file is not None:
+            client.tls_set_context(_tls(resolve, broker))
+        if will is not None:
+            client.will_set(*will, qos=1, retain=True)
+        client.on_socket_open = _send_at_once
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.connect_async(broker.host, broker.port, broker.keepalive_s)
+        self._client = client
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Say goodbye (the broker then sends no will) and end the network thread."""
+        self._client.disconnect()
+        with contextlib.suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
+            self._client.loop_stop()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted this client."""
+        return self._client.is_connected()
+
+    @property
+    def room(self) -> int:
+        """How many more messages may wait for their PUBACK."""
+        waiting = max(0, self._published - self._acknowledged)
+        return max(0, self._unacknowledged_max - waiting) if self.connected else 0
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> bool:
+        """Publish; False if there is no connection or no room."""
+        if not self.connected:
+            return False
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            return False
+        self._published += 1
+        return True
+
+    def publish_setpoint(self, topic: str, payload: bytes) -> bool:
+        """Publish at QoS 0 and never retained: neither this client nor a broker keeps an old setpoint for later."""
+        return self.publish(topic, payload, qos=0)
+
+    def received(self) -> list[Arrived]:
+        """Everything that has arrived, without waiting."""
+        messages = []
+        for _ in range(QUEUE_MAX):
+            try:
+                messages.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return messages
+
+    def wait(self, timeout_s: float) -> list[Arrived]:
+        """Everything that has arrived; waits for the first up to `timeout_s`."""
+        try:
+            first = self._queue.get(timeout=timeout_s)
+        except queue.Empty:
+            return []
+        return [first, *self.received()]
+
+    # Called by paho's network thread
+
+    def _on_connect(
+        self, client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._note(f"{self._address} refuses this client: {reason}")
+            return
+        self.connects += 1
+        self._failures = 0
+        if self._subscriptions:
+            client.subscribe(self._subscriptions)
+        self._note("")
+
+    def _on_connect_fail(self, client: paho.Client, _data: object) -> None:
+        self._note(f"{self._address} is not reachable")
+        self._back_off(client)
+
+    def _on_disconnect(
+        self, client: paho.Client, _data: object, _flags: object, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._note(f"{self._address} was lost: {reason}")
+            self._back_off(client)
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        try:
+            self._queue.put_nowait(Arrived(message.topic, bytes(message.payload), message.retain, time.monotonic()))
+        except queue.Full:
+            self.dropped += 1
+        except UnicodeDecodeError:  # a topic that is not UTF-8
+            self.dropped += 1
+
+    def _on_publish(
+        self, _client: paho.Client, _data: object, _mid: int, _reason: ReasonCode, _properties: Properties
+    ) -> None:
+        self._acknowledged += 1
+
+    def _back_off(self, client: paho.Client) -> None:
+        self._failures += 1
+        delay_s = min(BACKOFF_MAX_S, 2 ** min(self._failures - 1, 5)) * random.uniform(0.5, 1.5)  # noqa: S311  jitter
+        client.reconnect_delay_set(max(1, round(delay_s)), 2 * BACKOFF_MAX_S)
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            logger.log(
+                logging.WARNING if trouble else logging.INFO,
+                "mqtt connection=%s %s",
+                self.name,
+                trouble or f"connected to {self._address}",
+            )
+
+
+def _send_at_once(_client: paho.Client, _data: object, opened: object) -> None:
+    """No waiting for the acknowledgement of an earlier small packet: a setpoint must not be 40 ms late."""
+    if isinstance(opened, socket.socket):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _secret(resolve: Callable[[str], Path], name: str | None) -> str | None:
+    if name is None:
+        return None
+    path = resolve(name)
+    try:
+        if path.stat().st_size > _SECRET_MAX_BYTES:
+            raise ConfigError(f"{path}: a password file has at most {_SECRET_MAX_BYTES} bytes")
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: password file cannot be read: {error}") from error
+
+
+def _tls(resolve: Callable[[str], Path], broker: Broker) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=_file(resolve, broker.ca_file))
+        if broker.certificate_file is not None:
+            context.load_cert_chain(str(_file(resolve, broker.certificate_file)), _file(resolve, broker.key_file))
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"TLS files of {broker.host}: {error}; check ca_file, certificate_file and key_file") from error
+    return context
+
+
+def _file(resolve: Callable[[str], Path], name: str | None) -> str | None:
+    return None if name is None else str(resolve(name))

@@ -1,0 +1,151 @@
+"""What no measurement says by itself and is followed from cycle to cycle: runs, temperatures, operations, visits. Pure.
+
+Worth keeping over a restart: a transformer does not cool down because the agent was away.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from ringmain_agent.equipment import charging_sessions as vehicles
+from ringmain_agent.equipment import load_usage as runs
+from ringmain_agent.equipment import switching_operations as operations
+from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.load_usage import UsageCount
+from ringmain_agent.equipment.switching_operations import Operations
+from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad, Transformer
+from ringmain_agent.site.site import PCC, REACTIVE, Site
+from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
+from ringmain_protocol.messages import AtMs
+
+OIL_MIN_DEGC: Final = -60.0
+OIL_MAX_DEGC: Final = 250.0
+"""A top oil outside these is not believed."""
+
+
+class EquipmentState(Struct, frozen=True, kw_only=True):
+    """What is followed, up to `at_ms`; `loading_pu` is the last that was measured of each transformer."""
+
+    at_ms: AtMs = 0
+    runs: dict[str, UsageCount] = {}
+    thermal: dict[str, ThermalState] = {}
+    loading_pu: dict[str, float] = {}
+    operations: dict[str, Operations] = {}
+    last_there_ms: dict[str, AtMs] = {}
+    """When a vehicle was last seen at each charging station."""
+
+    def runs_at(self, site: Site, at_ms: int) -> dict[str, LoadUsage]:
+        """What each load has had in the hours that run at an instant."""
+        return {
+            load.name: runs.usage_at(self.runs[load.name], load=load, site=site, at_ms=at_ms)
+            for load in _counted_loads(site)
+            if load.name in self.runs
+        }
+
+    def operations_left(self, site: Site) -> dict[str, int]:
+        """Operations that each switched equipment may still make today."""
+        return {s.name: operations.operations_left(self.operations.get(s.name, Operations()), s) for s in site.switched}
+
+
+def update_equipment_state(before: EquipmentState, measurements: Measurements, site: Site, now_ms: int) -> EquipmentState:
+    """Everything followed up to now.
+
+    Args:
+        before: From the cycle before.
+        measurements: Newest value of each signal, and the ambient temperatures.
+        site: Nameplates.
+        now_ms: The present instant; when the clock was set back, temperatures stay as they are.
+    """
+    loading_pu = before.loading_pu | loadings_pu(measurements, site, now_ms)
+    there = [s.name for s in site.charging_stations if vehicles.is_there(s, measurements, site=site, now_ms=now_ms)]
+    return EquipmentState(
+        at_ms=now_ms,
+        runs={
+            load.name: runs.update_usage(
+                before.runs.get(load.name, UsageCount()),
+                _usable(measurements.newest.get(load.power_signal)),
+                load=load,
+                site=site,
+                now_ms=now_ms,
+            )
+            for load in _counted_loads(site)
+        },
+        thermal={
+            transformer.name: _temperatures(transformer, before, loading_pu, measurements, site, now_ms)
+            for transformer in site.transformers
+        },
+        loading_pu=loading_pu,
+        operations={
+            switched.name: operations.count_operations(
+                before.operations.get(switched.name, Operations()),
+                measurements.fresh(switched.position_signal, now_ms, site.regulator.stale_after_s),
+                time_zone=site.time_zone,
+                now_ms=now_ms,
+            )
+            for switched in site.switched
+        },
+        last_there_ms=before.last_there_ms | dict.fromkeys(there, now_ms),
+    )
+
+
+def loadings_pu(measurements: Measurements, site: Site, now_ms: int) -> dict[str, float]:
+    """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
+    pcc_kw = measurements.fresh(PCC, now_ms, site.regulator.stale_after_s)
+    kvar = measurements.fresh(REACTIVE, now_ms, site.regulator.stale_after_s) or 0.0
+    if pcc_kw is None or not math.isfinite(pcc_kw) or not math.isfinite(kvar):
+        return {}
+    shares = site.transformer_shares()
+    return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
+
+
+def encode_equipment_state(state: EquipmentState) -> bytes:
+    """What is followed as it is kept over a restart."""
+    return msgspec.json.encode(state)
+
+
+def decode_equipment_state(kept: object) -> EquipmentState:
+    """What was kept.
+
+    Raises:
+        ValueError: If it is damaged or of another version.
+    """
+    if not isinstance(kept, bytes):
+        raise ValueError(f"{type(kept).__name__} is nothing tracked")  # noqa: TRY004  what a file holds is a value
+    try:
+        return msgspec.json.decode(kept, type=EquipmentState)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{error}") from error
+
+
+def _temperatures(  # noqa: PLR0913, PLR0917  one transformer and all that warms it
+    transformer: Transformer,
+    before: EquipmentState,
+    loading_pu: Mapping[str, float],
+    measurements: Measurements,
+    site: Site,
+    now_ms: int,
+) -> ThermalState:
+    """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
+    known = thermal.constants(transformer)
+    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
+    state = before.thermal.get(transformer.name)
+    if state is None:
+        state = thermal.steady_state(loading_pu.get(transformer.name, 0.0), ambient_degc, known)
+    elif now_ms > before.at_ms:
+        held_pu = before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0))
+        state = thermal.after(state, held_pu, ambient_degc, (now_ms - before.at_ms) / 60_000, known)
+    oil_degc = measurements.fresh(transformer.top_oil_signal, now_ms, site.regulator.stale_after_s)
+    if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
+        state = thermal.corrected(state, oil_degc)
+    return state
+
+
+def _counted_loads(site: Site) -> tuple[FlexibleLoad | OnOffLoad, ...]:
+    return (*site.flexible_loads, *site.on_off_loads)
+
+
+def _usable(power: Measured | None) -> Measured | None:
+    return power if power is not None and power.value is not None and math.isfinite(power.value) else None

@@ -1,0 +1,182 @@
+"""What comes from upstream and is remembered: series and envelopes, and what they say for the steps of a plan.
+
+For each step of a series the newest issue that has a value counts, as in training. Envelopes that must hold count all
+together; of those that are wishes, the one with the highest priority in each step.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from ringmain_agent.inputs.feeds import VALUE_MAX
+from ringmain_agent.site.hours import holds
+from ringmain_agent.site.site import Site
+from ringmain_protocol import topics
+from ringmain_protocol.errors import MessageError
+from ringmain_protocol.messages import Envelope, Series, decode, encode
+
+MAX_SERIES: Final = 64
+MAX_SERIES_STEPS: Final = 4000
+MAX_ENVELOPES: Final = 16
+AHEAD_MAX_MS: Final = 7 * 86_400_000
+"""An issue dated further ahead is an error of its sender; it may not outlast those that are right."""
+
+
+class RequestedLimits(NamedTuple):
+    """Limits that may be breached at a price, one for each instant; `None` where nothing is wished.
+
+    `breach_per_kwh` is the highest price among the wishes that count.
+    """
+
+    import_kw: list[float | None]
+    export_kw: list[float | None]
+    breach_per_kwh: float
+
+
+class SeriesAndEnvelopes:
+    """What is known of each series, and the envelopes in force; pure, filled from retained messages."""
+
+    def __init__(self) -> None:
+        """Nothing known."""
+        self.series: dict[str, Series] = {}
+        self._envelopes: dict[str, Envelope] = {}
+        """By name; the one without has the empty name."""
+
+    def take(self, topic: str, payload: bytes, *, now_ms: int) -> bytes | None:
+        """Take in a series or an envelope; returns what to remember under its topic, None if it says nothing.
+
+        Raises:
+            MessageError: If topic or payload are not of the protocol, the issue of a series cannot be true, or more is
+                known than can be remembered.
+        """
+        parsed = topics.parse(topic)
+        if parsed.kind == topics.SERIES and parsed.name is not None:
+            series = self._newest(parsed.name, decode(payload, Series), now_ms)
+            self.series[parsed.name] = series
+            return encode(series)
+        if parsed.kind == topics.ENVELOPE:
+            self._take_envelope(parsed.name or "", payload, now_ms)
+            return payload
+        return None
+
+    def _take_envelope(self, name: str, payload: bytes, now_ms: int) -> None:
+        if not payload:
+            self._envelopes.pop(name, None)
+            return
+        envelope = decode(payload, Envelope)
+        others = {other: known for other, known in self._envelopes.items() if other != name}
+        if len(others) >= MAX_ENVELOPES:
+            others = {other: known for other, known in others.items() if now_ms < known.expires_at_ms}
+        if len(others) >= MAX_ENVELOPES:
+            raise MessageError("too_many_envelopes", f"{name or 'envelope'}: {MAX_ENVELOPES} envelopes are in force already")
+        self._envelopes = others | {name: envelope}
+
+    def _newest(self, name: str, series: Series, now_ms: int) -> Series:
+        """What is known of a series after this issue of it."""
+        series = replace(series, values=series.values[:MAX_SERIES_STEPS])
+        if any(value is not None and abs(value) > VALUE_MAX for value in series.values):
+            raise MessageError("out_of_range", f"series {name} has values that cannot be true")
+        known = self.series.get(name)
+        if known is None:
+            if len(self.series) >= MAX_SERIES:
+                raise MessageError("too_many_series", f"{name}: {MAX_SERIES} series are known already")
+            return series
+        ahead = [issue.issued_at_ms > now_ms + AHEAD_MAX_MS for issue in (known, series)]
+        if ahead == [False, True]:
+            raise MessageError("implausible_time", f"series {name} was issued at {series.issued_at_ms}, and it is {now_ms}")
+        if ahead == [True, False] or known.step_s != series.step_s:
+            return series
+        older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
+        return _merged(older, newer)
+
+    def known_future(self, *, start_ms: int, step_s: int, steps: int) -> dict[str, list[float | None]]:
+        """Values of every series for the steps of a plan; None where a series says nothing."""
+        starts = [start_ms + 1000 * step_s * i for i in range(steps)]
+        return {name: [_value_at(series, at_ms) for at_ms in starts] for name, series in self.series.items()}
+
+    def limits_kw(self, site: Site, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
+        """Import and export limit that must hold at each instant: the site's own, narrowed by envelopes while they hold."""
+        imports, exports = own_limits_kw(site, starts_ms)
+        for envelope in self._envelopes.values():
+            if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is None:
+                imports = _narrowed(imports, _given(envelope, envelope.import_limit_kw, starts_ms))
+                exports = _narrowed(exports, _given(envelope, envelope.export_limit_kw, starts_ms))
+        return imports, exports
+
+    def wishes(self, starts_ms: Sequence[int], *, now_ms: int) -> RequestedLimits:
+        """Limits that may be breached at a price, at each instant."""
+        wished = [
+            envelope
+            for envelope in self._envelopes.values()
+            if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is not None
+        ]
+        imports = _foremost(wished, lambda envelope: envelope.import_limit_kw, starts_ms)
+        exports = _foremost(wished, lambda envelope: envelope.export_limit_kw, starts_ms)
+        return RequestedLimits(
+            import_kw=[limit_kw for limit_kw, _ in imports],
+            export_kw=[limit_kw for limit_kw, _ in exports],
+            breach_per_kwh=max((price for _, price in (*imports, *exports)), default=0.0),
+        )
+
+
+def own_limits_kw(site: Site, starts_ms: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Import and export limit of the site's own at each instant; of its timed limits the last that holds counts."""
+    grid = site.grid_connection
+    imports, exports = [grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms)
+    for timed in grid.limit:
+        for index, within in enumerate(holds(timed.hours, starts_ms, site.time_zone)):
+            if within and timed.import_limit_kw is not None:
+                imports[index] = timed.import_limit_kw
+            if within and timed.export_limit_kw is not None:
+                exports[index] = timed.export_limit_kw
+    return imports, exports
+
+
+def step_starts_ms(start_ms: int, step_s: int, steps: int) -> Iterable[int]:
+    """STARTs of so many steps."""
+    return range(start_ms, start_ms + 1000 * step_s * steps, 1000 * step_s)
+
+
+def _merged(older: Series, newer: Series) -> Series:
+    """The newer issue, with values of the older one where it has none."""
+    step_ms = 1000 * newer.step_s
+    tail = (older.start_ms - newer.start_ms) // step_ms + len(older.values)
+    count = min(max(len(newer.values), tail), MAX_SERIES_STEPS)
+    values = []
+    for i in range(count):
+        value = newer.values[i] if i < len(newer.values) else None
+        values.append(_value_at(older, newer.start_ms + step_ms * i) if value is None else value)
+    return replace(newer, values=values)
+
+
+def _value_at(series: Series, at_ms: int) -> float | None:
+    index = (at_ms - series.start_ms) // (1000 * series.step_s)
+    return series.values[index] if 0 <= index < len(series.values) else None
+
+
+def _given(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms: Sequence[int]) -> list[float | None]:
+    """What an envelope says at each instant."""
+    indices = [(at_ms - envelope.start_ms) // (1000 * envelope.step_s) for at_ms in starts_ms]
+    return [limits_kw[index] if 0 <= index < len(limits_kw) else None for index in indices]
+
+
+def _narrowed(limits_kw: Sequence[float], given: Sequence[float | None]) -> list[float]:
+    return [own if other is None else min(own, other) for own, other in zip(limits_kw, given, strict=True)]
+
+
+def _foremost(
+    wished: Sequence[Envelope], limits_kw: Callable[[Envelope], Sequence[float | None]], starts_ms: Sequence[int]
+) -> list[tuple[float | None, float]]:
+    """The wish that counts at each instant, and its price: highest priority, among equals the narrower."""
+    given = [(envelope, _given(envelope, limits_kw(envelope), starts_ms)) for envelope in wished]
+    foremost: list[tuple[float | None, float]] = []
+    for index in range(len(starts_ms)):
+        ranked = [
+            (-envelope.priority, limit_kw, -(envelope.breach_price_per_kwh or 0.0))
+            for envelope, values in given
+            if (limit_kw := values[index]) is not None
+        ]
+        _, limit_kw, price = min(ranked, default=(0, None, 0.0))
+        foremost.append((limit_kw, -price))
+    return foremost

@@ -1,0 +1,143 @@
+"""One look into the model repository, as a process of its own that ends: `python -m ringmain_agent.models.fetch`.
+
+Refresh through TUF, rollout file, download, manifest, golden vectors; the request comes on standard input, the answer goes
+to standard output, both JSON. Nothing is activated here.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlparse
+
+import msgspec
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
+from urllib3.exceptions import HTTPError
+
+from ringmain_agent.errors import ModelRejectedError
+from ringmain_agent.models.fetch_messages import SLOTS, Fetch, Fetched, Slot
+from ringmain_agent.planning.forecast import check_model
+from ringmain_protocol.errors import MessageError
+from ringmain_protocol.manifest import (
+    MAX_MODEL_BYTES,
+    Rollout,
+    decode_document,
+    rollout_path,
+    selected_release,
+    target_path,
+)
+
+MAX_ROOT_BYTES: Final = 512_000
+
+
+class FolderFetcher(FetcherInterface):
+    """Reads a repository in a folder, a mounted USB stick for example."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read below this folder."""
+        self._folder = folder
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = self._folder / url.removeprefix("folder:/")
+        try:
+            return iter([path.read_bytes()])
+        except FileNotFoundError as error:
+            raise DownloadHTTPError(f"{path} is not there", 404) from error
+
+
+def fetch_models(fetch: Fetch) -> Fetched:
+    """Look into the repository and bring what this site shall run, verified, into slots."""
+    try:
+        return _look(fetch, _updater(fetch))
+    except (RepositoryError, DownloadError, MessageError, OSError, HTTPError, ValueError) as error:
+        cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+        return Fetched(
+            refused=fetch.refused,
+            trouble=f"{type(error).__name__}: {error}{cause}; the active model stays. Is {fetch.repository} the repository?",
+        )
+
+
+def _updater(fetch: Fetch) -> Updater:
+    root, cache = Path(fetch.root), Path(fetch.folder) / "tuf"
+    if root.stat().st_size > MAX_ROOT_BYTES:
+        raise ValueError(f"{root} has more than {MAX_ROOT_BYTES} bytes")
+    cache.mkdir(parents=True, exist_ok=True)
+    remote = urlparse(fetch.repository).scheme in {"http", "https"}
+    base = fetch.repository.rstrip("/") if remote else "folder:"
+    return Updater(
+        str(cache),
+        f"{base}/metadata/",
+        str(Path(fetch.folder) / SLOTS),
+        f"{base}/targets/",
+        fetcher=None if remote else FolderFetcher(Path(fetch.repository)),
+        bootstrap=root.read_bytes(),
+    )
+
+
+def _look(fetch: Fetch, updater: Updater) -> Fetched:
+    updater.refresh()
+    info = updater.get_targetinfo(rollout_path(fetch.channel))
+    if info is None:
+        return Fetched(refused=fetch.refused, trouble=f"channel {fetch.channel!r} has no rollout yet")
+    part = Path(fetch.folder) / "rollout.part"
+    updater.download_target(info, str(part))
+    release = selected_release(decode_document(part.read_bytes(), Rollout), fetch.site)
+    models, refused, troubles = {}, dict(fetch.refused), []
+    for signal in fetch.signals if release else []:
+        active = fetch.active.get(signal)
+        if active is not None and active.release == release:
+            continue
+        info = updater.get_targetinfo(target_path(signal, fetch.site, release))  # always below models/
+        if info is None:
+            continue  # a site without a model in a release keeps what it has
+        digest = info.hashes.get("sha256", "")
+        if digest not in refused:
+            try:
+                models[signal] = _verified(fetch, updater, info, signal=signal, release=release)
+            except ModelRejectedError as error:
+                refused[digest] = str(error)[:500]
+        if digest in refused:
+            troubles.append(f"{signal} release {release} was refused: {refused[digest]}")
+    return Fetched(models=models, refused=refused, trouble="; ".join(troubles))
+
+
+def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, release: int) -> Slot:
+    """Download a model and prove it; only then it becomes a slot.
+
+    Raises:
+        ModelRejectedError: If the file must not run here.
+    """
+    if info.length > MAX_MODEL_BYTES:
+        raise ModelRejectedError(f"{info.length} bytes exceed {MAX_MODEL_BYTES}")
+    slot = Path(fetch.folder) / SLOTS / info.hashes["sha256"]
+    candidate = slot.with_suffix(".part")
+    updater.download_target(info, str(candidate))
+    try:
+        manifest = check_model(candidate, site=fetch.site, signal=signal)
+        if manifest.release != release:
+            raise ModelRejectedError(  # noqa: TRY301  the file goes either way
+                f"manifest says release {manifest.release}, the path {release}"
+            )
+    except ModelRejectedError:
+        candidate.unlink()
+        raise
+    with candidate.open("rb") as file:
+        os.fsync(file.fileno())
+    candidate.replace(slot)
+    return Slot(release=release, sha256=slot.name)
+
+
+def _main() -> None:
+    result = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever native code prints must not spoil the answer
+    fetch = msgspec.json.decode(sys.stdin.buffer.read(), type=Fetch)
+    result.write(msgspec.json.encode(fetch_models(fetch)))
+    result.flush()
+
+
+if __name__ == "__main__":
+    _main()

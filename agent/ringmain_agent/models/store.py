@@ -1,0 +1,186 @@
+"""Which models are active: one state file, replaced by one rename after `model_fetch` has verified everything.
+
+That process ends after each look: slow links, damaged files and crashes in native code stay away from control, and the
+memory comes back. On any doubt the active model stays.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlparse
+
+import msgspec
+from msgspec import Struct
+
+from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.models.fetch_messages import SLOTS, Fetch, Fetched, Slot
+
+logger = logging.getLogger("ringmain_agent")
+
+STATE_NAME: Final = "models.json"
+SLOTS_KEPT: Final = 3
+
+
+class StoreState(Struct, frozen=True, kw_only=True):
+    """What is active, and which files are not tried again."""
+
+    active: dict[str, Slot] = {}
+    refused: dict[str, str] = {}
+
+
+class ModelStore:
+    """The active models of a site, and the child that looks for newer ones. Times are monotonic seconds."""
+
+    def __init__(self, loaded: LoadedConfig, folder: Path) -> None:
+        """Take up the active models; a slot whose SHA-256 is not its name is not used."""
+        self.trouble = ""
+        self.reasons: dict[str, str] = {}
+        self._loaded = loaded
+        self._folder = folder
+        self._child: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
+        self._due_s = 0.0
+        (folder / SLOTS).mkdir(parents=True, exist_ok=True)
+        self._state = self._read_state()
+        sound = {signal: slot for signal, slot in self._state.active.items() if self._is_sound(slot)}
+        for signal in self._state.active.keys() - sound.keys():
+            self.reasons[signal] = "model file is damaged; persistence until it is fetched again"
+            logger.error("model signal=%s %s", signal, self.reasons[signal])
+        self._state = StoreState(active=sound, refused=self._state.refused)
+
+    @property
+    def releases(self) -> dict[str, int]:
+        """Release of the active model of each signal."""
+        return {signal: slot.release for signal, slot in self._state.active.items()}
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """File of the active model of each signal."""
+        return {signal: str(self._slot_path(slot)) for signal, slot in self._state.active.items()}
+
+    def hasten(self, *, now_s: float, delay_s: float) -> None:
+        """There is something to fetch: look soon, at a random delay so that a fleet does not come at once."""
+        self._due_s = min(self._due_s, now_s + delay_s)
+
+    def poll(self, *, now_s: float) -> bool:
+        """Start a look when one is due, take the result of one that has ended; True when the active models changed."""
+        models = self._loaded.config.models
+        if models is None:
+            return False
+        if self._child is None:
+            if now_s >= self._due_s:
+                self._due_s = now_s + models.check_every_s
+                self._start(now_s)
+            return False
+        if self._child.poll() is None:
+            if now_s - self._started_s > models.fetch_timeout_s:
+                self._child.kill()
+                self._child.wait()
+            return False
+        return self._take(self._child)
+
+    def close(self) -> None:
+        """End a look that is under way."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def _start(self, now_s: float) -> None:
+        models = self._loaded.config.models
+        if models is None:
+            return
+        remote = urlparse(models.repository).scheme in ("http", "https")
+        fetch = Fetch(
+            site=self._loaded.config.site,
+            signals=list(self._loaded.site.forecast_signals),
+            repository=models.repository if remote else str(self._loaded.path(models.repository)),
+            root=str(self._loaded.path(models.root)),
+            channel=models.channel,
+            folder=str(self._folder),
+            active=self._state.active,
+            refused=self._state.refused,
+        )
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "ringmain_agent.models.fetch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._started_s = now_s
+        if self._child.stdin is not None:
+            self._child.stdin.write(msgspec.json.encode(fetch))
+            self._child.stdin.close()
+            self._child.stdin = None
+
+    def _take(self, child: subprocess.Popen[bytes]) -> bool:
+        output, _ = child.communicate()
+        self._child = None
+        try:
+            fetched = msgspec.json.decode(output, type=Fetched)
+        except msgspec.DecodeError:
+            fetched = Fetched(trouble=f"model check ended with status {child.returncode}; the active model stays")
+        self._note(fetched.trouble)
+        for digest in fetched.refused.keys() - self._state.refused.keys():
+            logger.error("model refused sha256=%s %s", digest, fetched.refused[digest])
+        fresh = {signal: slot for signal, slot in fetched.models.items() if self._state.active.get(signal) != slot}
+        if not fresh and fetched.refused == self._state.refused:
+            return False
+        self._write_state(StoreState(active=self._state.active | fresh, refused=dict(list(fetched.refused.items())[-50:])))
+        for signal, slot in fresh.items():
+            self.reasons.pop(signal, None)
+            logger.info("model activated signal=%s release=%d sha256=%s", signal, slot.release, slot.sha256)
+        self._tidy()
+        return bool(fresh)
+
+    def _note(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            logger.warning("models %s", trouble)
+        self.trouble = trouble
+
+    def _slot_path(self, slot: Slot) -> Path:
+        return self._folder / SLOTS / slot.sha256
+
+    def _is_sound(self, slot: Slot) -> bool:
+        path = self._slot_path(slot)
+        return path.is_file() and sha256(path.read_bytes()).hexdigest() == slot.sha256
+
+    def _read_state(self) -> StoreState:
+        try:
+            return msgspec.json.decode((self._folder / STATE_NAME).read_bytes(), type=StoreState)
+        except FileNotFoundError:
+            return StoreState()
+        except msgspec.DecodeError as error:
+            logger.error("models %s cannot be read (%s); models are fetched again", STATE_NAME, error)  # noqa: TRY400
+            return StoreState()
+
+    def _write_state(self, state: StoreState) -> None:
+        replace_file(self._folder / STATE_NAME, msgspec.json.encode(state))
+        self._state = state
+
+    def _tidy(self) -> None:
+        """Keep the active slots and a few before them."""
+        active = {slot.sha256 for slot in self._state.active.values()}
+        slots = sorted((self._folder / SLOTS).iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        others = [path for path in slots if path.name not in active]
+        for path in others[SLOTS_KEPT * max(len(active), 1) :]:
+            path.unlink()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a power cut leaves the old one or the new one."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

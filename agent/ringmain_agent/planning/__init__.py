@@ -1,0 +1,7 @@
+"""The planner.
+
+A `Snapshot` comes in, a `Plan` leaves. All but `client` runs in a process of its own, the only one with NumPy, ONNX Runtime
+and HiGHS.
+"""
+
+__all__ = ["client", "dispatch", "forecast", "plan", "prices"]

@@ -1,0 +1,197 @@
+"""The planner as the main process sees it: a child that is given a Snapshot and returns a Plan, and is killed when late.
+
+No threads: the pipes never block, `poll` moves what can be moved. Frames are a length (4 bytes, little endian) and
+MessagePack. Nothing numerical is imported here; that is `planner_process`.
+"""
+
+import contextlib
+import os
+import select
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Plan, Snapshot
+
+HEADER: Final = struct.Struct("<I")
+MAX_FRAME_BYTES: Final = 50_000_000
+PAUSE_FIRST_S: Final = 1.0
+PAUSE_MAX_S: Final = 60.0
+CHILD: Final = (sys.executable, "-m", "ringmain_agent.planning.process")
+SINGLE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def frame(document: object) -> bytes:
+    """A document as it goes through the pipe."""
+    payload = msgspec.msgpack.encode(document)
+    return HEADER.pack(len(payload)) + payload
+
+
+class Planner:
+    """Client of the planner process; one thread owns it, and must outlive it: the child dies with the thread that made it.
+
+    A child that is late, dies or answers nonsense is killed and started again, at once the first time and then after a
+    pause that doubles up to a minute until a plan succeeds. The request it had is lost: an old snapshot is not worth a plan.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        deadline_s: float = 5.0,
+        start_deadline_s: float = 30.0,
+        command: Sequence[str] = CHILD,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._site_frame = frame(site)
+        self._deadline_s = deadline_s
+        self._start_deadline_s = start_deadline_s
+        self._command = tuple(command)
+        self._clock = clock
+        self._decoder = msgspec.msgpack.Decoder(Plan | None)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._ready = False
+        self._outgoing = b""
+        self._incoming = b""
+        self._waiting: Snapshot | None = None
+        self._due_s: float | None = None
+        self._start_at_s = 0.0
+        self._pause_s = 0.0
+        self._newest: Plan | None = None
+        self._unseen: Plan | None = None
+        self.restarts = 0
+        self.failure = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child that runs now."""
+        return self._child.pid if self._child else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the child has started up and would take a request at once."""
+        return self._ready
+
+    def start(self) -> None:
+        """Start the child; it says when it is ready."""
+        if self._child is not None:
+            return
+        self._child = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=os.environ | SINGLE_THREAD
+        )
+        for pipe in self._pipes():
+            os.set_blocking(pipe, False)
+        self._ready, self._incoming, self._outgoing = False, b"", self._site_frame
+        self._due_s = self._clock() + self._start_deadline_s
+
+    def request(self, snapshot: Snapshot) -> None:
+        """Ask for a plan; a request that still waits for its turn is replaced. Never blocks."""
+        self._waiting = snapshot
+        self._move()
+
+    def poll(self) -> Plan | None:
+        """Move what can be moved, and return the plan that has arrived since the last call, if one has."""
+        self._move()
+        unseen, self._unseen = self._unseen, None
+        return unseen
+
+    def newest(self) -> Plan | None:
+        """The newest plan that ever arrived."""
+        return self._newest
+
+    def wait(self, timeout_s: float) -> Plan | None:
+        """The answer to the newest request, or `None` when the planner has failed or the time is over. Blocks."""
+        end_s, failures = self._clock() + timeout_s, self.restarts
+        plan = self.poll()
+        while not self._idle() and self._child is not None and self.restarts == failures:
+            left_s = end_s - self._clock()
+            if left_s <= 0:
+                break
+            writer, reader = self._pipes()
+            select.select([reader], [writer] if self._outgoing else [], [], min(left_s, 0.1))
+            plan = self.poll() or plan
+        return plan
+
+    def close(self) -> None:
+        """End the child."""
+        self._kill()
+
+    def _idle(self) -> bool:
+        return self._ready and self._waiting is None and self._due_s is None
+
+    def _pipes(self) -> tuple[int, int]:
+        if self._child is None or self._child.stdin is None or self._child.stdout is None:
+            raise RuntimeError("the planner process is not started")
+        return self._child.stdin.fileno(), self._child.stdout.fileno()
+
+    def _move(self) -> None:
+        if self._child is None:
+            if self._clock() < self._start_at_s:
+                return
+            self.start()
+        self._give()
+        try:
+            self._take()
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            self._fail(f"planner process: {error}")
+            return
+        if self._due_s is not None and self._clock() > self._due_s:
+            what = f"a plan took more than {self._deadline_s} s" if self._ready else "it did not start in time"
+            self._fail(f"planner process killed: {what}")
+            return
+        self._give()
+
+    def _give(self) -> None:
+        if self._ready and self._due_s is None and self._waiting is not None:
+            self._outgoing = frame(self._waiting)
+            self._waiting = None
+            self._due_s = self._clock() + self._deadline_s
+        # A child that has died is found by reading: its pipe is at the end.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            while self._outgoing:
+                written = os.write(self._pipes()[0], self._outgoing)
+                self._outgoing = self._outgoing[written:]
+
+    def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._pipes()[1], 1 << 20):
+                self._incoming += chunk
+            raise ValueError("it ended")
+        while len(self._incoming) >= HEADER.size:
+            (size,) = HEADER.unpack_from(self._incoming)
+            if size > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame of {size} bytes")
+            if len(self._incoming) < HEADER.size + size:
+                return
+            answer = self._decoder.decode(self._incoming[HEADER.size : HEADER.size + size])
+            self._incoming = self._incoming[HEADER.size + size :]
+            self._due_s = None
+            if answer is None:
+                self._ready = True
+            else:
+                self._newest = self._unseen = answer
+                self._pause_s, self.failure = 0.0, ""
+
+    def _fail(self, failure: str) -> None:
+        self._kill()
+        self.failure = failure
+        self.restarts += 1
+        self._start_at_s = self._clock() + self._pause_s
+        self._pause_s = min(max(2 * self._pause_s, PAUSE_FIRST_S), PAUSE_MAX_S)
+
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        self._ready, self._due_s, self._waiting = False, None, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                pipe.close()

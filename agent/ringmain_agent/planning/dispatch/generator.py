@@ -1,0 +1,40 @@
+"""A PV or wind plant: what is available of it and, if it takes setpoints, what is given away of that."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.planning.dispatch.block import Parts, Prices
+from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Term
+from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.site.nameplates import Generator
+from ringmain_agent.site.site import Site
+
+Array = npt.NDArray[np.float64]
+
+
+class GeneratorBlock:
+    """One plant: its available power is part of the net load, its curtailment a column of its own."""
+
+    def __init__(self, program: LinearProgram, generator: Generator, site: Site) -> None:
+        self._program, self._generator, self._step_h = program, generator, site.step_h
+        self._count = site.horizon_steps
+        self._curtailed = program.columns(self._count if generator.curtailable else 0)
+        self.active = [Term(self._curtailed, 1.0)] if generator.curtailable else []
+        self.reactive: list[Term] = []
+
+    def write(self, problem: DispatchProblem, prices: Prices) -> None:
+        """Nothing is given away for nothing, and never more than there is; what does not follow is not curtailed further."""
+        if not self._generator.curtailable:
+            return
+        available_kw = np.maximum(-problem.available_kw[self._generator.name], 0.0)
+        held_kw = problem.snapshot.held_kw.get(self._generator.name)
+        lower, upper = np.zeros(self._count), available_kw
+        if held_kw is not None and np.isfinite(held_kw):
+            lower = upper = np.maximum(available_kw - max(-held_kw, 0.0), 0.0)
+        self._program.lower[self._curtailed], self._program.upper[self._curtailed] = lower, upper
+        self._program.cost[self._curtailed] = prices.tie_per_kwh * self._step_h
+
+    def read(self, values: Array, parts: Parts) -> None:
+        """What is given away."""
+        curtailed_kw = np.maximum(values[self._curtailed], 0.0) if self.active else np.zeros(self._count)
+        parts.curtailed_kw[self._generator.name] = curtailed_kw

@@ -1,0 +1,138 @@
+"""Loads that take energy at any power: a flexible load within its hours, a charging station until the departure.
+
+Both have energy due by the end of some steps (`dues`); what cannot be delivered is priced. Integers only for a power below
+which the load is off.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.planning.dispatch.block import Block, Parts, Prices
+from ringmain_agent.planning.dispatch.energy_due import (
+    HoursSteps,
+    Requirement,
+    RunningTotal,
+    is_current,
+    steps_of_hours,
+    steps_of_visit,
+)
+from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
+from ringmain_agent.planning.dispatch.on_off_load import OnOffLoadBlock
+from ringmain_agent.planning.dispatch.problem import LARGEST, DispatchProblem
+from ringmain_agent.planning.dispatch.thermal_load import ThermalLoadBlock
+from ringmain_agent.planning.dispatch.unresponsive import unresponsive_load_kw
+from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import LoadUsage, Snapshot
+
+Array = npt.NDArray[np.float64]
+
+ENERGY_MIN_KWH: Final = 1e-3
+"""Less than this is not due: branch and bound takes amounts near its tolerance for impossible (HiGHS 1.16)."""
+
+
+def load_blocks(program: LinearProgram, site: Site) -> list[Block]:
+    """A block for each load of the site that takes a setpoint."""
+    return [
+        *(FlexibleLoadBlock(program, load, site) for load in site.flexible_loads),
+        *(ChargingStationBlock(program, station, site) for station in site.charging_stations),
+        *(OnOffLoadBlock(program, load, site) for load in site.on_off_loads),
+        *(ThermalLoadBlock(program, load, site) for load in site.thermal_loads),
+    ]
+
+
+class EnergyBlock(ABC):
+    """Power between 0 (or `power_min_kw`, or off) and `power_max_kw`, with energy due at the end of some steps."""
+
+    def __init__(
+        self, program: LinearProgram, load: FlexibleLoad | ChargingStation, site: Site, *, efficiency: float
+    ) -> None:
+        self._program, self._load, self._site = program, load, site
+        count = site.horizon_steps
+        self._power = program.columns(count)
+        self._step_gain_h = efficiency * site.step_h
+        self._tally = RunningTotal(program, Term(self._power, self._step_gain_h), surplus=load.power_min_kw > 0)
+        self._on = program.columns(count if load.power_min_kw > 0 else 0, upper=1.0, integer=True)
+        if load.power_min_kw > 0:
+            on = [Term(self._power, 1.0)]
+            self._least = program.rows(*on, Term(self._on, -load.power_min_kw), lower=0.0)
+            self._most = program.rows(*on, Term(self._on, -load.power_max_kw), upper=0.0)
+        self.active = [Term(self._power, 1.0)]
+        self.reactive: list[Term] = []
+
+    def write(self, problem: DispatchProblem, prices: Prices) -> None:
+        """What is due and when the power may be drawn; earlier rather than later at equal cost."""
+        program, load, count, step_h = self._program, self._load, self._site.horizon_steps, self._site.step_h
+        held_kw = unresponsive_load_kw(problem.snapshot, load.name)
+        if len(self._on):
+            program.upper[self._on] = 1.0 if held_kw is None else 0.0
+            program.row_lower[self._least] = 0.0 if held_kw is None else -INF
+            program.row_upper[self._most] = 0.0 if held_kw is None else INF
+        program.cost[self._power] = prices.tie_per_kwh * step_h * np.arange(count) / count
+        if held_kw is not None:
+            program.lower[self._power] = program.upper[self._power] = held_kw
+            self._tally.release()
+            return
+        dues = self._dues(problem.snapshot)
+        allowed_kw = np.zeros(count)
+        for due in dues:
+            allowed_kw[due.steps] = load.power_max_kw
+        program.lower[self._power], program.upper[self._power] = 0.0, allowed_kw
+        self._tally.write(dues, missing_cost=load.missing_per_kwh)
+
+    def read(self, values: Array, parts: Parts) -> None:
+        """Its power."""
+        parts.power_kw[self._load.name] = np.maximum(values[self._power], 0.0)
+
+    def _due(self, steps: HoursSteps, energy_kwh: float) -> Requirement:
+        """Energy due in some steps; with so much more that the fewest steps it takes can all have the least power."""
+        due_kwh, load = energy_kwh * steps.share, self._load
+        fewest = math.ceil(due_kwh / (load.power_max_kw * self._step_gain_h) - 1e-6)
+        return Requirement(steps.steps, due_kwh, max(fewest * load.power_min_kw * self._step_gain_h - due_kwh, 0.0))
+
+    @abstractmethod
+    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
+        """Energy that is due, in order."""
+
+
+class FlexibleLoadBlock(EnergyBlock):
+    """A flexible load: its energy within each of its hours, less what it has drawn in those that run now."""
+
+    def __init__(self, program: LinearProgram, load: FlexibleLoad, site: Site) -> None:
+        super().__init__(program, load, site, efficiency=1.0)
+        self._flexible = load
+
+    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
+        load, run = self._flexible, snapshot.runs.get(self._flexible.name, LoadUsage())
+        found = steps_of_hours(load.hours, snapshot.issued_at_ms, self._site)
+        left_kwh = [load.energy_kwh] * len(found)
+        if is_current(found) and math.isfinite(run.drawn_kwh):
+            left_kwh[0] = max(load.energy_kwh - max(run.drawn_kwh, 0.0), 0.0)
+        dues = [self._due(hours, kwh) for hours, kwh in zip(found, left_kwh, strict=True)]
+        return [due for due in dues if due.amount >= ENERGY_MIN_KWH]
+
+
+class ChargingStationBlock(EnergyBlock):
+    """A charging station: for each vehicle the energy that it wants, as far as it can be had until it leaves."""
+
+    def __init__(self, program: LinearProgram, station: ChargingStation, site: Site) -> None:
+        super().__init__(program, station, site, efficiency=station.efficiency)
+        self._station = station
+
+    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
+        dues: list[Requirement] = []
+        free_from = 0
+        for visit in sorted(snapshot.visits.get(self._station.name, ()), key=lambda visit: visit.from_ms):
+            there = steps_of_visit(visit, snapshot.issued_at_ms, self._site)
+            steps = [step for step in there.steps if step >= free_from]  # one vehicle at a time
+            if not steps or not 0 < visit.energy_kwh <= LARGEST:
+                continue
+            due = self._due(there._replace(steps=steps), visit.energy_kwh)
+            if due.amount >= ENERGY_MIN_KWH:
+                dues.append(due)
+                free_from = steps[-1] + 1
+        return dues

@@ -1,0 +1,92 @@
+"""The margin against a wrong forecast: energy in reserve, not a lower limit all day.
+
+The schedule is optimal for the median. Beside it runs the same schedule with the load at its upper quantile, in which the
+batteries give what then exceeds the limit (`need`), take back what fits below it (`recover`), and must not run empty
+(`missing` is a priced shortage). The export limit needs no reserve where generation can be curtailed.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.planning.dispatch.battery import BatteryBlock
+from ringmain_agent.planning.dispatch.block import Parts, Prices
+from ringmain_agent.planning.dispatch.linear_program import INF, Indices, LinearProgram, Term
+from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.site.site import Site
+
+RESERVE_SHARE: Final = 0.1
+"""Of the price of an excess: the reserve is for a load that one day in ten brings."""
+
+Array = npt.NDArray[np.float64]
+
+
+class _Columns(NamedTuple):
+    """Columns and rows of one battery."""
+
+    block: BatteryBlock
+    need: Indices
+    recover: Indices
+    reserve: Indices
+    missing: Indices
+    weak: Indices
+    missing_rows: Indices
+
+
+class ReserveBlock:
+    """Energy in the batteries for a load at its upper quantile. `active` are all controllable powers but the generators'."""
+
+    def __init__(self, program: LinearProgram, batteries: list[BatteryBlock], site: Site, *, active: list[Term]) -> None:
+        self._program, self._step_h = program, site.step_h
+        self.active: list[Term] = []
+        self.reactive: list[Term] = []
+        self._columns = [self._declare(block, site) for block in batteries]
+        flows = [Term(c.need, 1.0) for c in self._columns] + [Term(c.recover, -1.0) for c in self._columns]
+        self._rows = program.rows(*flows, *(Term(term.columns, -term.value) for term in active))
+
+    def _declare(self, block: BatteryBlock, site: Site) -> _Columns:
+        program, battery = self._program, block.battery
+        need, recover, reserve, missing, weak = (program.columns(site.horizon_steps) for _ in range(5))
+        into, out_of = battery.charge_efficiency * site.step_h, site.step_h / battery.discharge_efficiency
+        flows = [Term(need, -out_of), Term(recover, into)]
+        kept = battery.kept_pu(site.step_h)
+        program.rows(Term(reserve, 1.0), *flows, before=[Term(reserve, -kept)], lower=0.0, upper=0.0)
+        missing_rows = program.rows(Term(block.energy, 1.0), Term(reserve, -1.0), Term(missing, 1.0))
+        charge, discharge = Term(block.charge, 1.0), Term(block.discharge, 1.0)
+        given, taken = Term(block.discharge, -1.0), Term(block.charge, -1.0)
+        program.rows(discharge, taken, Term(need, 1.0), Term(weak, -1.0), upper=battery.discharge_max_kw)
+        program.rows(charge, given, Term(recover, 1.0), upper=battery.charge_max_kw)
+        return _Columns(block, need, recover, reserve, missing, weak, missing_rows)
+
+    def write(self, problem: DispatchProblem, prices: Prices) -> None:
+        """What the upper quantile needs, of the batteries that can give it. After the batteries are written."""
+        program = self._program
+        price = RESERVE_SHARE * prices.excess_per_kwh * self._step_h
+        ready = False
+        for c in self._columns:
+            follows = c.block.known and problem.snapshot.held_kw.get(c.block.battery.name) is None
+            ready = ready or follows
+            program.upper[c.need] = INF if follows else 0.0
+            program.upper[c.recover] = c.block.battery.charge_max_kw if follows else 0.0
+            program.row_lower[c.missing_rows] = c.block.battery.soc_min_kwh if follows else -INF
+            program.cost[c.missing] = program.cost[c.weak] = price
+            program.cost[c.reserve] = prices.tie_per_kwh * self._step_h
+        program.row_lower[self._rows] = problem.net_high_kw - problem.import_ceiling_kw if ready else -INF
+
+    def read(self, values: Array, parts: Parts) -> None:
+        """The energy that is kept at the end of each step."""
+        for c in self._columns:
+            if c.block.known:
+                parts.reserve_kwh[c.block.battery.name] = values[c.reserve]
+
+
+def is_needed(problem: DispatchProblem, site: Site) -> bool:
+    """Whether a load at its upper quantile could exceed the limit whatever the plan is for the median."""
+    net_kw = problem.load_kw + sum(problem.available_kw.values(), np.zeros(site.horizon_steps))
+    spread = bool((problem.net_high_kw - net_kw > 1e-6).any())
+    most_kw = sum(battery.charge_max_kw for battery in site.batteries)
+    most_kw += sum(on_off.power_kw for on_off in site.on_off_loads)
+    for loads in (site.charging_stations, site.flexible_loads, site.thermal_loads):
+        most_kw += sum(load.power_max_kw for load in loads)
+    return bool(site.batteries) and spread and bool((problem.net_high_kw + most_kw > problem.import_ceiling_kw).any())

@@ -1,0 +1,75 @@
+"""A heat pump, boiler or chiller: its power moves the temperature of what is behind it, which shall stay in its band."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.planning.dispatch.block import Parts, Prices
+from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
+from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.planning.dispatch.unresponsive import unresponsive_load_kw
+from ringmain_agent.site.nameplates import ThermalLoad
+from ringmain_agent.site.site import Site
+
+Array = npt.NDArray[np.float64]
+
+TEMPERATURE_MAX_DEGC: Final = 1000.0
+"""A measured temperature beyond is not believed, in either direction."""
+
+
+class ThermalLoadBlock:
+    """The temperature at the end of each step follows from the power; leaving the band is priced by degree and hour.
+
+    A temperature that is measured outside its band is brought back as far as that costs less than staying outside. Without
+    a temperature the load rests.
+    """
+
+    def __init__(self, program: LinearProgram, load: ThermalLoad, site: Site) -> None:
+        self._program, self._load, self._site = program, load, site
+        count = site.horizon_steps
+        self._decay = load.decay(site.step_h)
+        self._power, self._below, self._above = (program.columns(count) for _ in range(3))
+        self._temperature = program.columns(count, lower=-INF)
+        self._change = program.rows(
+            Term(self._temperature, 1.0),
+            Term(self._power, -load.rise_k_per_kw(site.step_h)),
+            before=[Term(self._temperature, -self._decay)],
+        )
+        self._band = program.rows(Term(self._temperature, 1.0), Term(self._below, 1.0), Term(self._above, -1.0))
+        self.active = [Term(self._power, 1.0)]
+        self.reactive: list[Term] = []
+        self._known = False
+
+    def write(self, problem: DispatchProblem, prices: Prices) -> None:
+        """Surroundings, measured temperature and band; earlier rather than later at equal cost."""
+        program, load, count = self._program, self._load, self._site.horizon_steps
+        step_h, snapshot = self._site.step_h, problem.snapshot
+        now_degc = snapshot.temperature_degc.get(load.name)
+        if now_degc is not None and not abs(now_degc) <= TEMPERATURE_MAX_DEGC:
+            now_degc = None
+        self._known = now_degc is not None
+        held_kw = unresponsive_load_kw(snapshot, load.name)
+        if held_kw is not None:
+            program.lower[self._power] = program.upper[self._power] = held_kw
+        else:
+            program.lower[self._power] = 0.0
+            program.upper[self._power] = load.power_max_kw if self._known else 0.0
+        program.cost[self._power] = prices.tie_per_kwh * step_h * np.arange(count) / count
+        program.cost[self._below] = program.cost[self._above] = load.discomfort_per_k_h * step_h
+        if now_degc is None:
+            program.lower[self._temperature] = program.upper[self._temperature] = 0.0
+            for rows in (self._band, self._change):
+                program.row_lower[rows], program.row_upper[rows] = -INF, INF
+            return
+        program.lower[self._temperature], program.upper[self._temperature] = -INF, INF
+        program.row_lower[self._band], program.row_upper[self._band] = load.temperature_min_degc, load.temperature_max_degc
+        given_degc = (1 - self._decay) * problem.ambient_degc.get(load.name, np.full(count, load.ambient_degc))
+        given_degc[0] += self._decay * now_degc
+        program.row_lower[self._change] = program.row_upper[self._change] = given_degc
+
+    def read(self, values: Array, parts: Parts) -> None:
+        """Its power, and the temperature if it was known."""
+        parts.power_kw[self._load.name] = np.maximum(values[self._power], 0.0)
+        if self._known:
+            parts.temperature_degc[self._load.name] = values[self._temperature]

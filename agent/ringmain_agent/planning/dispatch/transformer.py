@@ -1,0 +1,342 @@
+"""Transformers in the dispatch: limits of loading, top oil and hot spot, and ageing, as linear rows with a known error.
+
+The loading is held in columns `within` its limit and `over` it, the latter at a price; so are top oil and hot spot. The
+curves of the thermal model are convex in the loading, which is cut into segments: the chords over them are above the
+curves, by at most `errors`. So the real temperatures are never above the predicted ones, and a limit that holds here holds.
+Besides the sum of all excess the largest of it has a price, or all of it would stack up in one step.
+
+Top oil, winding and oil lag follow as rows. All three take the same segments of the loading: so nothing is gained by more
+of the oil lag, which makes the hot spot cooler, as the oil gets hotter by more than that.
+
+Source: IEC 60076-7:2018, difference equations; thermal.py has them exactly.
+"""
+
+import math
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
+from ringmain_agent.planning.dispatch.block import Parts, Prices
+from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
+from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.site.nameplates import Transformer
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import ThermalState
+
+SEGMENT_PU: Final = 0.125
+HALF_PU: Final = 0.5
+"""Below this loading chords may be above by more, up to 1.8 K where there is an oil lag; no limit binds there."""
+BEYOND: Final = 2.0
+"""The last chord ends at so many times the largest loading limit."""
+TIE: Final = 1e-5
+"""Cost of a kelvin a step: without it temperatures float above their curves where no limit binds."""
+KELVIN_PU: Final = 0.01
+"""Loading over its limit that a kelvin over its limit is priced like."""
+AGEING_PU: Final = 0.1
+"""The same for an hour of life over its limit."""
+AGEING_DEGC: Final = (*range(68, 141, 6), 170)
+"""Ends of the chords of the ageing rate: above it by at most 6.2 %; below the first it counts as there."""
+HOTTEST_DEGC: Final = 300.0
+"""A state with a term beyond is not believed."""
+SPARE_K: Final = 500.0
+"""How far below anything possible the lower bounds of temperatures are."""
+FORGOTTEN_K: Final = 0.01
+"""What the winding may keep of a step that its weighted sum leaves out."""
+
+Array = npt.NDArray[np.float64]
+
+
+class Errors(NamedTuple):
+    """How much the chords may be above the curves, for top oil and hot spot."""
+
+    top_oil_k: float
+    hot_spot_k: float
+
+
+class Segment(NamedTuple):
+    """A part of the loading with the slopes of both curves over it; the last has no end."""
+
+    width_pu: float
+    oil_per_pu: float
+    winding_per_pu: float
+
+
+def segments(constants: thermal.Constants, loading_max_pu: float) -> list[Segment]:
+    """Chords of the curves, equally wide up to a loading, and one beyond; a wider first one where the oil lag would pay."""
+    count = math.ceil(loading_max_pu / SEGMENT_PU - 1e-9)
+    evenly = [loading_max_pu * index / count for index in range(1, count + 1)]
+    candidates = np.linspace(evenly[0], loading_max_pu, 200).tolist()
+    first = next((end for end in candidates if not _lag_pays(constants, end)), loading_max_pu)
+    rest = [end for end in evenly if end > first + SEGMENT_PU / 2]
+    ends = [0.0, first, *rest, BEYOND * loading_max_pu]
+    found = [
+        Segment(
+            end - begin,
+            (constants.oil(end) - constants.oil(begin)) / (end - begin),
+            (constants.winding(end) - constants.winding(begin)) / (end - begin),
+        )
+        for begin, end in pairwise(ends)
+    ]
+    return [*found[:-1], found[-1]._replace(width_pu=math.inf)]
+
+
+def _lag_pays(constants: thermal.Constants, end: float) -> bool:
+    """Whether a first chord up to this loading adds more to the oil lag than to the top oil."""
+    oil_k = constants.top_oil_rise_k * (constants.oil(end) - constants.oil(0.0))
+    return oil_k < (constants.k21 - 1) * constants.hot_spot_rise_k * constants.winding(end)
+
+
+def chord_errors(constants: thermal.Constants, loading_max_pu: float) -> Errors:
+    """Largest distances of the chords from the curves where a limit can bind, as temperatures that would last."""
+    chords = segments(constants, loading_max_pu)[:-1]
+    ends = np.cumsum([0.0, *(chord.width_pu for chord in chords)])
+    loading = np.linspace(HALF_PU, loading_max_pu, 400)
+    oil = np.interp(loading, ends, [constants.oil(end) for end in ends]) - [constants.oil(k) for k in loading]
+    winding = np.interp(loading, ends, [constants.winding(end) for end in ends]) - [constants.winding(k) for k in loading]
+    oil_k = constants.top_oil_rise_k * oil
+    hot_k = oil_k + constants.k21 * constants.hot_spot_rise_k * winding
+    return Errors(float(oil_k.max()), float(hot_k.max()))
+
+
+def _weights(kept: float, rise_k: float, count: int) -> list[float]:
+    """Weights of the ends of this step and those before in the winding's rise; what little is left goes to the last."""
+    needed = math.ceil(math.log(FORGOTTEN_K / max(rise_k, 1.0)) / math.log(kept))
+    steps = min(max(needed, 1), count)
+    return [(1 - kept) * kept**back for back in range(steps - 1)] + [kept ** (steps - 1)]
+
+
+class TransformerBlock:
+    """One transformer with its share of the power at the pcc.
+
+    `pcc` are the connection's columns in kW, `reactive` those of capacitor banks in kvar; `None` promises that
+    the load has no reactive power either, and one row a step does for the loading.
+    """
+
+    def __init__(
+        self,
+        program: LinearProgram,
+        transformer: Transformer,
+        site: Site,
+        pcc: list[Term],
+        reactive: list[Term] | None,
+    ) -> None:
+        self.active: list[Term] = []
+        self.reactive: list[Term] = []
+        self.transformer, self._site, self._program, self._count = transformer, site, program, site.horizon_steps
+        self._factor = site.transformer_shares()[transformer.name] / transformer.rated_power_kva
+        self._constants = thermal.constants(transformer)
+        self._kept = self._constants.kept(60 * site.step_h)
+        told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
+        self._loading_max_pu = max(1.0, transformer.loading_max_pu, *told)
+        self.errors = chord_errors(self._constants, self._loading_max_pu)
+        count = self._count
+        self._within, self._over = program.columns(count), program.columns(count)
+        self._chords = segments(self._constants, self._loading_max_pu)
+        self._parts = [program.columns(count, upper=chord.width_pu) for chord in self._chords]
+        self._winding, self._lag = program.columns(count), program.columns(count)
+        self._oil, self._hot = program.columns(count), program.columns(count)
+        self._oil_over, self._hot_over = program.columns(count), program.columns(count)
+        self._worst_pu, self._worst_k = program.columns(1), program.columns(1)
+        self._apparent = ApparentPower(
+            program,
+            self._within,
+            self._over,
+            pcc=pcc,
+            reactive=reactive,
+            factor=self._factor,
+        )
+        whole = [Term(self._within, -1.0), Term(self._over, -1.0)]
+        program.rows(*(Term(columns, 1.0) for columns in self._parts), *whole, lower=0.0, upper=0.0)
+        self._add_temperatures()
+        self._ages = transformer.ageing_cost_per_h > 0 or transformer.ageing_max_h_per_day is not None
+        if self._ages:
+            self._add_ageing()
+
+    def _add_temperatures(self) -> None:
+        """Top oil and oil lag follow the segments, and so does where the winding ends; the hot spot is what they make.
+
+        The winding forgets most of itself in a step. A recursion like the others would be unstable backwards in time, a way
+        that the simplex method goes: so its rise is a weighted sum of where it was to end in this step and those before.
+        """
+        program, c, (oil, winding, lag) = self._program, self._constants, self._kept
+        pairs = list(zip(self._parts, self._chords, strict=True))
+        top_oil = [Term(self._oil, 1.0), Term(self._oil_over, 1.0)]
+        rise_k = (1 - oil) * c.top_oil_rise_k
+        self._oil_rows = program.rows(
+            *top_oil,
+            *(Term(columns, -rise_k * chord.oil_per_pu) for columns, chord in pairs),
+            before=[Term(term.columns, -oil) for term in top_oil],
+        )
+        lag_k = (c.k21 - 1) * c.hot_spot_rise_k
+        self._lag_rows = program.rows(
+            Term(self._lag, 1.0),
+            *(Term(columns, -(1 - lag) * lag_k * chord.winding_per_pu) for columns, chord in pairs if lag_k),
+            before=[Term(self._lag, -lag)],
+        )
+        winding_k = c.k21 * c.hot_spot_rise_k
+        ends = [Term(columns, -winding_k * chord.winding_per_pu) for columns, chord in pairs]
+        program.rows(Term(self._winding, 1.0), *ends, lower=0.0, upper=0.0)
+        above = [Term(columns, -1.0) for columns in (self._oil, self._oil_over)]
+        self._hot_rows = program.rows(Term(self._hot, 1.0), Term(self._hot_over, 1.0), *above, Term(self._lag, 1.0))
+        for back, weight in enumerate(_weights(winding, winding_k, self._count)):
+            columns = self._winding[: self._count - back]
+            program.add(self._hot_rows[back:], columns, np.full(len(columns), -weight))
+        for worst, over in (
+            (self._worst_pu, self._over),
+            (self._worst_k, self._oil_over),
+            (self._worst_k, self._hot_over),
+        ):
+            program.rows(Term(np.repeat(worst, self._count), 1.0), Term(over, -1.0), lower=0.0)
+
+    def _add_ageing(self) -> None:
+        """The hot spot above the first end, cut into segments, and the ageing of all the horizon."""
+        program, paper = self._program, self.transformer.paper
+        widths = [*(end - begin for begin, end in pairwise(AGEING_DEGC[:-1])), INF]
+        self._heats = [program.columns(self._count, upper=width) for width in widths]
+        self._ageing_per_k = [
+            (thermal.ageing(end, paper) - thermal.ageing(begin, paper)) / (end - begin)
+            for begin, end in pairwise(AGEING_DEGC)
+        ]
+        heats = [Term(columns, -1.0) for columns in self._heats]
+        self._ageing_over = program.columns(1)
+        hot = [Term(self._hot, 1.0), Term(self._hot_over, 1.0)]
+        program.rows(*hot, *heats, upper=float(AGEING_DEGC[0]))
+        self._ageing_row = program.rows(Term(self._ageing_over, -1.0))
+        rows = np.repeat(self._ageing_row, self._count)
+        for columns, per_k in zip(self._heats, self._ageing_per_k, strict=True):
+            program.add(rows, columns, np.full(self._count, per_k * self._site.step_h))
+
+    def write(self, problem: DispatchProblem, prices: Prices) -> None:
+        """Limits in force at each step, the state at the first, and the ambient."""
+        program, c, (oil, winding, lag) = self._program, self._constants, self._kept
+        state, ambient_degc = self._state(problem), self._ambient_degc(problem) + c.indoor_rise_k
+        self._apparent.write(problem.load_kvar)
+        self._write_limits(problem)
+        oil_degc = (1 - oil) * (ambient_degc + c.top_oil_rise_k * c.oil(0.0))
+        for rows, left, start in (
+            (self._oil_rows, oil * state.top_oil_degc, oil_degc),
+            (self._lag_rows, lag * state.oil_lag_k, np.zeros(self._count)),
+            (self._hot_rows, 0.0, state.winding_k * winding ** np.arange(1.0, self._count + 1)),
+        ):
+            start[0] += left
+            program.row_lower[rows] = program.row_upper[rows] = start
+        # Lower than they can get: with free columns the simplex method would lose itself in chains of steps.
+        program.lower[self._oil] = lowest_degc = min(state.top_oil_degc, float(ambient_degc.min()), 0.0) - SPARE_K
+        program.lower[self._lag] = min(state.oil_lag_k, 0.0)
+        program.lower[self._hot] = lowest_degc - max(state.oil_lag_k, 0.0) + min(state.winding_k, 0.0) - SPARE_K
+        self._write_costs(prices)
+
+    def _write_limits(self, problem: DispatchProblem) -> None:
+        program, starts_ms = self._program, self._starts_ms(problem)
+        limits = np.array(thermal.limits_at(self.transformer, starts_ms, self._site.time_zone))
+        loading_pu, hot_spot_degc, top_oil_degc = limits.T
+        program.upper[self._within] = loading_pu
+        program.upper[self._oil] = top_oil_degc
+        program.upper[self._hot] = hot_spot_degc
+
+    def _write_costs(self, prices: Prices) -> None:
+        cost, transformer, step_h = self._program.cost, self.transformer, self._site.step_h
+        per_pu = prices.excess_per_kwh * transformer.rated_power_kva
+        cost[self._over], cost[self._worst_pu] = per_pu * step_h, per_pu
+        cost[self._oil_over] = cost[self._hot_over] = KELVIN_PU * per_pu * step_h
+        cost[self._worst_k] = KELVIN_PU * per_pu
+        cost[self._oil] = cost[self._winding] = TIE
+        if self._ages:
+            self._write_ageing(per_pu)
+
+    def _write_ageing(self, per_pu: float) -> None:
+        program, transformer, step_h = self._program, self.transformer, self._site.step_h
+        per_h = transformer.ageing_cost_per_h * step_h
+        for columns, per_k in zip(self._heats, self._ageing_per_k, strict=True):
+            program.cost[columns] = per_h * per_k
+        program.cost[self._ageing_over] = AGEING_PU * per_pu
+        if transformer.ageing_max_h_per_day is not None:
+            horizon_h = self._count * step_h
+            unavoidable_h = thermal.ageing(AGEING_DEGC[0], transformer.paper) * horizon_h
+            allowed_h = transformer.ageing_max_h_per_day * horizon_h / 24
+            program.row_upper[self._ageing_row] = allowed_h - unavoidable_h
+
+    def read(self, values: Array, parts: Parts) -> None:
+        """The predicted hot spot at the end of each step."""
+        parts.hot_spot_degc[self.transformer.name] = values[self._hot] + values[self._hot_over]
+
+    def _starts_ms(self, problem: DispatchProblem) -> list[int]:
+        begin_ms, step_ms = problem.snapshot.issued_at_ms, 1000 * self._site.step_s
+        return [begin_ms + step_ms * index for index in range(self._count)]
+
+    def _ambient_degc(self, problem: DispatchProblem) -> Array:
+        return problem.ambient_degc.get(self.transformer.name, np.full(self._count, self.transformer.ambient_degc))
+
+    def _state(self, problem: DispatchProblem) -> ThermalState:
+        """As tracked; without it, or with one that cannot be, where the first step's load would lead in the end."""
+        state = problem.snapshot.thermal.get(self.transformer.name)
+        if state is not None and all(abs(value) <= HOTTEST_DEGC for value in (*_terms(state), thermal.hot_spot_degc(state))):
+            return state
+        net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
+        loading = self._factor * math.hypot(net_kw, float(problem.load_kvar[0]))
+        return thermal.steady_state(
+            min(loading, self._loading_max_pu), float(self._ambient_degc(problem)[0]), self._constants
+        )
+
+
+class FirmCapacity:
+    """With the largest transformer out, the others carry all of the power at the pcc within the firm loading."""
+
+    def __init__(
+        self,
+        program: LinearProgram,
+        site: Site,
+        pcc: list[Term],
+        reactive: list[Term] | None,
+    ) -> None:
+        self.active: list[Term] = []
+        self.reactive: list[Term] = []
+        self._program, self._site = program, site
+        self.firm_kva = firm_capacity_kva(site)
+        count = site.horizon_steps
+        self._within, self._over, self._worst = program.columns(count), program.columns(count), program.columns(1)
+        self._apparent = ApparentPower(
+            program,
+            self._within,
+            self._over,
+            pcc=pcc,
+            reactive=reactive,
+            factor=1.0,
+        )
+        program.rows(Term(np.repeat(self._worst, count), 1.0), Term(self._over, -1.0), lower=0.0)
+
+    def write(self, problem: DispatchProblem, prices: Prices) -> None:
+        """The limit, and the price of exceeding it."""
+        program = self._program
+        self._apparent.write(problem.load_kvar)
+        program.upper[self._within] = self.firm_kva
+        program.cost[self._over] = prices.excess_per_kwh * self._site.step_h
+        program.cost[self._worst] = prices.excess_per_kwh
+
+    def read(self, values: Array, parts: Parts) -> None:
+        """Nothing of its own."""
+
+
+def firm_capacity_kva(site: Site) -> float:
+    """Most apparent power that stays within the firm loading when the largest transformer is out.
+
+    The others then share it as they share the rest now; those that carry nothing now, in proportion to their ratings.
+    """
+    loading_pu, shares = site.grid_connection.firm_loading_max_pu, site.transformer_shares()
+    if loading_pu is None or len(site.transformers) < 2:
+        return math.inf
+    largest = max(site.transformers, key=lambda transformer: transformer.rated_power_kva)
+    others = [transformer for transformer in site.transformers if transformer is not largest]
+    carried = sum(shares[transformer.name] for transformer in others)
+    if carried <= 0:
+        return loading_pu * sum(transformer.rated_power_kva for transformer in others)
+    carrying = [transformer for transformer in others if shares[transformer.name] > 0]
+    return loading_pu * min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
+
+
+def _terms(state: ThermalState) -> tuple[float, float, float]:
+    return state.top_oil_degc, state.winding_k, state.oil_lag_k

@@ -1,0 +1,187 @@
+"""Forecast and schedule for one snapshot: the first of the agent's two pure functions. Read this first.
+
+A failed forecast is replaced by seasonal persistence, a failed optimization by the rule; the plan names what was used
+and why.
+"""
+
+import math
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from ringmain_agent.control.planned_step import rule_schedule
+from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
+from ringmain_agent.planning import prices
+from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
+from ringmain_agent.planning.plausibility import POWER_MAX_KW, plausible_snapshot
+from ringmain_agent.planning.resimulation import resimulate
+from ringmain_agent.site.nameplates import ThermalLoad, Transformer
+from ringmain_agent.site.site import LOAD, Site
+from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_protocol.messages import Fallback
+
+AMBIENT_MAX_DEGC: Final = 80.0
+"""Surroundings beyond are not believed; what the nameplate says stands in for them."""
+
+Array = npt.NDArray[np.float64]
+
+
+class ForecastSource(Protocol):
+    """Where forecasts come from: `forecast.Forecaster`."""
+
+    def forecast(self, snapshot: Snapshot, signal: str) -> ForecastResult:
+        """By the model of the signal."""
+
+    def persistence(self, snapshot: Snapshot, signal: str, reason: str) -> ForecastResult:
+        """By what happened before."""
+
+
+class Optimizer(Protocol):
+    """What turns a problem into a schedule: `dispatch.Dispatcher`."""
+
+    def dispatch(self, problem: DispatchProblem) -> Dispatch:
+        """The cheapest schedule."""
+
+
+def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: Optimizer) -> Plan:
+    """Forecast and schedule for one snapshot of the site.
+
+    Reads nothing but the model files and sends nothing. `Plan.fallback` says what the schedule is: optimal, incumbent or
+    rule; each forecast says for itself whether it is of a model.
+
+    Raises:
+        ValueError: If the snapshot is not of this site's step and horizon: a bug of the caller.
+    """
+    _require_shape(snapshot, site)
+    snapshot, doubts = plausible_snapshot(snapshot, site)
+    forecasts: list[ForecastResult] = []
+    try:
+        forecasts.extend(_forecast(snapshot, site, signal, forecaster) for signal in site.forecast_signals)
+    except ForecastError as error:
+        reason = f"no forecast: {error}"
+        rule = Plan(issued_at_ms=snapshot.issued_at_ms, step_s=snapshot.step_s, fallback=Fallback.RULE, reason=reason)
+        return replace(rule, forecasts=forecasts)
+    notes = doubts + [f"{f.signal} by persistence: {f.reason}" for f in forecasts if f.release == 0]
+    median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
+    available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
+    try:
+        problem, wrong = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
+        notes += wrong
+        dispatch = optimizer.dispatch(problem)
+        schedule, excess = resimulate(dispatch, problem, site)
+        notes += [*excess, *([dispatch.note] if dispatch.note else [])]
+    except DispatchError as error:
+        schedule = _rule(snapshot, site, median[LOAD], available_kw)
+        notes.insert(0, f"no optimal schedule: {error}")
+    rest = [battery.name for battery in site.batteries if battery.name not in schedule.soc_kwh]
+    notes += [f"{name} rests: its energy is not known" for name in rest]
+    return replace(schedule, forecasts=forecasts, reason="; ".join(notes))
+
+
+def _rule(snapshot: Snapshot, site: Site, load_kw: Array, available_kw: dict[str, Array]) -> Plan:
+    rule = rule_schedule(site=site, snapshot=snapshot, load_kw=load_kw.tolist(), pv_kw=_lists(available_kw))
+    return Plan(
+        issued_at_ms=snapshot.issued_at_ms,
+        step_s=snapshot.step_s,
+        fallback=Fallback.RULE,
+        power_kw=rule.power_kw,
+        curtailed_kw={name: [0.0] * site.horizon_steps for name in available_kw} | rule.curtailed_kw,
+        soc_kwh=rule.soc_kwh,
+        pcc_kw=rule.pcc_kw,
+        positions=rule.positions,
+        temperature_degc=rule.temperature_degc,
+    )
+
+
+def _require_shape(snapshot: Snapshot, site: Site) -> None:
+    if snapshot.step_s != site.step_s or snapshot.issued_at_ms % (1000 * site.step_s):
+        raise ValueError(f"snapshot of {snapshot.issued_at_ms} ms is not at a step of {site.step_s} s")
+    if not len(snapshot.import_limit_kw) == len(snapshot.export_limit_kw) == site.horizon_steps:
+        raise ValueError(f"limits must be given for {site.horizon_steps} steps")
+
+
+def _forecast(snapshot: Snapshot, site: Site, signal: str, forecaster: ForecastSource) -> ForecastResult:
+    try:
+        given = next((f for f in snapshot.forecasts if f.signal == signal), None)
+        return forecaster.forecast(snapshot, signal) if given is None else _usable(given, site.horizon_steps)
+    except (ForecastError, ModelRejectedError) as error:
+        return forecaster.persistence(snapshot, signal, str(error))
+
+
+def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
+    """A forecast that came with the snapshot.
+
+    Raises:
+        ForecastError: If it is shorter than the horizon or has no median; persistence is tried next.
+    """
+    if len(forecast.values) < steps or 0.5 not in forecast.quantiles or forecast.quantiles != sorted(forecast.quantiles):
+        raise ForecastError(f"forecast of {forecast.signal} has no median for {steps} steps")
+    values = forecast.values[:steps]
+    if not all(len(row) == len(forecast.quantiles) and all(abs(value) < POWER_MAX_KW for value in row) for row in values):
+        raise ForecastError(f"forecast of {forecast.signal} has values that are no powers")
+    return forecast if len(values) == len(forecast.values) else replace(forecast, values=values)
+
+
+def _problem(
+    snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
+) -> tuple[DispatchProblem, list[str]]:
+    """The problem that the optimizer solves, and what was wrong with the prices."""
+    margin_kw = site.grid_connection.margin_kw
+    # Load and generation miss independently: their distances to the upper quantile add as squares.
+    beyond = [_beyond(forecast, site.limit_quantile) for forecast in forecasts]
+    net_kw = load_kw + sum(available_kw.values(), np.zeros(site.horizon_steps))
+    import_price, wrong_import = prices.import_price_per_kwh(snapshot, site)
+    export_price, wrong_export = prices.export_price_per_kwh(snapshot, site)
+    problem = DispatchProblem(
+        snapshot=snapshot,
+        load_kw=load_kw,
+        load_kvar=np.full(site.horizon_steps, _load_kvar(snapshot, site)),
+        available_kw=available_kw,
+        net_high_kw=net_kw + np.sqrt(np.sum(np.square(beyond), axis=0)),
+        import_ceiling_kw=np.maximum(np.array(snapshot.import_limit_kw) - margin_kw, 0.0),
+        export_ceiling_kw=np.maximum(np.array(snapshot.export_limit_kw) - margin_kw, 0.0),
+        import_price_per_kwh=import_price,
+        export_price_per_kwh=export_price,
+        ambient_degc=_ambients(snapshot, site),
+    )
+    return problem, list(dict.fromkeys(wrong_import + wrong_export))
+
+
+def _beyond(forecast: ForecastResult, quantile: float) -> Array:
+    """Distance of the quantile, interpolated between those of the forecast, from the median; never below 0."""
+    values = np.array(forecast.values, np.float64)
+    index = min(max(int(np.searchsorted(forecast.quantiles, quantile)), 1), len(forecast.quantiles) - 1)
+    median = values[:, forecast.quantiles.index(0.5)]
+    if index < 1:
+        return np.zeros(len(values))
+    below, above = forecast.quantiles[index - 1], forecast.quantiles[index]
+    share = min((quantile - below) / (above - below), 1.0)
+    return np.maximum((1 - share) * values[:, index - 1] + share * values[:, index] - median, 0.0)
+
+
+def _load_kvar(snapshot: Snapshot, site: Site) -> float:
+    """Reactive power of the load, as it is now: what the pcc has and the capacitors give."""
+    pcc_kvar = snapshot.pcc_kvar
+    if pcc_kvar is None or not math.isfinite(pcc_kvar):
+        return 0.0
+    return pcc_kvar + sum(bank.step_kvar * (snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
+
+
+def _ambients(snapshot: Snapshot, site: Site) -> dict[str, Array]:
+    """Surroundings of each transformer and thermal load: its series, or what its nameplate says."""
+    found = {}
+    surrounded: tuple[Transformer | ThermalLoad, ...] = (*site.transformers, *site.thermal_loads)
+    for equipment in surrounded:
+        ambient = np.full(site.horizon_steps, equipment.ambient_degc)
+        series = snapshot.known_future.get(equipment.ambient_series or "", [])[: site.horizon_steps]
+        values = np.array(series, np.float64)
+        believable = np.abs(values) < AMBIENT_MAX_DEGC
+        ambient[: len(values)][believable] = values[believable]
+        found[equipment.name] = ambient
+    return found
+
+
+def _lists(arrays: dict[str, Array]) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in arrays.items()}

@@ -1,0 +1,6 @@
+"""What stands at a site, pure data.
+
+Nameplates, grid connection, tariff and hours. Everything else reads it, nothing changes it.
+"""
+
+__all__ = ["hours", "nameplates", "site", "tariff"]

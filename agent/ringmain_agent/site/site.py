@@ -1,0 +1,167 @@
+"""A site: its equipment, its connection to the grid, its tariff, and how its regulator behaves. Pure data."""
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Meta, Struct
+
+from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.nameplates import (
+    Battery,
+    CapacitorBank,
+    ChargingStation,
+    Equipment,
+    FlexibleLoad,
+    Generator,
+    NotNegative,
+    OnOffLoad,
+    Positive,
+    TapChanger,
+    ThermalLoad,
+    Transformer,
+)
+from ringmain_agent.site.tariff import Tariff
+
+DAY_S: Final = 86400
+BILLING_PERIOD_S: Final = 900
+"""Limits and demand charges hold for the mean over a quarter of an hour by the clock."""
+LOAD: Final = "load_kw"
+PCC: Final = "pcc_kw"
+REACTIVE: Final = "pcc_kvar"
+VOLTAGE: Final = "voltage_pu"
+
+
+class TimedLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[grid_connection.limit]]`: another import or export limit for some hours; the last that holds counts."""
+
+    hours: LocalHours = ALWAYS
+    import_limit_kw: NotNegative | None = None
+    export_limit_kw: NotNegative | None = None
+
+
+class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
+
+    Without `battery_export`, export is at most what generation exceeds the load by; without `battery_grid_charge`, batteries
+    charge at most what is generated. With `firm_loading_max_pu`, the other transformers can take over the largest one's
+    power at that loading.
+    """
+
+    import_limit_kw: NotNegative
+    export_limit_kw: NotNegative
+    margin_kw: NotNegative = 0.0
+    limit: tuple[TimedLimit, ...] = ()
+    battery_export: bool = True
+    battery_grid_charge: bool = True
+    firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
+
+
+class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[busbar]`: the band of its voltage, and how it answers to power drawn from the network (both usually negative)."""
+
+    voltage_min_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 0.95
+    voltage_max_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 1.05
+    pu_per_kw: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
+    pu_per_kvar: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.voltage_min_pu < self.voltage_max_pu:
+            raise ValueError(f"voltage_min_pu {self.voltage_min_pu} must be below voltage_max_pu {self.voltage_max_pu}")
+
+
+class RegulatorSettings(Struct, frozen=True, kw_only=True):
+    """How old things may be that the regulator uses, and how long its setpoints stay in force.
+
+    `valid_for_s` is the longest validity that an output gives a setpoint: a setpoint is safe for all of it. Changes of a
+    setpoint below `dead_band_kw` are not made. For `settle_s` after a change the measured powers of the site and of its
+    equipment may not be of the same instant.
+    """
+
+    stale_after_s: Positive = 300.0
+    plan_age_max_s: Positive = 14_400.0
+    valid_for_s: Positive = 600.0
+    dead_band_kw: NotNegative = 0.0
+    settle_s: NotNegative = 15.0
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """All that forecast, dispatch, regulator and limits know of a site.
+
+    `limit_quantile` is the quantile of the net load for which the plan keeps energy in reserve to hold the import limit.
+    """
+
+    site: str
+    grid_connection: GridConnection
+    time_zone: str = "UTC"
+    step_s: Annotated[int, Meta(gt=0, le=3600)] = 900
+    horizon_steps: Annotated[int, Meta(gt=0, le=2000)] = 96
+    history_steps: Annotated[int, Meta(gt=0, le=20_000)] = 768
+    limit_quantile: Annotated[float, Meta(ge=0.5, lt=1)] = 0.9
+    batteries: tuple[Battery, ...] = ()
+    generators: tuple[Generator, ...] = ()
+    flexible_loads: tuple[FlexibleLoad, ...] = ()
+    on_off_loads: tuple[OnOffLoad, ...] = ()
+    charging_stations: tuple[ChargingStation, ...] = ()
+    thermal_loads: tuple[ThermalLoad, ...] = ()
+    capacitor_banks: tuple[CapacitorBank, ...] = ()
+    tap_changers: tuple[TapChanger, ...] = ()
+    transformers: tuple[Transformer, ...] = ()
+    busbar: Busbar | None = None
+    tariff: Tariff = Tariff()
+    regulator: RegulatorSettings = RegulatorSettings()
+
+    def __post_init__(self) -> None:
+        if self.step_s <= 0 or DAY_S % self.step_s:
+            raise ValueError(f"step_s {self.step_s} does not divide a day")
+        names = [equipment.name for equipment in self.equipment]
+        if len(set(names)) != len(names):
+            raise ValueError(f"equipment names must differ: {', '.join(names)}")
+        if taken := {"load", "pcc"} & set(names):
+            raise ValueError(f"equipment cannot be named {', '.join(sorted(taken))}: that is a signal of the site")
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"time_zone {self.time_zone!r} is not an IANA time zone") from error
+        if self.tap_changers and self.busbar is None:
+            raise ValueError("a tap changer needs [busbar]: the band of the voltage that it holds")
+        if self.grid_connection.firm_loading_max_pu is not None and len(self.transformers) < 2:
+            raise ValueError("grid_connection.firm_loading_max_pu needs two transformers: one takes over from the other")
+
+    @property
+    def step_h(self) -> float:
+        """Length of a step in hours."""
+        return self.step_s / 3600
+
+    @property
+    def forecast_signals(self) -> tuple[str, ...]:
+        """Signals that a plan needs a forecast of: the load and each generator."""
+        return (LOAD, *(generator.power_signal for generator in self.generators))
+
+    @property
+    def controllable_loads(self) -> tuple[FlexibleLoad | OnOffLoad | ChargingStation | ThermalLoad, ...]:
+        """Loads that take a setpoint; they are not part of `load_kw`."""
+        return (*self.charging_stations, *self.flexible_loads, *self.thermal_loads, *self.on_off_loads)
+
+    @property
+    def switched(self) -> tuple[CapacitorBank | TapChanger, ...]:
+        """Equipment that takes a position."""
+        return (*self.capacitor_banks, *self.tap_changers)
+
+    @property
+    def powered(self) -> tuple[Equipment, ...]:
+        """Equipment whose active power, with the load, makes up the power at the pcc."""
+        return (*self.batteries, *self.generators, *self.controllable_loads)
+
+    @property
+    def equipment(self) -> Iterator[Equipment]:
+        """Everything that has a name at the site."""
+        yield from (*self.powered, *self.switched, *self.transformers)
+
+    def transformer_shares(self) -> dict[str, float]:
+        """Share of the site's power that each transformer carries: as told, the rest in proportion to the ratings."""
+        told = {t.name: t.share for t in self.transformers if t.share is not None}
+        rest_kva = sum(t.rated_power_kva for t in self.transformers if t.share is None)
+        left = max(1.0 - sum(told.values()), 0.0)
+        untold = {t.name: left * t.rated_power_kva / rest_kva for t in self.transformers if t.share is None}
+        return told | untold

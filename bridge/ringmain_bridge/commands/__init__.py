@@ -1,0 +1,3 @@
+"""Commands of a person at the terminal: `check` looks at both neighbors, `replay` puts dead letters back."""
+
+__all__ = ["check", "replay"]

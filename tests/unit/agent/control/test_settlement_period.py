@@ -1,0 +1,80 @@
+"""Peaks of demand charges: means of quarter-hours by the clock, within the hours and billing periods of each charge."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state
+from ringmain_agent.control.settlement_period import PERIOD_MS, SettlementPeriod, update_period
+from ringmain_agent.site.hours import LocalHours
+from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.tariff import DemandCharge, Tariff
+from ringmain_agent.snapshot import Measured
+
+WORKDAYS = DemandCharge(name="workdays", per_kw=5.0, hours=LocalHours(begin="08:00", end="20:00", weekdays=(1, 2, 3, 4, 5)))
+YEARLY = DemandCharge(name="year", per_kw=40.0, period_months=12)
+SITE = Site(
+    site="s",
+    time_zone="Europe/Amsterdam",
+    grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
+    tariff=Tariff(demand_charge_per_kw=2.0, demand_charge=(WORKDAYS, YEARLY)),
+    regulator=RegulatorSettings(stale_after_s=900.0),
+)
+
+
+def ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def after(quarter: SettlementPeriod, begin: str, *means_kw: float) -> SettlementPeriod:
+    """Quarter-hours with these means from an instant on; the last one is closed."""
+    begin_ms = ms(begin)
+    for index, power_kw in enumerate(means_kw):
+        at_ms = begin_ms + index * PERIOD_MS
+        quarter = update_period(quarter, Measured(power_kw, at_ms), site=SITE, now_ms=at_ms)
+    return update_period(quarter, None, site=SITE, now_ms=begin_ms + len(means_kw) * PERIOD_MS)
+
+
+def test_each_charge_sees_the_quarters_of_its_own_hours() -> None:
+    """07:45 in Amsterdam is 06:45 UTC in winter, 05:45 in summer; 2024-01-06 is a Saturday."""
+    quarter = after(SettlementPeriod(), "2024-01-03T06:45", 50.0, 30.0)
+    assert quarter.peaks_kw == pytest.approx({"month": 50.0, "workdays": 30.0, "year": 50.0})
+    quarter = after(quarter, "2024-01-06T12:00", 60.0)
+    assert quarter.peaks_kw == pytest.approx({"month": 60.0, "workdays": 30.0, "year": 60.0})
+    summer = after(SettlementPeriod(), "2024-07-03T05:45", 50.0, 30.0)
+    assert summer.peaks_kw == pytest.approx({"month": 50.0, "workdays": 30.0, "year": 50.0})
+
+
+def test_a_peak_counts_until_the_end_of_its_billing_period_by_the_clock_on_the_wall() -> None:
+    """January ends at 23:00 UTC in Amsterdam, the year likewise."""
+    quarter = after(SettlementPeriod(), "2024-01-31T12:00", 50.0)
+    quarter = after(quarter, "2024-01-31T22:30", 20.0, 70.0)  # the second ends the month
+    assert quarter.peaks_kw == pytest.approx({"month": 0.0, "workdays": 0.0, "year": 70.0})
+    quarter = after(quarter, "2024-12-31T22:45", 90.0)
+    assert quarter.peaks_kw == {"month": 0.0, "workdays": 0.0, "year": 0.0}
+
+
+def test_a_period_of_several_months_begins_with_those_before_it_in_the_year() -> None:
+    quarterly = DemandCharge(name="q", per_kw=1.0, period_months=3)
+    site = msgspec.structs.replace(SITE, tariff=Tariff(demand_charge=(quarterly,)))
+    quarter = update_period(
+        SettlementPeriod(), Measured(50.0, ms("2024-04-01T00:00")), site=site, now_ms=ms("2024-04-01T00:00")
+    )
+    quarter = update_period(quarter, None, site=site, now_ms=ms("2024-06-30T12:00"))
+    assert quarter.peaks_kw == pytest.approx({"month": 0.0, "q": 50.0})
+    assert update_period(quarter, None, site=site, now_ms=ms("2024-06-30T22:00")).peaks_kw == {"month": 0.0, "q": 0.0}
+
+
+def test_a_quarter_that_was_hardly_measured_is_no_peak() -> None:
+    at_ms = ms("2024-01-03T12:10")
+    quarter = update_period(SettlementPeriod(), Measured(50.0, at_ms), site=SITE, now_ms=at_ms)
+    quarter = update_period(quarter, None, site=SITE, now_ms=ms("2024-01-03T12:15"))
+    assert quarter.peaks_kw == {"month": 0.0, "workdays": 0.0, "year": 0.0}
+
+
+def test_peaks_survive_a_restart_and_those_of_an_older_version_are_read() -> None:
+    state = RegulatorState(quarter=after(SettlementPeriod(), "2024-01-03T12:00", 50.0))
+    assert decode_state(encode_state(state)).quarter.peaks_kw == state.quarter.peaks_kw
+    older = b'{"quarter": {"start_ms": 1704283200000, "billing_month": "2024-01", "billing_peak_kw": 70.0}}'
+    assert decode_state(older).quarter.peaks_kw == {"month": 70.0}

@@ -1,0 +1,94 @@
+"""What is followed between cycles: transformers warm and cool, runs and operations count, and a restart loses none of it."""
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.inputs.equipment_state import (
+    EquipmentState,
+    decode_equipment_state,
+    encode_equipment_state,
+    loadings_pu,
+    update_equipment_state,
+)
+from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, OnOffLoad, Transformer
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Measurements
+
+Measure = Callable[..., Measurements]
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def equipped(site: Site) -> Site:
+    return replace(
+        site,
+        transformers=(Transformer(name="large", rated_power_kva=3000.0), Transformer(name="small", rated_power_kva=1000.0)),
+        on_off_loads=(OnOffLoad(name="mill", power_kw=100.0, run_h=2.0),),
+        charging_stations=(ChargingStation(name="charger", power_max_kw=22.0),),
+        capacitor_banks=(CapacitorBank(name="bank", step_kvar=100.0, steps=4),),
+    )
+
+
+def test_transformer_warms_at_the_loading_of_its_share(equipped: Site, measured: Measure, now_ms: int) -> None:
+    """4000 kW and 3000 kvar on 4000 kVA are 1.25 pu for both."""
+    state = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, pcc_kvar=0.0), equipped, now_ms)
+    state = update_equipment_state(state, measured(now_ms + 1, pcc_kw=4000.0, pcc_kvar=3000.0), equipped, now_ms + 1)
+    later_ms = now_ms + 1 + HOUR_MS
+    state = update_equipment_state(state, measured(later_ms, pcc_kw=0.0, pcc_kvar=0.0), equipped, later_ms)
+    for transformer in equipped.transformers:
+        known = thermal.constants(transformer)
+        expected = thermal.after(thermal.steady_state(0.0, 20.0, known), 1.25, 20.0, 60.0, known)
+        found = state.thermal[transformer.name]
+        assert found.top_oil_degc == pytest.approx(expected.top_oil_degc, abs=1e-3)
+        assert thermal.hot_spot_degc(found) == pytest.approx(thermal.hot_spot_degc(expected), abs=1e-3)
+
+
+def test_measured_top_oil_corrects_the_model_unless_it_cannot_be_true(
+    equipped: Site, measured: Measure, now_ms: int
+) -> None:
+    right = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, large_top_oil_degc=71.0), equipped, now_ms)
+    wrong = update_equipment_state(
+        EquipmentState(), measured(now_ms, pcc_kw=0.0, large_top_oil_degc=9999.0), equipped, now_ms
+    )
+    assert right.thermal["large"].top_oil_degc == 71.0
+    assert wrong.thermal["large"].top_oil_degc < 40.0
+
+
+def test_temperatures_stay_when_the_clock_is_set_back_and_when_the_pcc_is_silent_the_loading_holds(
+    equipped: Site, measured: Measure, now_ms: int
+) -> None:
+    hot = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=4000.0), equipped, now_ms)
+    back = update_equipment_state(hot, measured(now_ms - HOUR_MS, pcc_kw=0.0), equipped, now_ms - HOUR_MS)
+    silent = update_equipment_state(hot, measured(now_ms), equipped, now_ms + HOUR_MS)
+    assert back.thermal == hot.thermal
+    assert silent.thermal["large"].top_oil_degc == pytest.approx(hot.thermal["large"].top_oil_degc)
+    assert loadings_pu(measured(now_ms), equipped, now_ms) == {}
+
+
+def test_ambient_temperature_of_its_series_counts(equipped: Site, measured: Measure, now_ms: int) -> None:
+    cold = replace(measured(now_ms, pcc_kw=0.0), ambient_degc={"large": -10.0})
+    state = update_equipment_state(EquipmentState(), cold, equipped, now_ms)
+    assert state.thermal["small"].top_oil_degc - state.thermal["large"].top_oil_degc == pytest.approx(30.0)
+
+
+def test_runs_operations_and_visits_are_followed_and_survive_a_restart(
+    equipped: Site, measured: Measure, now_ms: int
+) -> None:
+    state = EquipmentState()
+    for minute in range(11):
+        at_ms = now_ms + 60_000 * minute
+        values = {"mill_kw": 100.0, "bank_position": float(minute // 5), "charger_energy_kwh": 5.0 if minute < 3 else 0.0}
+        state = update_equipment_state(state, measured(at_ms, pcc_kw=1000.0, **values), equipped, at_ms)
+    runs = state.runs_at(equipped, now_ms + 600_000)
+    assert runs["mill"].run_h == pytest.approx(1 / 6)
+    assert runs["mill"].on
+    assert state.operations_left(equipped) == {"bank": 8}
+    assert state.last_there_ms == {"charger": now_ms + 120_000}
+    assert decode_equipment_state(encode_equipment_state(state)) == state
+    with pytest.raises(ValueError, match="nothing tracked"):
+        decode_equipment_state(None)
+    with pytest.raises(ValueError, match="truncated"):
+        decode_equipment_state(b"{")

@@ -1,0 +1,193 @@
+"""A model runs only after it has proved itself, and is used only where it is valid; persistence stands in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from ringmain_agent.errors import ForecastError, ModelRejectedError
+from ringmain_agent.planning.forecast import Forecaster, check_model
+from ringmain_agent.planning.persistence import seasonal_persistence
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Snapshot
+from ringmain_protocol.manifest import MAX_MODEL_BYTES
+
+MakeModel = Callable[..., Path]
+Packed = Callable[[Any], bytes]
+
+
+def with_model(snapshot: Snapshot, path: Path, signal: str = "load_kw") -> Snapshot:
+    return replace(snapshot, models={signal: str(path)})
+
+
+def test_model_that_keeps_its_promises_is_accepted(model_file: MakeModel) -> None:
+    assert check_model(model_file(), site="site-1", signal="load_kw").release == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"golden_error": 1.0}, "golden vectors are off by 1"),
+        ({"golden_error": float("nan")}, "golden vectors are off by nan"),
+        ({"golden": ""}, "no usable golden vectors"),
+        ({"golden": "bm90IGEgemlw"}, "no usable golden vectors"),
+        ({"golden": "\u00e4"}, "no usable golden vectors"),
+        ({"manifest": {"history_steps": 700}}, "inputs are"),
+        ({"manifest": {"quantiles": [0.5]}}, "quantiles have the shape"),
+        ({"manifest": {"signals": {"pv_kw": "kW"}}}, "the target must be the first"),
+        ({"manifest": {"site": "elsewhere"}}, "model is for site elsewhere"),
+        ({"manifest": {"signal": "pv_kw", "signals": {"pv_kw": "kW", "load_kw": "kW"}}}, "model is for pv_kw"),
+    ],
+)
+def test_model_that_breaks_a_promise_is_rejected_with_the_reason(
+    model_file: MakeModel, change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ModelRejectedError, match=reason):
+        check_model(model_file(**change), site="site-1", signal="load_kw")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)])
+def test_file_that_is_no_model_is_rejected(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "1.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelRejectedError, match="ONNX Runtime"):
+        check_model(path)
+
+
+def test_model_that_is_too_large_is_rejected_unread(tmp_path: Path) -> None:
+    path = tmp_path / "1.onnx"
+    with path.open("wb") as file:
+        file.truncate(MAX_MODEL_BYTES + 1)
+    with pytest.raises(ModelRejectedError, match="exceeds"):
+        check_model(path)
+
+
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ModelRejectedError, match="cannot be read"):
+        check_model(tmp_path / "1.onnx")
+
+
+def test_tampered_byte_is_found_where_the_golden_vectors_go(model_file: MakeModel) -> None:
+    path = model_file()
+    content = path.read_bytes()
+    spread = np.array([-100, 0, 100], "<f4").tobytes()
+    assert content.count(spread) == 1
+    path.write_bytes(content.replace(spread, np.array([-100, 1, 100], "<f4").tobytes()))
+    with pytest.raises(ModelRejectedError, match="golden vectors are off"):
+        check_model(path)
+
+
+def test_forecast_is_what_the_model_says(model_file: MakeModel, snapshot: Snapshot, site: Site) -> None:
+    result = Forecaster(site).forecast(with_model(snapshot, model_file()), "load_kw")
+    last_day = np.frombuffer(snapshot.history["load_kw"], "<f4")[-96:]
+    assert result.release == 3
+    assert result.quantiles == [0.1, 0.5, 0.9]
+    np.testing.assert_allclose(np.array(result.values), last_day[:, None] + [-100, 0, 100], rtol=1e-6)
+
+
+def test_missing_series_is_named_and_not_invented(model_file: MakeModel, snapshot: Snapshot, site: Site) -> None:
+    assert Forecaster(site).forecast(with_model(snapshot, model_file()), "load_kw").reason == "without temperature_degc"
+
+
+def test_short_history_is_missing_in_front(model_file: MakeModel, snapshot: Snapshot, site: Site) -> None:
+    half = replace(snapshot, history={"load_kw": snapshot.history["load_kw"][-4 * 400 :]})
+    assert Forecaster(site).forecast(with_model(half, model_file()), "load_kw").release == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"manifest": {"years": [2010, 2019]}}, "outside the model's years"),
+        ({"manifest": {"years": [2021, 2030]}}, "outside the model's years"),
+        ({"manifest": {"step_s": 300}}, "model is for 96 steps of 300 s"),
+        ({"manifest": {"history_share_min": 1.0}}, "only 0.99 of the history"),
+        ({"falling": True}, "do not rise"),
+        ({"shift": float("inf")}, "golden vectors are off"),
+    ],
+)
+def test_model_is_not_used_where_it_is_not_valid(
+    model_file: MakeModel, snapshot: Snapshot, site: Site, change: dict[str, Any], reason: str
+) -> None:
+    gap = replace(snapshot, history={"load_kw": snapshot.history["load_kw"][4 * 4 :]})
+    with pytest.raises((ForecastError, ModelRejectedError), match=reason):
+        Forecaster(site).forecast(with_model(gap, model_file(**change)), "load_kw")
+
+
+def test_infinite_output_is_refused(model_file: MakeModel, snapshot: Snapshot, site: Site, packed: Packed) -> None:
+    values = np.full(768, np.inf, np.float32)
+    values[:600] = 1.0
+    with pytest.raises(ForecastError, match="not finite"):
+        Forecaster(site).forecast(
+            with_model(replace(snapshot, history={"load_kw": packed(values)}), model_file()), "load_kw"
+        )
+
+
+def test_new_release_is_used_at_once(model_file: MakeModel, snapshot: Snapshot, site: Site) -> None:
+    forecaster = Forecaster(site)
+    first = forecaster.forecast(with_model(snapshot, model_file(name="3.onnx")), "load_kw")
+    second = forecaster.forecast(
+        with_model(snapshot, model_file(name="4.onnx", manifest={"release": 4}, shift=1.0)), "load_kw"
+    )
+    assert (first.release, second.release) == (3, 4)
+    assert second.values[0][1] == pytest.approx(first.values[0][1] + 1.0)
+
+
+def test_pv_forecast_stays_between_the_rating_and_nothing(
+    model_file: MakeModel, snapshot: Snapshot, site: Site, packed: Packed
+) -> None:
+    """A model may say that the sun shines at night, or twice as much as the plant can give."""
+    pv = {"signal": "pv_kw", "signals": {"pv_kw": "kW", "temperature_degc": "degC"}}
+    history = np.where(np.arange(768) % 2, -5000.0, 50.0)
+    dark = replace(snapshot, history={"pv_kw": packed(history)})
+    result = Forecaster(site).forecast(with_model(dark, model_file(manifest=pv), "pv_kw"), "pv_kw")
+    assert np.min(result.values) == -3000.0
+    assert np.max(result.values) == 0.0
+
+
+def test_persistence_repeats_a_pattern_of_days_exactly(snapshot: Snapshot, site: Site) -> None:
+    result = Forecaster(site).persistence(snapshot, "load_kw", "no model yet")
+    last_day = np.frombuffer(snapshot.history["load_kw"], "<f4")[-96:]
+    assert (result.release, result.reason) == (0, "no model yet")
+    np.testing.assert_allclose(np.array(result.values)[:, 1], last_day, rtol=1e-6)
+
+
+def test_persistence_takes_last_week_when_days_differ_more_than_weeks() -> None:
+    week = np.repeat([1.0, 1.0, 1.0, 1.0, 1.0, 9.0, 9.0], 96)
+    history = np.concatenate([week[-96:], week])  # the last day is a Sunday, next comes Monday
+    values = seasonal_persistence(history, step_s=900, horizon_steps=96, quantiles=(0.1, 0.5, 0.9))
+    assert values[:, 1].tolist() == [1.0] * 96
+
+
+def test_persistence_steps_over_gaps() -> None:
+    history = np.tile(np.arange(96.0), 8)
+    history[-96:-48] = np.nan
+    values = seasonal_persistence(history, step_s=900, horizon_steps=192, quantiles=(0.1, 0.5, 0.9))
+    assert values[:, 1].tolist() == [*range(96), *range(96)]
+
+
+def test_persistence_spread_is_that_of_past_misses_at_that_time_of_day() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.where(np.arange(96) < 48, 0.0, 10.0)
+    history = 100.0 + np.tile(noise, 60) * rng.normal(size=60 * 96)
+    values = seasonal_persistence(history, step_s=900, horizon_steps=96, quantiles=(0.1, 0.5, 0.9))
+    width = values[:, 2] - values[:, 0]
+    assert width[8:40].max() == 0.0
+    # Two normal values differ with sqrt(2) times their spread; P10 to P90 is 2.563 spreads.
+    assert width[56:88].mean() == pytest.approx(2.563 * np.sqrt(2) * 10.0, rel=0.1)
+
+
+@pytest.mark.parametrize("length", [1, 5, 95, 97, 400, 768])
+def test_persistence_of_any_history_is_finite_and_rising(length: int) -> None:
+    history = np.random.default_rng(length).normal(size=length)
+    history[: length // 2] = np.nan
+    values = seasonal_persistence(history, step_s=900, horizon_steps=96, quantiles=(0.1, 0.5, 0.9))
+    assert np.isfinite(values).all()
+    assert (np.diff(values, axis=1) >= 0).all()
+
+
+def test_no_history_at_all_is_no_forecast(snapshot: Snapshot, site: Site) -> None:
+    with pytest.raises(ForecastError, match="no history"):
+        Forecaster(site).persistence(replace(snapshot, history={}), "load_kw", "")

@@ -1,0 +1,117 @@
+"""What a backtest tells: a line of scores for each recipe and block of leads, and a row for each value that was scored."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from ringmain_trainer.models.metrics import Forecasts, Values, lead_blocks, mae, scores, skill, spread
+
+ALL: Final = "all"
+
+Bools = NDArray[np.bool_]
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """Scores of one recipe over one block of leads, in the unit of the signal; with a `reason` there are none.
+
+    `best_persistence` marks the persistence that is the better one over all leads; `skill` refers to it.
+    """
+
+    site: str
+    signal: str
+    recipe: str
+    origins: str = ALL
+    leads: str = ALL
+    forecasts: int = 0
+    mae: float | None = None
+    rmse: float | None = None
+    rmae: float | None = None
+    pinball: float | None = None
+    rcrps: float | None = None
+    rcrps_peak: float | None = None
+    coverage: float | None = None
+    peak_time_h: float | None = None
+    peak_size: float | None = None
+    skill: float | None = None
+    best_persistence: bool = False
+    reason: str = ""
+
+
+class Prediction(NamedTuple):
+    """What one recipe forecast at those origins that it may be asked at."""
+
+    asked: Bools
+    levels: tuple[float, ...]
+    quantiles: Values
+
+
+def lines_of(who: Line, made: Forecasts, said: Mapping[str, Prediction], asked: Bools, block_h: float) -> Iterator[Line]:
+    """Scores of models and persistences over the values that all of them have."""
+    taken = made.take(asked)
+    known = np.isfinite(taken.actual)
+    for naive in taken.persistence.values():
+        known &= np.isfinite(naive)
+    truth = np.where(known, taken.actual, np.nan)
+    naive_mae = {name: mae(naive, truth) for name, naive in taken.persistence.items()}
+    best = min(naive_mae, key=lambda name: naive_mae[name] if np.isfinite(naive_mae[name]) else np.inf)
+    norm = spread(truth)
+    blocks = [(ALL, slice(0, truth.shape[1]))]
+    blocks += lead_blocks(truth.shape[1], made.step_s, block_h)
+    points = {
+        name: (made.levels, np.repeat(one[:, :, None], len(made.levels), axis=2)) for name, one in taken.persistence.items()
+    }
+    everybody = {name: (one.levels, one.quantiles[asked]) for name, one in said.items()} | points
+    for name, (levels, quantiles) in everybody.items():
+        for leads, block in blocks:
+            found = scores(quantiles[:, block], truth[:, block], levels, step_s=made.step_s, norm=norm)
+            numbers: dict[str, Any] = {
+                key: _told(getattr(found, key))
+                for key in ("mae", "rmse", "rmae", "pinball", "rcrps", "rcrps_peak", "coverage", "peak_time_h", "peak_size")
+                if not (key == "coverage" and name in points) and not (key.startswith("peak_") and leads != ALL)
+            }
+            loss = mae(taken.persistence[best][:, block], truth[:, block])
+            yield msgspec.structs.replace(
+                who,
+                recipe=name,
+                leads=leads,
+                forecasts=found.forecasts,
+                best_persistence=name == best,
+                skill=None if name == best else _told(skill(found.mae, loss)),
+                **numbers,
+            )
+
+
+def frame_of(who: Line, made: Forecasts, said: Mapping[str, Prediction]) -> pl.DataFrame:
+    """What was scored: a row for each value of each recipe."""
+    horizon = made.actual.shape[1]
+    valid_at_s = made.issued_at_s[:, None] + made.step_s * np.arange(horizon)
+    points = {
+        name: Prediction(np.asarray(np.isfinite(one).any(axis=1)), (0.5,), one[:, :, None])
+        for name, one in made.persistence.items()
+    }
+    frames = []
+    for recipe, one in (dict(said) | points).items():
+        asked = one.asked
+        instants = {"issued_at": np.repeat(made.issued_at_s[asked], horizon), "valid_at": valid_at_s[asked].ravel()}
+        frame = pl.DataFrame(
+            {
+                name: pl.from_epoch(pl.Series(values), time_unit="s").dt.replace_time_zone("UTC")
+                for name, values in instants.items()
+            }
+            | {f"q{level:g}": one.quantiles[asked][:, :, i].ravel() for i, level in enumerate(one.levels)}
+            | {"actual": made.actual[asked].ravel()}
+        )
+        frames.append(frame.with_columns(pl.col(pl.Float64).fill_nan(None), recipe=pl.lit(recipe)))
+    names = {"site": who.site, "signal": who.signal, "series": f"{who.site}/{who.signal}"}
+    frame = pl.concat(frames, how="diagonal").with_columns(pl.lit(value).alias(name) for name, value in names.items())
+    quantiles = sorted((name for name in frame.columns if name.startswith("q")), key=lambda name: float(name[1:]))
+    return frame.select(*names, "recipe", "issued_at", "valid_at", *quantiles, "actual")
+
+
+def _told(value: float) -> float | None:
+    return float(f"{value:.6g}") if np.isfinite(value) else None

@@ -1,0 +1,257 @@
+"""The gate: whether a newly trained model may take the place of the one that runs. Pure: forecasts in, a verdict out.
+
+What is scored is the recipe on the held-out days: members fitted on the days before them, hyper-parameters and weights
+chosen on folds before them, quantiles of each half calibrated on the other half. The champion is its released file, scored
+on those of the held-out days that came after its training. The two are compared by pinball loss on the later half, whose
+calibration knew nothing that came after; if these days are too few, by the MAE of the medians, which no calibration moves,
+on all of them. So no score is in sample. Days are paired: the mean loss of each day on which values are valid, challenger
+against the other, by Wilcoxon's signed-rank test (exact).
+
+In this order:
+
+1. Clearly worse than seasonal persistence (the better of yesterday and last week): rejected.
+2. Coverage of the outer quantiles clearly outside the band: rejected.
+3. There is no champion that can be compared: promoted.
+4. Fewer than `days_min` days that the champion has not seen: undecided. It waits; the next training takes its place and has
+   more days. A person may release it all the same.
+5. Better than the champion, by mean and beyond noise: promoted. Otherwise rejected: the champion stays.
+
+There is a second look at what is not promoted so. The held-out days begin weeks ago, so what was scored may know no more
+than the champion: if a site has changed since, neither has learned it. When the champion has become worse since its training
+by more than `second_look_share`, and has `2 * days_min` days that it has not seen, the recipe is fitted once more on all but
+the newest `days_min` days, exported, and scored on these, with half of `alpha`. A model that is no better than the champion
+gets out with a probability of 1.5 times `alpha` at most.
+
+Clearly worse is: by the test on at least `days_min` days, or, with fewer, by more than `worse_share_max`. Coverage is
+clearly outside when the mean of at least `days_min` days is, by more than its standard error times `coverage_errors`.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from ringmain_trainer.config.evaluation import PromotionConfig
+from ringmain_trainer.models.metrics import Forecasts, Values, by_day, mean, pinball_losses
+
+_DAY_S: Final = 86400
+_EXACT_DAYS_MAX: Final = 200
+
+
+class Decision(StrEnum):
+    """What becomes of a candidate."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    UNDECIDED = "undecided"
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """A decision, why, and the scores that it was made from."""
+
+    decision: Decision
+    reason: str
+    scores: dict[str, float] = {}
+
+
+class Champion(NamedTuple):
+    """What the model that runs said at those times of issue of the held-out forecasts that came after its training."""
+
+    release: int
+    chosen: NDArray[np.bool_]
+    quantiles: Values
+    levels: tuple[float, ...]
+    loss_at_training: float | None = None
+
+
+class Compared(NamedTuple):
+    """Mean losses over the same days, and how likely a difference so large is by chance, in either direction."""
+
+    days: int
+    loss: float
+    other: float
+    p_better: float
+    p_worse: float
+
+    @property
+    def worse_share(self) -> float:
+        """By which share of the other's the loss is larger."""
+        return self.loss / self.other - 1 if self.other > 0 else 0.0 if self.loss <= 0 else float("inf")
+
+
+class _Covered(NamedTuple):
+    """Mean coverage of so many days, and its standard error."""
+
+    days: int
+    mean: float
+    standard_error: float
+
+
+def decide(  # noqa: PLR0913  what was said, by whom, and how it counts
+    made: Forecasts,
+    champion: Champion | None,
+    config: PromotionConfig,
+    *,
+    fair: NDArray[np.bool_] | None = None,
+    note: str = "",
+    looks: int = 1,
+) -> Verdict:
+    """Whether the challenger is promoted.
+
+    Args:
+        made: The challenger's forecasts of the held-out days.
+        champion: The released model's, if there is one that can be compared.
+        config: How strict.
+        fair: Which of these forecasts are compared with the champion's: those that were calibrated on what came before
+            them. All if not given.
+        note: Why a released model cannot be compared; goes into the reason.
+        looks: How often the same question is asked; each time may be wrong, so each counts less.
+    """
+    naive, name = against_persistence(made)
+    scores = {} if naive is None else _scores(naive, "persistence")
+    covered = _coverage(made)
+    scores |= {} if covered.days < 2 else {"coverage": covered.mean, "coverage_standard_error": covered.standard_error}
+    against, measure = (None, "") if champion is None else _against_champion(made, champion, fair, config.days_min)
+    if against is not None and champion is not None:
+        scores |= _scores(against, "champion") | {"champion_release": float(champion.release)}
+    reason = _unfit(naive, name, covered, made, config)
+    if reason:
+        return Verdict(decision=Decision.REJECTED, reason=reason, scores=scores)
+    if against is None or champion is None:
+        beside = "no persistence to compare with"
+        if naive is not None:
+            beside = f"MAE {naive.loss:.4g} against {naive.other:.4g} of persistence ({name}) on {naive.days} days"
+        reason = f"{note or 'no model of this site and signal is released'}; {beside}"
+        return Verdict(decision=Decision.PROMOTED, reason=reason, scores=scores)
+    if against.days < config.days_min:
+        reason = f"{against.days} days that release {champion.release} has not seen, {config.days_min} are needed to compare"
+        return Verdict(decision=Decision.UNDECIDED, reason=reason, scores=scores)
+    better = against.loss < against.other and against.p_better < config.alpha / looks
+    reason = f"{'better' if better else 'not better beyond noise'} than release {champion.release}: {measure} "
+    reason += f"{against.loss:.4g} against {against.other:.4g} on {against.days} days, p {against.p_better:.3g}"
+    return Verdict(decision=Decision.PROMOTED if better else Decision.REJECTED, reason=reason, scores=scores)
+
+
+def _unfit(naive: Compared | None, name: str, covered: _Covered, made: Forecasts, config: PromotionConfig) -> str:
+    """Why nothing of this kind may be released, whatever the champion is; empty if it may."""
+    if naive is not None and clearly_worse(naive, config):
+        text = f"worse than persistence ({name}): MAE {naive.loss:.4g} against {naive.other:.4g} on {naive.days} days"
+        return f"{text}, p {naive.p_worse:.3g}"
+    nominal, slack = made.levels[-1] - made.levels[0], config.coverage_slack
+    off = abs(covered.mean - nominal) - slack
+    if covered.days >= config.days_min and off > config.coverage_errors * covered.standard_error:
+        return f"{covered.mean:.0%} of the truth is between the outer quantiles: not {nominal:.0%} give or take {slack:.0%}"
+    return ""
+
+
+def second_look(made: Forecasts, champion: Champion, first: Verdict, config: PromotionConfig) -> NDArray[np.bool_] | None:
+    """The newest of the held-out forecasts, to look at again; None if there is no need, or too little to learn from before.
+
+    Args:
+        made: The challenger's forecasts of the held-out days.
+        champion: The released model's; `loss_at_training` is its mean pinball loss then.
+        first: What the first look said.
+        config: When to look again.
+    """
+    if first.decision is Decision.PROMOTED or champion.loss_at_training is None:
+        return None
+    unseen = made.take(champion.chosen)
+    losses = pinball_losses(champion.quantiles, unseen.actual, champion.levels).mean(axis=2)
+    if len(by_day(losses, unseen.issued_at_s, made.step_s)) < 2 * config.days_min:
+        return None
+    if mean(losses) <= (1 + config.second_look_share) * champion.loss_at_training:
+        return None
+    newest: NDArray[np.bool_] = made.issued_at_s > made.issued_at_s[-1] - config.days_min * _DAY_S
+    return newest
+
+
+def clearly_worse(compared: Compared, config: PromotionConfig) -> bool:
+    """By the test where there are days enough for one, otherwise by a stated share."""
+    if compared.loss <= compared.other:
+        return False
+    if compared.days >= config.days_min:
+        return compared.p_worse < config.alpha
+    return compared.worse_share > config.worse_share_max
+
+
+def compare(loss: Mapping[int, float], other: Mapping[int, float]) -> Compared | None:
+    """Losses by day against another's, on the days that both have; None if there are none."""
+    days = sorted(loss.keys() & other.keys())
+    if not days:
+        return None
+    mine, theirs = np.array([loss[day] for day in days]), np.array([other[day] for day in days])
+    difference = mine - theirs
+    return Compared(
+        len(days), float(mine.mean()), float(theirs.mean()), signed_rank_p(difference), signed_rank_p(-difference)
+    )
+
+
+def against_persistence(made: Forecasts) -> tuple[Compared | None, str]:
+    """Absolute errors of the median against the better persistence, on the values that both have; which that is."""
+    error = np.abs(made.median - made.actual)
+    found = [(_paired(made, error, np.abs(said - made.actual)), name) for name, said in made.persistence.items()]
+    known = [one for one in found if one[0].days]
+    return min(known, key=lambda one: one[0].other, default=(None, ""))
+
+
+def signed_rank_p(differences: Values) -> float:
+    """How likely a signed-rank sum so low is if the differences lie around zero evenly: small when they are below it.
+
+    Wilcoxon's test, one-sided and exact: all 2^n signs are counted. Differences of zero are left out, ties share their rank.
+    """
+    d = differences[np.isfinite(differences) & (differences != 0)][-_EXACT_DAYS_MAX:]
+    if not len(d):
+        return 1.0
+    size = np.abs(d)
+    below = np.searchsorted(np.sort(size), size, side="left")
+    ranks = below + np.searchsorted(np.sort(size), size, side="right") + 1  # twice the mean rank: a whole number
+    ways = np.zeros(int(ranks.sum()) + 1)
+    ways[0] = 1.0
+    for rank in ranks:
+        ways[rank:] = ways[rank:] + ways[: len(ways) - rank]
+        ways /= 2
+    return float(min(1.0, ways[: int(ranks[d > 0].sum()) + 1].sum()))
+
+
+def _against_champion(
+    made: Forecasts, champion: Champion, fair: NDArray[np.bool_] | None, days_min: int
+) -> tuple[Compared, str]:
+    """Losses against the champion's, and their name: pinball loss of what is fair to compare, or else MAE of all medians."""
+    both = champion.chosen if fair is None else champion.chosen & fair
+    if champion.levels == made.levels:
+        mine, theirs = made.take(both), champion.quantiles[both[champion.chosen]]
+        losses = [pinball_losses(one, mine.actual, made.levels).mean(axis=2) for one in (mine.quantiles, theirs)]
+        found = _paired(mine, *losses)
+        if found.days >= days_min:
+            return found, "pinball loss"
+    mine, median = made.take(champion.chosen), champion.quantiles[:, :, champion.levels.index(0.5)]
+    return _paired(mine, *(np.abs(one - mine.actual) for one in (mine.median, median))), "MAE"
+
+
+def _paired(made: Forecasts, loss: Values, other: Values) -> Compared:
+    """Losses by day, on the values that both have."""
+    known = np.isfinite(loss) & np.isfinite(other)
+    mine, theirs = (by_day(np.where(known, one, np.nan), made.issued_at_s, made.step_s) for one in (loss, other))
+    return compare(mine, theirs) or Compared(0, float("nan"), float("nan"), 1.0, 1.0)
+
+
+def _coverage(made: Forecasts) -> _Covered:
+    """Coverage of the outer quantiles by day."""
+    wide = made.quantiles[:, :, 0] < made.quantiles[:, :, -1]  # PV at night is one value, and says nothing of the band
+    inside = (made.quantiles[:, :, 0] <= made.actual) & (made.actual <= made.quantiles[:, :, -1])
+    seen = np.where(np.isfinite(made.actual) & wide, inside.astype(np.float64), np.nan)
+    days = np.array(list(by_day(seen, made.issued_at_s, made.step_s).values()))
+    if len(days) < 2:
+        return _Covered(len(days), float("nan"), float("nan"))
+    return _Covered(len(days), float(days.mean()), float(days.std(ddof=1) / np.sqrt(len(days))))
+
+
+def _scores(compared: Compared, against: str) -> dict[str, float]:
+    numbers: Sequence[tuple[str, float]] = (
+        *(("days", compared.days), ("loss", compared.loss), ("loss_other", compared.other)),
+        *(("p_better", compared.p_better), ("p_worse", compared.p_worse)),
+    )
+    return {f"{against}_{name}": float(value) for name, value in numbers if np.isfinite(value)}

@@ -1,0 +1,3 @@
+"""Releases: promoted models come in, a signed TUF repository leaves."""
+
+__all__ = ["publish", "tuf_repository"]
