@@ -9,17 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection, feed_problem
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state, regulate
-from ringmain_agent.inputs.feeds import (
-    VALUE_MAX,
-    Feed,
-    PayloadFormat,
-    PositiveDirection,
-    feed_problem,
-    is_plausible,
-    read_feed,
-)
+from ringmain_agent.inputs.feeds import VALUE_MAX, is_plausible, read_feed
 from ringmain_agent.inputs.series_and_envelopes import MAX_SERIES, MAX_SERIES_STEPS, SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
 from ringmain_agent.site.nameplates import Battery, Generator

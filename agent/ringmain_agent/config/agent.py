@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 import ringmain_toml
+from ringmain_agent.config.feed import Feed, feed_problem
 from ringmain_agent.config.outbox import OutboxLimits
-from ringmain_agent.inputs.feeds import Feed, feed_problem
-from ringmain_agent.outputs.setpoint_payload import Output, output_problem
+from ringmain_agent.config.output import Output, output_problem
 from ringmain_agent.site import nameplates as nameplate
 from ringmain_agent.site.nameplates import Equipment
 from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site

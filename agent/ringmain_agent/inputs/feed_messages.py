@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringmain_agent.config.agent import Config
+from ringmain_agent.config.feed import Feed
 from ringmain_agent.gateway.clock import Cycle
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
-from ringmain_agent.inputs.feeds import Feed, is_plausible, read_feed
+from ringmain_agent.inputs.feeds import is_plausible, read_feed
 from ringmain_agent.inputs.step_history import StepHistory, columns, step_columns
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError

@@ -5,15 +5,12 @@ positions of tap changers and capacitor banks are plain numbers.
 """
 
 import math
-from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
-from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
 
+from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection, units_of
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading
@@ -26,69 +23,6 @@ AHEAD_MAX_S: Final = 300
 BEHIND_MAX_S: Final = 30 * 86_400
 
 _NEVER: Final = (1.0, 0.0)
-_UNITS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = MappingProxyType(
-    {
-        "_kw": {"W": (0.001, 0.0), "kW": (1.0, 0.0), "MW": (1000.0, 0.0)},
-        "_kvar": {"var": (0.001, 0.0), "kvar": (1.0, 0.0), "Mvar": (1000.0, 0.0)},
-        "_kwh": {"Wh": (0.001, 0.0), "kWh": (1.0, 0.0), "MWh": (1000.0, 0.0)},
-        "_degc": {"degC": (1.0, 0.0), "K": (1.0, -273.15), "degF": (5 / 9, -160 / 9)},
-        "_pu": {"pu": (1.0, 0.0), "percent": (0.01, 0.0)},
-        "_v": {"V": (1.0, 0.0), "kV": (1000.0, 0.0)},
-        "_a": {"A": (1.0, 0.0), "kA": (1000.0, 0.0)},
-        "_hz": {"Hz": (1.0, 0.0)},
-        "_w_per_m2": {"W/m2": (1.0, 0.0)},
-        "_m_per_s": {"m/s": (1.0, 0.0), "km/h": (1 / 3.6, 0.0)},
-        "_position": {"1": (1.0, 0.0)},
-        "_s": {"s": (1.0, 0.0), "min": (60.0, 0.0), "h": (3600.0, 0.0)},
-    }
-)
-"""Suffix of our signal -> unit of the sender -> (factor, offset)."""
-
-
-class PayloadFormat(StrEnum):
-    """How a sender writes a value: a bare number, or a number inside a JSON object."""
-
-    PLAIN = "plain"
-    JSON = "json"
-
-
-class PositiveDirection(StrEnum):
-    """What a positive number of the sender means: power drawn from the network, or fed into it."""
-
-    IMPORT = "import"
-    EXPORT = "export"
-
-
-class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a signal comes from and how its sender writes it.
-
-    `value_path` and `time_path` are keys of a JSON payload, parted by dots. Without `time_path` a reading gets the time of
-    its receipt. Values outside `minimum`..`maximum` (in our unit) are rejected. A reading holds for `hold_s` at most.
-    """
-
-    topic: Annotated[str, Meta(min_length=1, max_length=512)]
-    unit: str
-    format: PayloadFormat = PayloadFormat.PLAIN
-    value_path: Annotated[str, Meta(min_length=1, max_length=256)] = "value"
-    time_path: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
-    positive_direction: PositiveDirection = PositiveDirection.IMPORT
-    hold_s: Annotated[float, Meta(gt=0, le=86_400)] = 900.0
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-def feed_problem(signal: str, feed: Feed) -> str | None:
-    """What is wrong with a feed for this signal, or None."""
-    units = _units_of(signal)
-    if units is None:
-        return f"signal {signal!r} must end in one of the units {', '.join(_UNITS)}"
-    if feed.unit not in units:
-        return f"unit {feed.unit!r} does not fit {signal!r}; valid are {', '.join(units)}"
-    if feed.minimum is not None and feed.maximum is not None and feed.minimum >= feed.maximum:
-        return f"minimum {feed.minimum:g} must be below maximum {feed.maximum:g}"
-    if feed.positive_direction is PositiveDirection.EXPORT and not signal.endswith(("_kw", "_kvar")):
-        return f"positive_direction is for power; {signal!r} has no direction"
-    return None
 
 
 def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> Reading:
@@ -124,11 +58,6 @@ def is_plausible(at_ms: int, now_ms: int) -> bool:
     return -1000 * BEHIND_MAX_S <= at_ms - now_ms <= 1000 * AHEAD_MAX_S
 
 
-def _units_of(signal: str) -> Mapping[str, tuple[float, float]] | None:
-    suffix = max((s for s in _UNITS if signal.endswith(s)), key=len, default=None)
-    return None if suffix is None else _UNITS[suffix]
-
-
 def _plain(payload: bytes) -> float:
     if b"_" in payload:
         raise ValueError("an underscore is no part of a number")  # but of one in Python
@@ -139,7 +68,7 @@ def _value(signal: str, feed: Feed, raw: object) -> float:
     """A sender's number in our unit and sign."""
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise MessageError("invalid", f"feed {signal}: {type(raw).__name__} is not a number")
-    factor, offset = (_units_of(signal) or {}).get(feed.unit, _NEVER)
+    factor, offset = (units_of(signal) or {}).get(feed.unit, _NEVER)
     sign = -1.0 if feed.positive_direction is PositiveDirection.EXPORT else 1.0
     try:
         value = sign * (float(raw) * factor + offset) + 0.0

@@ -4,13 +4,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from ringmain_agent.outputs.setpoint_payload import (
-    Output,
-    ResponseTolerance,
-    WrittenSetpoint,
-    is_following,
-    setpoint_payload,
-)
+from ringmain_agent.config.output import Output
+from ringmain_agent.outputs.setpoint_payload import ResponseTolerance, WrittenSetpoint, is_following, setpoint_payload
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, ThermalLoad
 from ringmain_agent.site.site import Site
 from ringmain_protocol.steps import Reading

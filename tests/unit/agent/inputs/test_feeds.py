@@ -2,7 +2,8 @@
 
 import pytest
 
-from ringmain_agent.inputs.feeds import Feed, PayloadFormat, PositiveDirection, feed_problem, read_feed
+from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection, feed_problem
+from ringmain_agent.inputs.feeds import read_feed
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Quality
 

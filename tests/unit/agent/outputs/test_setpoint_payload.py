@@ -2,15 +2,9 @@
 
 import json
 
-from ringmain_agent.inputs.feeds import PositiveDirection
-from ringmain_agent.outputs.setpoint_payload import (
-    Output,
-    ResponseTolerance,
-    WrittenSetpoint,
-    is_following,
-    output_problem,
-    setpoint_payload,
-)
+from ringmain_agent.config.feed import PositiveDirection
+from ringmain_agent.config.output import Output, output_problem
+from ringmain_agent.outputs.setpoint_payload import ResponseTolerance, WrittenSetpoint, is_following, setpoint_payload
 from ringmain_protocol.steps import Reading
 
 OUTPUT = Output(topic="battery/setpoint", valid_for_s=60)
