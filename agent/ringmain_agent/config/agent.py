@@ -16,8 +16,9 @@ from ringmain_agent.config.feed import Feed, feed_problem
 from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.config.output import Output, output_problem
 from ringmain_agent.site import nameplates as nameplate
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import Equipment
-from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Mode

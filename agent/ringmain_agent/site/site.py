@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
-from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -32,46 +32,8 @@ REACTIVE: Final = "pcc_kvar"
 VOLTAGE: Final = "voltage_pu"
 
 
-class TimedLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[grid_connection.limit]]`: another import or export limit for some hours; the last that holds counts."""
-
-    hours: LocalHours = ALWAYS
-    import_limit_kw: NotNegative | None = None
-    export_limit_kw: NotNegative | None = None
-
-
-class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
-
-    Without `battery_export`, export is at most what generation exceeds the load by; without `battery_grid_charge`, batteries
-    charge at most what is generated. With `firm_loading_max_pu`, the other transformers can take over the largest one's
-    power at that loading.
-    """
-
-    import_limit_kw: NotNegative
-    export_limit_kw: NotNegative
-    margin_kw: NotNegative = 0.0
-    limit: tuple[TimedLimit, ...] = ()
-    battery_export: bool = True
-    battery_grid_charge: bool = True
-    firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
-
-
-class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[busbar]`: the band of its voltage, and how it answers to power drawn from the network (both usually negative)."""
-
-    voltage_min_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 0.95
-    voltage_max_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 1.05
-    pu_per_kw: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
-    pu_per_kvar: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.voltage_min_pu < self.voltage_max_pu:
-            raise ValueError(f"voltage_min_pu {self.voltage_min_pu} must be below voltage_max_pu {self.voltage_max_pu}")
-
-
 class RegulatorSettings(Struct, frozen=True, kw_only=True):
-    """How old things may be that the regulator uses, and how long its setpoints stay in force.
+    """Maximum age of measurements and plans, and validity of setpoints.
 
     `valid_for_s` is the longest validity that an output gives a setpoint: a setpoint is safe for all of it. Changes of a
     setpoint below `dead_band_kw` are not made. For `settle_s` after a change the measured powers of the site and of its

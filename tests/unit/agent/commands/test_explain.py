@@ -4,8 +4,9 @@ import pytest
 
 from ringmain_agent.commands.binding_limits import Binding
 from ringmain_agent.commands.explain import Explanation, as_text, explain
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import Battery, CapacitorBank, FlexibleLoad, ThermalLoad, Transformer
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import Plan, Snapshot
 from ringmain_protocol.messages import Fallback

@@ -14,9 +14,10 @@ from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProbl
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.transformer import chord_errors, firm_capacity_kva, segments
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, Cooling, Paper, Rating, Transformer
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot, ThermalState
 
 DAY = 96
