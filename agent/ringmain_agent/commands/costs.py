@@ -13,10 +13,10 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.horizon_hours import HoursSteps, is_current, steps_of_hours, steps_of_visit
 from ringmain_agent.planning import prices
 from ringmain_agent.planning.dispatch import demand_charges as demand
 from ringmain_agent.planning.dispatch.battery import TARGET_FACTOR
-from ringmain_agent.planning.dispatch.energy_due import HoursSteps, is_current, steps_of_hours, steps_of_visit
 from ringmain_agent.site.hours import ALWAYS, holds
 from ringmain_agent.site.nameplates import Battery, FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import Site

@@ -3,4 +3,12 @@
 Nameplate and state come in, ranges, rule powers and next states leave.
 """
 
-__all__ = ["charging_sessions", "interval", "load_usage", "setpoint_range", "switching_operations", "transformer_thermal"]
+__all__ = [
+    "charging_sessions",
+    "horizon_hours",
+    "interval",
+    "load_usage",
+    "setpoint_range",
+    "switching_operations",
+    "transformer_thermal",
+]

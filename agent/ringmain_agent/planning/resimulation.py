@@ -15,7 +15,7 @@ from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.planning.dispatch.battery import follow, usable_kwh
 from ringmain_agent.planning.dispatch.switched import voltage_pu
-from ringmain_agent.planning.dispatch.transformer_check import SimulatedTemperatures, beyond, simulate_temperatures
+from ringmain_agent.planning.dispatch.transformer_temperatures import SimulatedTemperatures, beyond, simulate_temperatures
 from ringmain_agent.site.nameplates import Battery, ThermalLoad, Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan

@@ -22,16 +22,16 @@ from ringmain_agent.planning.dispatch import demand_charges as demand
 from ringmain_agent.planning.dispatch import reserve
 from ringmain_agent.planning.dispatch.battery import BatteryBlock, is_outside
 from ringmain_agent.planning.dispatch.block import Block, Formulation, Parts, Prices
+from ringmain_agent.planning.dispatch.blocks import load_blocks
 from ringmain_agent.planning.dispatch.demand_charges import DemandChargeBlock
 from ringmain_agent.planning.dispatch.generator import GeneratorBlock
 from ringmain_agent.planning.dispatch.grid import GridBlock
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Solution, Term
-from ringmain_agent.planning.dispatch.loads import load_blocks
 from ringmain_agent.planning.dispatch.problem import LARGEST, Dispatch, DispatchProblem
 from ringmain_agent.planning.dispatch.reserve import ReserveBlock
 from ringmain_agent.planning.dispatch.switched import VoltageBlock, held_positions, voltage_matters
 from ringmain_agent.planning.dispatch.transformer import FirmCapacity, TransformerBlock
-from ringmain_agent.planning.dispatch.transformer_check import ageing_matters, limits_matter
+from ringmain_agent.planning.dispatch.transformer_temperatures import ageing_matters, limits_matter
 from ringmain_agent.site.site import Site
 
 # Prices of wishes: an excess dominates every price of energy, and every other wish.

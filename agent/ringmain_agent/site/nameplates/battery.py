@@ -8,12 +8,12 @@ from ringmain_agent.site.nameplates.equipment import Efficiency, Equipment, NotN
 
 
 class Battery(Equipment, frozen=True, kw_only=True):
-    """Powers are at the connection of the battery to the grid, energy is inside; the signal of its energy is `<name>_soc_kwh`.
+    """Powers are at its connection to the grid, energy is inside; the signal of its energy is `<name>_soc_kwh`.
 
     `wear_per_kwh` is charged for each kWh in either direction. At the end of the horizon, by default, energy missing below
-    `soc_target_pu` is priced at its purchase cost. With `end_value_per_kwh` all remaining energy has that value instead. With
-    `target_miss_per_kwh` any deviation from the target has that price. `soc_reserve_pu` is kept for holding limits when the
-    forecast is wrong: no price alone draws on it. `self_discharge_per_h` is the share of its energy lost in an hour.
+    `soc_target_pu` is priced at its purchase cost. With `end_value_per_kwh` all remaining energy has that value instead.
+    With `target_miss_per_kwh` any deviation from the target has that price. `soc_reserve_pu` is kept for holding limits when
+    the forecast is wrong: no price alone draws on it. `self_discharge_per_h` is the share of its energy lost in an hour.
     """
 
     capacity_kwh: Positive

@@ -1,7 +1,6 @@
-"""Loads that take energy at any power: a flexible load within its hours, a charging station until the departure.
+"""Common block of loads that take energy at any power: power between bounds, and energy due at the end of some steps.
 
-Both have energy due by the end of some steps (`dues`); what cannot be delivered is priced. Integers only for a power below
-which the load is off.
+Energy that cannot be delivered is priced. Integers stand only for a power below which the load is off.
 """
 
 import math
@@ -11,38 +10,20 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ringmain_agent.planning.dispatch.block import Block, Parts, Prices
-from ringmain_agent.planning.dispatch.energy_due import (
-    HoursSteps,
-    Requirement,
-    RunningTotal,
-    is_current,
-    steps_of_hours,
-    steps_of_visit,
-)
+from ringmain_agent.equipment.horizon_hours import HoursSteps
+from ringmain_agent.planning.dispatch.block import Parts, Prices
+from ringmain_agent.planning.dispatch.energy_due import Requirement, RunningTotal
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
-from ringmain_agent.planning.dispatch.on_off_load import OnOffLoadBlock
-from ringmain_agent.planning.dispatch.problem import LARGEST, DispatchProblem
-from ringmain_agent.planning.dispatch.thermal_load import ThermalLoadBlock
+from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.planning.dispatch.unresponsive import unresponsive_load_kw
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import LoadUsage, Snapshot
+from ringmain_agent.snapshot import Snapshot
 
 Array = npt.NDArray[np.float64]
 
 ENERGY_MIN_KWH: Final = 1e-3
 """Less than this is not due: branch and bound takes amounts near its tolerance for impossible (HiGHS 1.16)."""
-
-
-def load_blocks(program: LinearProgram, site: Site) -> list[Block]:
-    """A block for each load of the site that takes a setpoint."""
-    return [
-        *(FlexibleLoadBlock(program, load, site) for load in site.flexible_loads),
-        *(ChargingStationBlock(program, station, site) for station in site.charging_stations),
-        *(OnOffLoadBlock(program, load, site) for load in site.on_off_loads),
-        *(ThermalLoadBlock(program, load, site) for load in site.thermal_loads),
-    ]
 
 
 class EnergyBlock(ABC):
@@ -97,42 +78,3 @@ class EnergyBlock(ABC):
     @abstractmethod
     def _dues(self, snapshot: Snapshot) -> list[Requirement]:
         """Energy that is due, in order."""
-
-
-class FlexibleLoadBlock(EnergyBlock):
-    """A flexible load: its energy within each of its hours, less what it has drawn in those that run now."""
-
-    def __init__(self, program: LinearProgram, load: FlexibleLoad, site: Site) -> None:
-        super().__init__(program, load, site, efficiency=1.0)
-        self._flexible = load
-
-    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
-        load, run = self._flexible, snapshot.runs.get(self._flexible.name, LoadUsage())
-        found = steps_of_hours(load.hours, snapshot.issued_at_ms, self._site)
-        left_kwh = [load.energy_kwh] * len(found)
-        if is_current(found) and math.isfinite(run.drawn_kwh):
-            left_kwh[0] = max(load.energy_kwh - max(run.drawn_kwh, 0.0), 0.0)
-        dues = [self._due(hours, kwh) for hours, kwh in zip(found, left_kwh, strict=True)]
-        return [due for due in dues if due.amount >= ENERGY_MIN_KWH]
-
-
-class ChargingStationBlock(EnergyBlock):
-    """A charging station: for each vehicle the energy that it wants, as far as it can be had until it leaves."""
-
-    def __init__(self, program: LinearProgram, station: ChargingStation, site: Site) -> None:
-        super().__init__(program, station, site, efficiency=station.efficiency)
-        self._station = station
-
-    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
-        dues: list[Requirement] = []
-        free_from = 0
-        for visit in sorted(snapshot.visits.get(self._station.name, ()), key=lambda visit: visit.from_ms):
-            there = steps_of_visit(visit, snapshot.issued_at_ms, self._site)
-            steps = [step for step in there.steps if step >= free_from]  # one vehicle at a time
-            if not steps or not 0 < visit.energy_kwh <= LARGEST:
-                continue
-            due = self._due(there._replace(steps=steps), visit.energy_kwh)
-            if due.amount >= ENERGY_MIN_KWH:
-                dues.append(due)
-                free_from = steps[-1] + 1
-        return dues
