@@ -34,28 +34,25 @@ class PccRange(Struct, frozen=True):
     transformer: str = ""
 
 
-def pcc_range(
-    measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int
-) -> PccRange:
+def pcc_range(measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site) -> PccRange:
     """Least and most power at the pcc for the rest of the quarter-hour, so that everything holds that must."""
-    tightest, transformers = _transformers(measurements, site, now_ms)
+    tightest, transformers = _transformers(measurements, site)
     safe = transformers.intersect_or_nearest_end(_connection(measurements, site))
     held = safe.intersect_or_nearest_end(_wished(measurements, step)).intersect_or_nearest_end(
-        _demand(step, quarter, site, now_ms)
+        _demand(step, quarter, site, measurements.now_ms)
     )
-    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, now_ms))
+    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, measurements.now_ms))
     binds = held.most >= transformers.most or held.least <= transformers.least
     return PccRange(held, safe.most, tightest if binds else "")
 
 
-def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[str, Interval]:
+def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
     """What all transformers can carry, with one of them out of service where that is demanded; and the tightest one."""
-    kvar = measurements.fresh(REACTIVE, now_ms, site.regulator.stale_after_s) or 0.0
-    kvar = kvar if math.isfinite(kvar) else 0.0
+    kvar = measurements.fresh(REACTIVE) or 0.0
     tightest, most_kw = "", math.inf
     for transformer in site.transformers:
         share = site.transformer_shares()[transformer.name]
-        carried_kva = _loading_max_pu(transformer, measurements, site, now_ms) * transformer.rated_power_kva / share
+        carried_kva = _loading_max_pu(transformer, measurements, site) * transformer.rated_power_kva / share
         if (limit_kw := active_kw(carried_kva, kvar)) < most_kw:
             tightest, most_kw = transformer.name, limit_kw
     if (firm_pu := site.grid_connection.firm_loading_max_pu) is not None:
@@ -105,9 +102,9 @@ def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_
     return Interval(min(least_kw, most_kw), most_kw)
 
 
-def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, now_ms: int) -> float:
+def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site) -> float:
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
-    limits = limits_at(transformer, [now_ms], site.time_zone)[0]
+    limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     state = measurements.thermal.get(transformer.name)
     ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
     if state is None or not math.isfinite(hot_spot_degc(state) + ambient_degc):
