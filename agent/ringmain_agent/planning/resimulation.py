@@ -11,9 +11,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment.battery import follow
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
-from ringmain_agent.planning.dispatch.battery import follow, usable_kwh
+from ringmain_agent.planning.dispatch.battery import usable_kwh
 from ringmain_agent.planning.dispatch.switched import voltage_pu
 from ringmain_agent.planning.dispatch.transformer_temperatures import SimulatedTemperatures, beyond, simulate_temperatures
 from ringmain_agent.site.nameplates import Battery, ThermalLoad, Transformer

@@ -48,14 +48,14 @@ class EnergyBlock(ABC):
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """What is due and when the power may be drawn; earlier rather than later at equal cost."""
         program, load, count, step_h = self._program, self._load, self._site.horizon_steps, self._site.step_h
-        held_kw = unresponsive_load_kw(problem.snapshot, load.name)
+        unresponsive_kw = unresponsive_load_kw(problem.snapshot, load.name)
         if len(self._on):
-            program.upper[self._on] = 1.0 if held_kw is None else 0.0
-            program.row_lower[self._least] = 0.0 if held_kw is None else -INF
-            program.row_upper[self._most] = 0.0 if held_kw is None else INF
+            program.upper[self._on] = 1.0 if unresponsive_kw is None else 0.0
+            program.row_lower[self._least] = 0.0 if unresponsive_kw is None else -INF
+            program.row_upper[self._most] = 0.0 if unresponsive_kw is None else INF
         program.cost[self._power] = prices.tie_per_kwh * step_h * np.arange(count) / count
-        if held_kw is not None:
-            program.lower[self._power] = program.upper[self._power] = held_kw
+        if unresponsive_kw is not None:
+            program.lower[self._power] = program.upper[self._power] = unresponsive_kw
             self._tally.release()
             return
         dues = self._dues(problem.snapshot)

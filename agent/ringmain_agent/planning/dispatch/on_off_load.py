@@ -61,10 +61,10 @@ class OnOffLoadBlock:
         run = snapshot.runs.get(load.name, LoadUsage())
         if self._counts_starts:
             program.row_upper[self._switch[0]] = 1.0 if run.on else 0.0
-        held_kw = unresponsive_load_kw(snapshot, load.name)
-        program.lower[self._unresponsive] = program.upper[self._unresponsive] = held_kw or 0.0
+        unresponsive_kw = unresponsive_load_kw(snapshot, load.name)
+        program.lower[self._unresponsive] = program.upper[self._unresponsive] = unresponsive_kw or 0.0
         program.lower[self._on] = 0.0
-        if held_kw is not None:
+        if unresponsive_kw is not None:
             program.upper[self._on] = 0.0
             self._tally.release()
             if self._starts is not None:

@@ -49,9 +49,9 @@ class ThermalLoadBlock:
         if now_degc is not None and not abs(now_degc) <= TEMPERATURE_MAX_DEGC:
             now_degc = None
         self._known = now_degc is not None
-        held_kw = unresponsive_load_kw(snapshot, load.name)
-        if held_kw is not None:
-            program.lower[self._power] = program.upper[self._power] = held_kw
+        unresponsive_kw = unresponsive_load_kw(snapshot, load.name)
+        if unresponsive_kw is not None:
+            program.lower[self._power] = program.upper[self._power] = unresponsive_kw
         else:
             program.lower[self._power] = 0.0
             program.upper[self._power] = load.power_max_kw if self._known else 0.0

@@ -1,20 +1,17 @@
 """What a schedule does to the transformers by the exact thermal model, and whether that is near a limit of theirs."""
 
 import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer import assumed_state
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.planning.dispatch.transformer import firm_capacity_kva
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import ThermalState
-
-HOTTEST_DEGC: Final = 300.0
-"""A state with a term beyond is not believed."""
 
 Array = npt.NDArray[np.float64]
 
@@ -35,13 +32,10 @@ def simulate_temperatures(
     share = site.transformer_shares()[transformer.name]
     loading_pu = (share * site_kva / transformer.rated_power_kva).tolist()
     ambients = problem.ambient_degc.get(transformer.name, np.full(len(site_kva), transformer.ambient_degc)).tolist()
-    state = problem.snapshot.thermal.get(transformer.name)
-    if state is None or not _is_believable(state):
-        # As the program has it: where the load would lead, not what the schedule does in its first step.
-        net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
-        loading = share * math.hypot(net_kw, float(problem.load_kvar[0])) / transformer.rated_power_kva
-        told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
-        state = thermal.steady_state(min(loading, max(1.0, transformer.loading_max_pu, *told)), ambients[0], constants)
+    # As the program has it: where the load would lead, not what the schedule does in its first step.
+    net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
+    present_pu = share * math.hypot(net_kw, float(problem.load_kvar[0])) / transformer.rated_power_kva
+    state = assumed_state(transformer, problem.snapshot.thermal.get(transformer.name), present_pu, ambients[0])
     top_oil_degc, hot_spot_degc = [], []
     for loading, ambient_degc in zip(loading_pu, ambients, strict=True):
         state = thermal.after(state, loading, ambient_degc, site.step_s / 60, constants)
@@ -77,8 +71,3 @@ def beyond(
 def ageing_matters(site: Site) -> bool:
     """Whether a transformer's ageing is priced or limited."""
     return any(t.ageing_cost_per_h > 0 or t.ageing_max_h_per_day is not None for t in site.transformers)
-
-
-def _is_believable(state: ThermalState) -> bool:
-    terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k)
-    return all(math.isfinite(term) and abs(term) <= HOTTEST_DEGC for term in terms)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ringmain_agent.commands.binding_limits import Binding
 from ringmain_agent.commands.explain import Explanation, as_text, explain
+from ringmain_agent.equipment.binding_limit import Binding
 from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import Battery, CapacitorBank, FlexibleLoad, ThermalLoad, Transformer
 from ringmain_agent.site.site import Site

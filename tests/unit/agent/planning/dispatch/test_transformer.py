@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer_chords import chord_errors, segments
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
-from ringmain_agent.planning.dispatch.transformer import chord_errors, firm_capacity_kva, segments
+from ringmain_agent.planning.dispatch.transformer import firm_capacity_kva
 from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, Cooling, Paper, Rating, Transformer
