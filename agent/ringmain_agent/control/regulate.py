@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
 from ringmain_agent.control.pcc_limits import PccRange, pcc_range
 from ringmain_agent.control.planned_step import PlannedStep, present_step
-from ringmain_agent.control.rule_setpoints import rule_setpoints
+from ringmain_agent.control.rule import rule_setpoints
+from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
 from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
 from ringmain_agent.equipment.interval import ROUNDING
-from ringmain_agent.equipment.setpoint_range import SetpointRange, setpoint_ranges
+from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.site import PCC, Site
 from ringmain_agent.snapshot import Measurements, Plan, SentSetpoint
 from ringmain_protocol.messages import Fallback

@@ -3,7 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from ringmain_agent.control.planned_step import present_step, rule_schedule
+from ringmain_agent.control.planned_step import present_step
+from ringmain_agent.planning.rule_schedule import rule_schedule
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
 from ringmain_agent.site.site import Site
