@@ -1,97 +1,83 @@
-"""What a plan believes of its snapshot: anything else is replaced by what is safe, and named once. Pure.
+"""Replaces implausible values of a snapshot by safe ones and lists each replacement. Pure.
 
-A measurement that is no number is a missing one; energy outside what a battery can hold is the nearest that it can; a limit
-that is no number is the site's own.
+A measurement that is no number is a missing one; a limit that is no number is the site's own. The plausible state of
+equipment is that of its kind.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from ringmain_agent.equipment.registry import KINDS, kind_of
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot, ThermalState
+from ringmain_agent.snapshot import Snapshot
 
 POWER_MAX_KW: Final = 1e8
 BREACH_MAX_PER_KWH: Final = 1e3
-TEMPERATURE_MAX_DEGC: Final = 300.0
-VOLTAGE_PU: Final = (0.5, 1.5)
+VOLTAGE_MIN_PU: Final = 0.5
+VOLTAGE_MAX_PU: Final = 1.5
 
 
 def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[str]]:
-    """The snapshot that is planned with, and what of the given one was not believed."""
-    notes: list[str] = []
-    connection = site.grid_connection
-    soc_kwh = _soc_kwh(snapshot, site, notes)
-    breach = snapshot.breach_per_kwh
-    if not 0 <= breach <= BREACH_MAX_PER_KWH:
-        notes.append(f"breach_per_kwh {breach:g} is not believed")
-        breach = BREACH_MAX_PER_KWH if breach > BREACH_MAX_PER_KWH else 0.0
-    return (
-        replace(
-            snapshot,
-            import_limit_kw=_limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw, notes),
-            export_limit_kw=_limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw, notes),
-            wished_import_kw=[
-                _within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_import_kw[: site.horizon_steps]
-            ],
-            wished_export_kw=[
-                _within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_export_kw[: site.horizon_steps]
-            ],
-            breach_per_kwh=breach,
-            soc_kwh=soc_kwh,
-            billing_peak_kw=_kept(snapshot.billing_peak_kw, -POWER_MAX_KW, POWER_MAX_KW),
-            temperature_degc=_kept(snapshot.temperature_degc, -TEMPERATURE_MAX_DEGC, TEMPERATURE_MAX_DEGC),
-            thermal={name: state for name, state in snapshot.thermal.items() if _is_state(state)},
-            positions=_positions(snapshot, site),
-            voltage_pu=_within(snapshot.voltage_pu, *VOLTAGE_PU),
-            pcc_kw=_within(snapshot.pcc_kw, -POWER_MAX_KW, POWER_MAX_KW),
-            pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
-            held_kw=_held_kw(snapshot, site),
-        ),
-        notes,
+    """The snapshot that is planned with, and a note on each replacement."""
+    states, state_notes = _states(snapshot, site)
+    breach_per_kwh, breach_notes = _breach_per_kwh(snapshot.breach_per_kwh)
+    connection, steps = site.grid_connection, site.horizon_steps
+    import_kw, import_notes = _limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw)
+    export_kw, export_notes = _limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw)
+    plausible = replace(
+        snapshot,
+        import_limit_kw=import_kw,
+        export_limit_kw=export_kw,
+        wished_import_kw=[_within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_import_kw[:steps]],
+        wished_export_kw=[_within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_export_kw[:steps]],
+        breach_per_kwh=breach_per_kwh,
+        billing_peak_kw=_kept(snapshot.billing_peak_kw, -POWER_MAX_KW, POWER_MAX_KW),
+        voltage_pu=_within(snapshot.voltage_pu, VOLTAGE_MIN_PU, VOLTAGE_MAX_PU),
+        pcc_kw=_within(snapshot.pcc_kw, -POWER_MAX_KW, POWER_MAX_KW),
+        pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
+        held_kw=_unresponsive_kw(snapshot, site),
+        **states,
     )
+    return plausible, [*state_notes, *breach_notes, *import_notes, *export_notes]
 
 
-def _soc_kwh(snapshot: Snapshot, site: Site, notes: list[str]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for battery in site.batteries:
-        soc_kwh = snapshot.soc_kwh.get(battery.name)
-        if soc_kwh is not None and math.isfinite(soc_kwh):
-            found[battery.name] = inside = min(max(soc_kwh, 0.0), battery.capacity_kwh)
-            if abs(inside - soc_kwh) > 0.01 * battery.capacity_kwh:
-                notes.append(f"{battery.name} reports {soc_kwh:g} kWh of {battery.capacity_kwh:g}: taken for {inside:g}")
-    return found
+def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[str]]:
+    """Plausible states of all equipment, by the field of the snapshot that they go into; and notes."""
+    states: dict[str, dict[str, Any]] = {kind.state_field: {} for kind in KINDS.values() if kind.state_field is not None}
+    notes: list[str] = []
+    for equipment in site.equipment:
+        kind = kind_of(equipment)
+        state, own_notes = kind.plausible(equipment, snapshot)
+        notes += own_notes
+        if kind.state_field is not None and state is not None:
+            states[kind.state_field][equipment.name] = state
+    return states, notes
 
 
-def _held_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
-    """Powers of equipment that does not follow, as far as its nameplate allows them."""
-    ranges = {battery.name: (-battery.discharge_max_kw, battery.charge_max_kw) for battery in site.batteries}
-    ranges |= {generator.name: (-generator.rated_power_kw, 0.0) for generator in site.generators}
-    ranges |= {on_off.name: (0.0, on_off.power_kw) for on_off in site.on_off_loads}
-    for loads in (site.flexible_loads, site.charging_stations, site.thermal_loads):
-        ranges |= {load.name: (0.0, load.power_max_kw) for load in loads}
+def _unresponsive_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
+    """Powers of unresponsive equipment, as far as its nameplate allows them."""
+    powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}
     return {
-        name: min(max(held_kw, ranges[name][0]), ranges[name][1])
-        for name, held_kw in snapshot.held_kw.items()
-        if name in ranges and math.isfinite(held_kw)
+        name: powers[name].clamp(power_kw)
+        for name, power_kw in snapshot.held_kw.items()
+        if name in powers and math.isfinite(power_kw)
     }
 
 
-def _positions(snapshot: Snapshot, site: Site) -> dict[str, int | None]:
-    """Positions that the equipment has; it stays where it is when that is not known."""
-    found: dict[str, int | None] = {}
-    for switched in site.switched:
-        position, (lowest, highest) = snapshot.positions.get(switched.name), switched.positions
-        found[switched.name] = position if position is not None and lowest <= position <= highest else None
-    return found
+def _breach_per_kwh(price: float) -> tuple[float, list[str]]:
+    if 0 <= price <= BREACH_MAX_PER_KWH:
+        return price, []
+    return (BREACH_MAX_PER_KWH if price > BREACH_MAX_PER_KWH else 0.0), [f"breach_per_kwh {price:g} is not plausible"]
 
 
-def _limits_kw(side: str, limits_kw: list[float], own_kw: float, notes: list[str]) -> list[float]:
-    if not all(math.isfinite(limit) for limit in limits_kw):
-        notes.append(f"a limit of the {side} is not a number: that of the site holds")
-    return [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw]
+def _limits_kw(side: str, limits_kw: list[float], own_kw: float) -> tuple[list[float], list[str]]:
+    plausible_kw = [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw]
+    if all(math.isfinite(limit) for limit in limits_kw):
+        return plausible_kw, []
+    return plausible_kw, [f"{side} limit is not a number; using the site's own limit of {own_kw:g} kW"]
 
 
 def _within(value: float | None, lowest: float, highest: float) -> float | None:
@@ -100,7 +86,3 @@ def _within(value: float | None, lowest: float, highest: float) -> float | None:
 
 def _kept(values: Mapping[str, float | None], lowest: float, highest: float) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None and lowest <= value <= highest}
-
-
-def _is_state(state: ThermalState) -> bool:
-    return all(abs(t) <= TEMPERATURE_MAX_DEGC for t in (state.top_oil_degc, state.winding_k, state.oil_lag_k))

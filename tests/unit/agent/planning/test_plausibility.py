@@ -9,6 +9,7 @@ from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.planning.plausibility import plausible_snapshot
+from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot, ThermalState
 
@@ -34,7 +35,7 @@ def test_limit_that_is_no_number_is_that_of_the_site(snapshot: Snapshot, site: S
     limits = [math.nan, -5.0, math.inf] + [1000.0] * 93
     made, notes = plausible_snapshot(replace(snapshot, import_limit_kw=limits), site)
     assert made.import_limit_kw[:4] == [5000.0, 0.0, 5000.0, 1000.0]
-    assert notes == ["a limit of the import is not a number: that of the site holds"]
+    assert notes == ["import limit is not a number; using the site's own limit of 5000 kW"]
 
 
 def test_equipment_is_held_within_its_nameplate_or_not_at_all(snapshot: Snapshot, site: Site) -> None:
@@ -50,6 +51,7 @@ def test_price_of_a_breach_is_neither_negative_nor_without_end(snapshot: Snapsho
 
 def test_temperatures_and_voltages_that_cannot_be_are_missing(snapshot: Snapshot, site: Site) -> None:
     thermal = {"t1": ThermalState(60.0, 20.0, 0.0), "t2": ThermalState(math.nan, 20.0, 0.0)}
+    site = replace(site, transformers=tuple(Transformer(name=name, rated_power_kva=5000.0) for name in thermal))
     made, _ = plausible_snapshot(replace(snapshot, thermal=thermal, voltage_pu=11.0, pcc_kw=1e12, pcc_kvar=-3.0), site)
     assert set(made.thermal) == {"t1"}
     assert (made.voltage_pu, made.pcc_kw, made.pcc_kvar) == (None, None, -3.0)
