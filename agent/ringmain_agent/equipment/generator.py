@@ -1,13 +1,16 @@
 """Generator: a PV or wind plant, curtailable if it takes setpoints. It has no state."""
 
 import math
+from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval
-from ringmain_agent.equipment.kind import TOLERANCE_PU, Kind, Output, PccRoom, PlanReview, ResponseTolerance
+from ringmain_agent.equipment.kind import TOLERANCE_PU, Kind, OutputNeed, PccRoom, PlanReview, ResponseTolerance
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import SetpointRange
-from ringmain_agent.site.nameplates import Generator
+from ringmain_agent.site.nameplates import Equipment, Generator
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, SentSetpoint, Snapshot
 
@@ -17,7 +20,12 @@ class GeneratorKind(Kind[Generator, None]):
 
     nameplate = Generator
     site_field = "generators"
-    output = Output.OPTIONAL
+    output = OutputNeed.OPTIONAL
+    derived_keys = MappingProxyType({"curtailable": "a plant with an output can be curtailed, one without cannot"})
+
+    def from_table(self, table: Equipment, name: str) -> Equipment:
+        """Curtailable with an output."""
+        return replace(super().from_table(table, name), curtailable=getattr(table, "output", None) is not None)
 
     def feeds(self, nameplate: Generator) -> tuple[str, ...]:
         """Power."""

@@ -5,8 +5,9 @@ One module a kind answers them, in plain floats and pure; the block of a kind in
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from ringmain_agent.equipment.binding_limit import Binding
@@ -25,7 +26,7 @@ TOLERANCE_PU: Final = 0.05
 """Of the rating: how far a measured power may be from its setpoint."""
 
 
-class Output(StrEnum):
+class OutputNeed(StrEnum):
     """Whether the table of an equipment names an output for its setpoints."""
 
     REQUIRED = "required"
@@ -73,9 +74,16 @@ class Kind(ABC, Generic[Nameplate, State]):
     """Field of `Snapshot` with the states of this kind, by name."""
     plan_field: ClassVar[str | None] = None
     """Field of `Plan` with the states at the END of each step, by name."""
-    output: ClassVar[Output] = Output.REQUIRED
+    output: ClassVar[OutputNeed] = OutputNeed.REQUIRED
     urgency: ClassVar[int] = 0
     """Order in which the rule serves loads: comfort and runs without a break first, energy that can wait last."""
+
+    derived_keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Fields of the nameplate that no table may set, and why."""
+
+    def from_table(self, table: Equipment, name: str) -> Equipment:
+        """The nameplate in a table of the configuration, which may hold more."""
+        return self.nameplate(**{key: getattr(table, key) for key in self.nameplate.__struct_fields__} | {"name": name})
 
     @abstractmethod
     def feeds(self, nameplate: Nameplate) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.binding_limit import Binding, highest
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval
-from ringmain_agent.equipment.kind import Kind, Output, PccRoom, PlanReview, ResponseTolerance
+from ringmain_agent.equipment.kind import Kind, OutputNeed, PccRoom, PlanReview, ResponseTolerance
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.equipment.transformer_chords import chord_errors
@@ -29,7 +29,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
     nameplate = Transformer
     site_field = "transformers"
     state_field = "thermal"
-    output = Output.NONE
+    output = OutputNeed.NONE
 
     def feeds(self, nameplate: Transformer) -> tuple[str, ...]:
         """None; a measured top oil only corrects its model."""
