@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment.registry import kind_of
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import demand_charges as demand
 from ringmain_agent.planning.dispatch import reserve
@@ -301,10 +302,7 @@ def prices_of(problem: DispatchProblem, site: Site) -> Prices:
     """Prices of the wishes in this problem."""
     price_in, price_out = problem.import_price_per_kwh, problem.export_price_per_kwh
     largest = float(max(np.abs(price_in).max(), np.abs(price_out).max()))
-    wishes = [flexible.missing_per_kwh for flexible in site.flexible_loads]
-    wishes += [on_off.missing_per_kwh for on_off in site.on_off_loads]
-    wishes += [station.missing_per_kwh for station in site.charging_stations]
-    wishes += [battery.target_miss_per_kwh or battery.end_value_per_kwh or 0.0 for battery in site.batteries]
+    wishes = [kind_of(equipment).worth_per_kwh(equipment) for equipment in site.powered]
     wishes += [charge.per_kw / site.step_h for charge in site.tariff.demand_charges]
     wish = max(problem.snapshot.breach_per_kwh, *wishes, 0.0) if wishes else problem.snapshot.breach_per_kwh
     excess = max(EXCESS_MIN_PER_KWH, EXCESS_PER_PRICE * largest, EXCESS_PER_WISH * wish)
