@@ -1,4 +1,4 @@
-"""What a plan believes of its snapshot: anything else is replaced by what is safe, and named once. Pure.
+"""Replaces implausible values of a snapshot by safe ones and names each replacement once. Pure.
 
 A measurement that is no number is a missing one; energy outside what a battery can hold is the nearest that it can; a limit
 that is no number is the site's own.
@@ -11,7 +11,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot, ThermalState
+from ringmain_agent.snapshot import Reason, Snapshot, ThermalState
+from ringmain_protocol.messages import ReasonCode
 
 POWER_MAX_KW: Final = 1e8
 BREACH_MAX_PER_KWH: Final = 1e3
@@ -19,20 +20,18 @@ TEMPERATURE_MAX_DEGC: Final = 300.0
 VOLTAGE_PU: Final = (0.5, 1.5)
 
 
-def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[str]]:
-    """The snapshot that is planned with, and what of the given one was not believed."""
-    notes: list[str] = []
+def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[Reason]]:
+    """The snapshot with implausible values replaced by safe ones, and a reason for each replacement."""
     connection = site.grid_connection
-    soc_kwh = _soc_kwh(snapshot, site, notes)
-    breach = snapshot.breach_per_kwh
-    if not 0 <= breach <= BREACH_MAX_PER_KWH:
-        notes.append(f"breach_per_kwh {breach:g} is not believed")
-        breach = BREACH_MAX_PER_KWH if breach > BREACH_MAX_PER_KWH else 0.0
+    soc_kwh, energies = _soc_kwh(snapshot, site)
+    breach, prices = _breach_per_kwh(snapshot.breach_per_kwh)
+    imports_kw, imports = _limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw)
+    exports_kw, exports = _limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw)
     return (
         replace(
             snapshot,
-            import_limit_kw=_limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw, notes),
-            export_limit_kw=_limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw, notes),
+            import_limit_kw=imports_kw,
+            export_limit_kw=exports_kw,
             wished_import_kw=[
                 _within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_import_kw[: site.horizon_steps]
             ],
@@ -50,19 +49,29 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[s
             pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
             held_kw=_held_kw(snapshot, site),
         ),
-        notes,
+        [*energies, *prices, *imports, *exports],
     )
 
 
-def _soc_kwh(snapshot: Snapshot, site: Site, notes: list[str]) -> dict[str, float | None]:
+def _breach_per_kwh(price: float) -> tuple[float, list[Reason]]:
+    if 0 <= price <= BREACH_MAX_PER_KWH:
+        return price, []
+    used = BREACH_MAX_PER_KWH if price > BREACH_MAX_PER_KWH else 0.0
+    text = f"breach_per_kwh {price:g} is outside 0 to {BREACH_MAX_PER_KWH:g}; using {used:g}"
+    return used, [Reason(ReasonCode.IMPLAUSIBLE, text, "breach_per_kwh")]
+
+
+def _soc_kwh(snapshot: Snapshot, site: Site) -> tuple[dict[str, float | None], list[Reason]]:
     found: dict[str, float | None] = {}
+    reasons = []
     for battery in site.batteries:
         soc_kwh = snapshot.soc_kwh.get(battery.name)
         if soc_kwh is not None and math.isfinite(soc_kwh):
             found[battery.name] = inside = min(max(soc_kwh, 0.0), battery.capacity_kwh)
             if abs(inside - soc_kwh) > 0.01 * battery.capacity_kwh:
-                notes.append(f"{battery.name} reports {soc_kwh:g} kWh of {battery.capacity_kwh:g}: taken for {inside:g}")
-    return found
+                text = f"{battery.name} reports {soc_kwh:g} kWh of {battery.capacity_kwh:g}; using {inside:g}"
+                reasons.append(Reason(ReasonCode.IMPLAUSIBLE, text, battery.name))
+    return found, reasons
 
 
 def _held_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
@@ -88,10 +97,12 @@ def _positions(snapshot: Snapshot, site: Site) -> dict[str, int | None]:
     return found
 
 
-def _limits_kw(side: str, limits_kw: list[float], own_kw: float, notes: list[str]) -> list[float]:
+def _limits_kw(side: str, limits_kw: list[float], own_kw: float) -> tuple[list[float], list[Reason]]:
+    reasons = []
     if not all(math.isfinite(limit) for limit in limits_kw):
-        notes.append(f"a limit of the {side} is not a number: that of the site holds")
-    return [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw]
+        text = f"{side} limit is not a number; using the site's own limit"
+        reasons.append(Reason(ReasonCode.IMPLAUSIBLE, text, f"{side}_limit_kw"))
+    return [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw], reasons
 
 
 def _within(value: float | None, lowest: float, highest: float) -> float | None:
