@@ -8,8 +8,6 @@ import sys
 import threading
 from pathlib import Path
 
-from msgspec import to_builtins
-
 from ringmain_toml import EXIT_CONFIG, ConfigError
 
 EXTRA = "agent"
@@ -65,9 +63,10 @@ def _plan(options: argparse.Namespace) -> int:
         from ringmain_agent.commands.plot import draw  # noqa: PLC0415
 
         draw(explanation, snapshot, site, options.plot)
+    from ringmain_agent.commands.explain import as_json, as_text  # noqa: PLC0415
+
     if options.json is not None:
-        return _print(to_builtins(explanation), options.json)
-    from ringmain_agent.commands.explain import as_text  # noqa: PLC0415
+        return _print(as_json(explanation), options.json)
 
     print(as_text(explanation))
     return 0

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Plan
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Plan, Reason
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 FRESH_S: Final = 60.0
 """How long into the second step a plan still counts as the newest: its successor is being made."""
@@ -21,7 +21,7 @@ class PlannedStep(Struct, frozen=True, kw_only=True):
     """The present step of a plan, and which rung of the ladder that is."""
 
     fallback: Fallback
-    reason: str
+    reasons: tuple[Reason, ...]
     power_kw: dict[str, float]
     """Of batteries and loads."""
     available_kw: dict[str, float]
@@ -55,7 +55,7 @@ def present_step(plan: Plan | None, *, now_ms: int, site: Site) -> PlannedStep |
     plants = [plant.name for plant in site.generators if plant.name in planned_kw]
     return PlannedStep(
         fallback=plan.fallback if fresh else Fallback.SHIFTED,
-        reason=plan.reason if fresh else f"plan is {age_ms // 60_000} min old",
+        reasons=tuple(plan.reasons) if fresh else (Reason(ReasonCode.PLAN_OLD, f"plan is {age_ms // 60_000} min old"),),
         power_kw={name: power_kw for name, power_kw in planned_kw.items() if name not in plants},
         available_kw={name: planned_kw[name] - curtailed_kw.get(name, 0.0) for name in plants},
         curtailed_kw={name: curtailed_kw.get(name, 0.0) for name in plants},

@@ -12,7 +12,8 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import Battery
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
+from ringmain_protocol.messages import ReasonCode
 
 TARGET_FACTOR: Final = 1.1
 """The energy wished at the end is worth more than the dearest that could be bought for it."""
@@ -40,7 +41,7 @@ class BatteryKind(Kind[Battery, float | None]):
         """At its setpoint."""
         return ResponseTolerance(TOLERANCE_PU * max(nameplate.charge_max_kw, nameplate.discharge_max_kw))
 
-    def plausible(self, nameplate: Battery, snapshot: Snapshot) -> tuple[float | None, tuple[str, ...]]:
+    def plausible(self, nameplate: Battery, snapshot: Snapshot) -> tuple[float | None, tuple[Reason, ...]]:
         """The measured energy, inside what the battery can hold."""
         soc_kwh = snapshot.soc_kwh.get(nameplate.name)
         if soc_kwh is None or not math.isfinite(soc_kwh):
@@ -48,8 +49,8 @@ class BatteryKind(Kind[Battery, float | None]):
         inside_kwh = min(max(soc_kwh, 0.0), nameplate.capacity_kwh)
         if abs(inside_kwh - soc_kwh) <= DOUBT_PU * nameplate.capacity_kwh:
             return inside_kwh, ()
-        reported = f"{nameplate.name} reports {soc_kwh:g} kWh of {nameplate.capacity_kwh:g}"
-        return inside_kwh, (f"{reported}: taken for {inside_kwh:g}",)
+        text = f"{nameplate.name} reports {soc_kwh:g} kWh of {nameplate.capacity_kwh:g}; using {inside_kwh:g}"
+        return inside_kwh, (Reason(ReasonCode.IMPLAUSIBLE, text, nameplate.name),)
 
     def state_now(self, nameplate: Battery, measurements: Measurements) -> float | None:
         """The measured energy."""

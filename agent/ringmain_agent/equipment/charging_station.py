@@ -13,7 +13,7 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import ChargingStation
 from ringmain_agent.site.site import DAY_S, Site
-from ringmain_agent.snapshot import ChargingSession, Measurements, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import ChargingSession, Measurements, Reason, SentSetpoint, Snapshot
 
 ENERGY_MAX_KWH: Final = 1e9
 """Energy beyond is no wish of a vehicle."""
@@ -47,7 +47,7 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
         if signal not in feeds:
             yield f"feeds.{signal} is missing: vehicles are taken to leave at {nameplate.departure}"
 
-    def plausible(self, nameplate: ChargingStation, snapshot: Snapshot) -> tuple[Sessions, tuple[str, ...]]:
+    def plausible(self, nameplate: ChargingStation, snapshot: Snapshot) -> tuple[Sessions, tuple[Reason, ...]]:
         """Sessions whose energy can be one."""
         sessions = snapshot.visits.get(nameplate.name, [])
         return [session for session in sessions if 0 < session.energy_kwh <= ENERGY_MAX_KWH], ()

@@ -12,7 +12,7 @@ from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.hours import holds, hours_left_h
 from ringmain_agent.site.nameplates import FlexibleLoad
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import LoadUsage, Measurements, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import LoadUsage, Measurements, Reason, SentSetpoint, Snapshot
 
 
 class FlexibleLoadKind(Kind[FlexibleLoad, LoadUsage]):
@@ -40,7 +40,7 @@ class FlexibleLoadKind(Kind[FlexibleLoad, LoadUsage]):
         del feeds
         return hours_advice(nameplate.name, nameplate.hours, nameplate.energy_kwh / nameplate.power_max_kw)
 
-    def plausible(self, nameplate: FlexibleLoad, snapshot: Snapshot) -> tuple[LoadUsage, tuple[str, ...]]:
+    def plausible(self, nameplate: FlexibleLoad, snapshot: Snapshot) -> tuple[LoadUsage, tuple[Reason, ...]]:
         """Its usage; counts that are no number count as none."""
         return plausible_usage(snapshot.runs.get(nameplate.name, LoadUsage())), ()
 

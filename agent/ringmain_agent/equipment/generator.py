@@ -12,7 +12,7 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.nameplates import Equipment, Generator
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 
 
 class GeneratorKind(Kind[Generator, None]):
@@ -39,7 +39,7 @@ class GeneratorKind(Kind[Generator, None]):
         """It may generate less than its bound."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.rated_power_kw, more_is_fine=True)
 
-    def plausible(self, nameplate: Generator, snapshot: Snapshot) -> tuple[None, tuple[str, ...]]:
+    def plausible(self, nameplate: Generator, snapshot: Snapshot) -> tuple[None, tuple[Reason, ...]]:
         """Nothing."""
         del nameplate, snapshot
         return None, ()

@@ -17,7 +17,7 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.nameplates import Equipment
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, Plan, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint, Snapshot
 
 Nameplate = TypeVar("Nameplate", bound=Equipment)
 State = TypeVar("State")
@@ -102,8 +102,8 @@ class Kind(ABC, Generic[Nameplate, State]):
         yield from ()
 
     @abstractmethod
-    def plausible(self, nameplate: Nameplate, snapshot: Snapshot) -> tuple[State, tuple[str, ...]]:
-        """Its state as far as the snapshot can be true, and a note on each replacement."""
+    def plausible(self, nameplate: Nameplate, snapshot: Snapshot) -> tuple[State, tuple[Reason, ...]]:
+        """Its state as far as the snapshot can be true, and a reason for each replacement."""
 
     @abstractmethod
     def state_now(self, nameplate: Nameplate, measurements: Measurements) -> State:

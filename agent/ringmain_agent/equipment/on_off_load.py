@@ -13,7 +13,7 @@ from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import OnOffLoad
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import LoadUsage, Measurements, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import LoadUsage, Measurements, Reason, SentSetpoint, Snapshot
 
 MS_PER_H: Final = 3_600_000
 ROUNDING_H: Final = 1e-6
@@ -44,7 +44,7 @@ class OnOffLoadKind(Kind[OnOffLoad, LoadUsage]):
         del feeds
         return hours_advice(nameplate.name, nameplate.hours, nameplate.run_h)
 
-    def plausible(self, nameplate: OnOffLoad, snapshot: Snapshot) -> tuple[LoadUsage, tuple[str, ...]]:
+    def plausible(self, nameplate: OnOffLoad, snapshot: Snapshot) -> tuple[LoadUsage, tuple[Reason, ...]]:
         """Its usage; counts that are no number count as none."""
         return plausible_usage(snapshot.runs.get(nameplate.name, LoadUsage())), ()
 

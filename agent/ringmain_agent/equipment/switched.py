@@ -11,7 +11,7 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import CapacitorBank, TapChanger
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, Plan, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint, Snapshot
 
 HALF_A_POSITION: Final = 0.5
 
@@ -37,7 +37,7 @@ class SwitchedKind(Kind[Nameplate, int | None]):
         del nameplate
         return ResponseTolerance(HALF_A_POSITION)
 
-    def plausible(self, nameplate: Nameplate, snapshot: Snapshot) -> tuple[int | None, tuple[str, ...]]:
+    def plausible(self, nameplate: Nameplate, snapshot: Snapshot) -> tuple[int | None, tuple[Reason, ...]]:
         """A position that it has."""
         return _own(nameplate, snapshot.positions.get(nameplate.name)), ()
 

@@ -10,7 +10,7 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import ThermalLoad
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, SentSetpoint, Snapshot
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 
 COMFORT_PU: Final = 0.1
 """The thermostat stays this share of the band inside it."""
@@ -39,7 +39,7 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
         """Its own thermostat may draw less."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.power_max_kw, less_is_fine=True)
 
-    def plausible(self, nameplate: ThermalLoad, snapshot: Snapshot) -> tuple[float | None, tuple[str, ...]]:
+    def plausible(self, nameplate: ThermalLoad, snapshot: Snapshot) -> tuple[float | None, tuple[Reason, ...]]:
         """The temperature, if it can be one."""
         degc = snapshot.temperature_degc.get(nameplate.name)
         return (degc if degc is not None and abs(degc) <= TEMPERATURE_MAX_DEGC else None), ()

@@ -14,7 +14,7 @@ from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.equipment.transformer_chords import chord_errors
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, SentSetpoint, Snapshot, ThermalState
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot, ThermalState
 
 HOTTEST_DEGC: Final = 300.0
 """A state with a term beyond, or a hot spot beyond, is not plausible."""
@@ -46,7 +46,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
         del nameplate
         return ResponseTolerance(math.inf)
 
-    def plausible(self, nameplate: Transformer, snapshot: Snapshot) -> tuple[ThermalState | None, tuple[str, ...]]:
+    def plausible(self, nameplate: Transformer, snapshot: Snapshot) -> tuple[ThermalState | None, tuple[Reason, ...]]:
         """The tracked temperatures, if they can be."""
         state = snapshot.thermal.get(nameplate.name)
         return (state if state is not None and is_plausible(state) else None), ()

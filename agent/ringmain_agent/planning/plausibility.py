@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from ringmain_agent.equipment.registry import KINDS, kind_of
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot
+from ringmain_agent.snapshot import Reason, Snapshot
+from ringmain_protocol.messages import ReasonCode
 
 POWER_MAX_KW: Final = 1e8
 BREACH_MAX_PER_KWH: Final = 1e3
@@ -20,13 +21,13 @@ VOLTAGE_MIN_PU: Final = 0.5
 VOLTAGE_MAX_PU: Final = 1.5
 
 
-def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[str]]:
-    """The snapshot that is planned with, and a note on each replacement."""
-    states, state_notes = _states(snapshot, site)
-    breach_per_kwh, breach_notes = _breach_per_kwh(snapshot.breach_per_kwh)
+def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[Reason]]:
+    """The snapshot that is planned with, and a reason for each replacement."""
+    states, state_reasons = _states(snapshot, site)
+    breach_per_kwh, breach_reasons = _breach_per_kwh(snapshot.breach_per_kwh)
     connection, steps = site.grid_connection, site.horizon_steps
-    import_kw, import_notes = _limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw)
-    export_kw, export_notes = _limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw)
+    import_kw, import_reasons = _limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw)
+    export_kw, export_reasons = _limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw)
     plausible = replace(
         snapshot,
         import_limit_kw=import_kw,
@@ -41,20 +42,20 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[s
         held_kw=_unresponsive_kw(snapshot, site),
         **states,
     )
-    return plausible, [*state_notes, *breach_notes, *import_notes, *export_notes]
+    return plausible, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
 
 
-def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[str]]:
-    """Plausible states of all equipment, by the field of the snapshot that they go into; and notes."""
+def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[Reason]]:
+    """Plausible states of all equipment, by the field of the snapshot that they go into; and the replacements."""
     states: dict[str, dict[str, Any]] = {kind.state_field: {} for kind in KINDS.values() if kind.state_field is not None}
-    notes: list[str] = []
+    reasons: list[Reason] = []
     for equipment in site.equipment:
         kind = kind_of(equipment)
-        state, own_notes = kind.plausible(equipment, snapshot)
-        notes += own_notes
+        state, own_reasons = kind.plausible(equipment, snapshot)
+        reasons += own_reasons
         if kind.state_field is not None and state is not None:
             states[kind.state_field][equipment.name] = state
-    return states, notes
+    return states, reasons
 
 
 def _unresponsive_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
@@ -67,17 +68,20 @@ def _unresponsive_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
     }
 
 
-def _breach_per_kwh(price: float) -> tuple[float, list[str]]:
+def _breach_per_kwh(price: float) -> tuple[float, list[Reason]]:
     if 0 <= price <= BREACH_MAX_PER_KWH:
         return price, []
-    return (BREACH_MAX_PER_KWH if price > BREACH_MAX_PER_KWH else 0.0), [f"breach_per_kwh {price:g} is not plausible"]
+    used = BREACH_MAX_PER_KWH if price > BREACH_MAX_PER_KWH else 0.0
+    text = f"breach_per_kwh {price:g} is outside 0 to {BREACH_MAX_PER_KWH:g}; using {used:g}"
+    return used, [Reason(ReasonCode.IMPLAUSIBLE, text, "breach_per_kwh")]
 
 
-def _limits_kw(side: str, limits_kw: list[float], own_kw: float) -> tuple[list[float], list[str]]:
+def _limits_kw(side: str, limits_kw: list[float], own_kw: float) -> tuple[list[float], list[Reason]]:
     plausible_kw = [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw]
     if all(math.isfinite(limit) for limit in limits_kw):
         return plausible_kw, []
-    return plausible_kw, [f"{side} limit is not a number; using the site's own limit of {own_kw:g} kW"]
+    text = f"{side} limit is not a number; using the site's own limit"
+    return plausible_kw, [Reason(ReasonCode.IMPLAUSIBLE, text, f"{side}_limit_kw")]
 
 
 def _within(value: float | None, lowest: float, highest: float) -> float | None:

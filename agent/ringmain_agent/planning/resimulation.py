@@ -20,8 +20,8 @@ from ringmain_agent.planning.dispatch.switched import voltage_pu
 from ringmain_agent.planning.dispatch.transformer_temperatures import SimulatedTemperatures, beyond, simulate_temperatures
 from ringmain_agent.site.nameplates import Battery, Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Plan
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Plan, Reason
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 LIMIT_KW: Final = 0.1
 """How much more than predicted the exact simulation may exceed a limit."""
@@ -35,7 +35,7 @@ ENERGY_SHARE: Final = 1e-3
 Array = npt.NDArray[np.float64]
 
 
-def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Plan, list[str]]:
+def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Plan, list[Reason]]:
     """The plan that the schedule makes, without forecasts, and where it cannot keep a limit.
 
     Raises:
@@ -75,10 +75,10 @@ def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tupl
         gap=dispatch.gap,
         solve_ms=dispatch.solve_ms,
     )
-    notes = _limits(pcc_kw, dispatch, problem)
+    reasons = _limits(pcc_kw, dispatch, problem)
     for transformer in site.transformers:
-        notes += _transformer_limits(transformer, heated[transformer.name], problem, site)
-    return plan, notes + _voltage_limits(plan, site)
+        reasons += _transformer_limits(transformer, heated[transformer.name], problem, site)
+    return plan, reasons + _voltage_limits(plan, site)
 
 
 def _follow(battery: Battery, dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Array, list[float]]:
@@ -124,35 +124,43 @@ def _temperatures_degc(power_kw: dict[str, Array], problem: DispatchProblem, sit
     return courses
 
 
-def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list[str]:
-    notes = []
-    for side, excess_kw, predicted_kw in (
-        ("import", pcc_kw - problem.import_ceiling_kw, dispatch.import_excess_kw),
-        ("export", -pcc_kw - problem.export_ceiling_kw, dispatch.export_excess_kw),
+def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list[Reason]:
+    reasons = []
+    for side, code, excess_kw, predicted_kw in (
+        ("import", ReasonCode.IMPORT_LIMIT_EXCEEDED, pcc_kw - problem.import_ceiling_kw, dispatch.import_excess_kw),
+        ("export", ReasonCode.EXPORT_LIMIT_EXCEEDED, -pcc_kw - problem.export_ceiling_kw, dispatch.export_excess_kw),
     ):
         if float((excess_kw - predicted_kw).max()) > LIMIT_KW:
             raise DispatchError("re-simulation", f"{side} would exceed its limit by {excess_kw.max():.1f} kW")
         if (most_kw := float(predicted_kw.max())) > LIMIT_KW:
-            notes.append(f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW")
-    return notes
+            reasons.append(Reason(code, f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW"))
+    return reasons
 
 
 def _transformer_limits(
     transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site
-) -> list[str]:
+) -> list[Reason]:
     loading_pu, top_oil_k, hot_spot_k = beyond(transformer, heated, problem, site).max(axis=0).tolist()
-    notes = []
+    name, reasons = transformer.name, []
     if loading_pu > LOADING_PU:
-        notes.append(f"loading of {transformer.name} exceeds its limit by up to {loading_pu:.2f} pu")
-    for what, excess_k in (("top oil", top_oil_k), ("hot spot", hot_spot_k)):
+        text = f"loading of {name} exceeds its limit by up to {loading_pu:.2f} pu"
+        reasons.append(Reason(ReasonCode.LOADING_EXCEEDED, text, name))
+    for quantity, code, excess_k in (
+        ("top oil", ReasonCode.TOP_OIL_EXCEEDED, top_oil_k),
+        ("hot spot", ReasonCode.HOT_SPOT_EXCEEDED, hot_spot_k),
+    ):
         if excess_k > TEMPERATURE_K:
-            notes.append(f"{what} of {transformer.name} exceeds its limit by up to {excess_k:.0f} K")
-    return notes
+            reasons.append(Reason(code, f"{quantity} of {name} exceeds its limit by up to {excess_k:.0f} K", name))
+    return reasons
 
 
-def _voltage_limits(plan: Plan, site: Site) -> list[str]:
+def _voltage_limits(plan: Plan, site: Site) -> list[Reason]:
     if site.busbar is None or not plan.voltage_pu:
         return []
     low_pu, high_pu = site.busbar.voltage_min_pu - min(plan.voltage_pu), max(plan.voltage_pu) - site.busbar.voltage_max_pu
-    sides = (("below", low_pu), ("above", high_pu))
-    return [f"voltage is up to {beyond_pu:.3f} pu {side} its band" for side, beyond_pu in sides if beyond_pu > VOLTAGE_PU]
+    sides = (("below", ReasonCode.VOLTAGE_LOW, low_pu), ("above", ReasonCode.VOLTAGE_HIGH, high_pu))
+    return [
+        Reason(code, f"voltage is up to {beyond_pu:.3f} pu {side} its band")
+        for side, code, beyond_pu in sides
+        if beyond_pu > VOLTAGE_PU
+    ]

@@ -11,7 +11,8 @@ from ringmain_agent.planning.plan import plan
 from ringmain_agent.planning.plausibility import plausible_snapshot
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot, ThermalState
+from ringmain_agent.snapshot import Reason, Snapshot, ThermalState
+from ringmain_protocol.messages import ReasonCode
 
 
 def test_plain_snapshot_is_believed_as_it_is(snapshot: Snapshot, site: Site) -> None:
@@ -22,7 +23,7 @@ def test_battery_at_140_percent_is_taken_for_full_and_named_in_the_plan(snapshot
     absurd = replace(snapshot, soc_kwh={"battery": 11_200.0})
     assert plausible_snapshot(absurd, site)[0].soc_kwh == {"battery": 8000.0}
     result = plan(absurd, site, Forecaster(site), Dispatcher(site))
-    assert "battery reports 11200 kWh of 8000: taken for 8000" in result.reason
+    assert "battery reports 11200 kWh of 8000; using 8000" in result.reason
     assert max(result.soc_kwh["battery"]) <= 8000
 
 
@@ -33,9 +34,10 @@ def test_energy_that_is_no_number_is_not_known(snapshot: Snapshot, site: Site, s
 
 def test_limit_that_is_no_number_is_that_of_the_site(snapshot: Snapshot, site: Site) -> None:
     limits = [math.nan, -5.0, math.inf] + [1000.0] * 93
-    made, notes = plausible_snapshot(replace(snapshot, import_limit_kw=limits), site)
+    made, reasons = plausible_snapshot(replace(snapshot, import_limit_kw=limits), site)
     assert made.import_limit_kw[:4] == [5000.0, 0.0, 5000.0, 1000.0]
-    assert notes == ["import limit is not a number; using the site's own limit of 5000 kW"]
+    text = "import limit is not a number; using the site's own limit"
+    assert reasons == [Reason(ReasonCode.IMPLAUSIBLE, text, "import_limit_kw")]
 
 
 def test_equipment_is_held_within_its_nameplate_or_not_at_all(snapshot: Snapshot, site: Site) -> None:
