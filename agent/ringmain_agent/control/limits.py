@@ -1,4 +1,8 @@
-"""The last thing before equipment: no solver, no plan, no way round. Shares no code with what it guards.
+"""The last thing before equipment: no solver, no plan, no way round.
+
+The range of each kind of equipment stands here a second time, on purpose: a fault in `equipment/` must not pass its own
+guard. Shared with the guarded code are data and two formulas: nameplates, measurements, the shares of the transformers
+(`Site.transformer_shares`) and `active_kw`.
 
 Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy in the battery
 even if it stays in force for its whole validity. A position is one that the equipment has, one step from where it is, and
@@ -8,7 +12,7 @@ that it is rated for is taken from whatever draws power.
 
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct
 
@@ -16,7 +20,6 @@ from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
     ChargingStation,
-    Equipment,
     FlexibleLoad,
     Generator,
     OnOffLoad,
@@ -24,7 +27,7 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     active_kw,
 )
-from ringmain_agent.site.site import Site
+from ringmain_agent.site.site import PoweredEquipment, Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint
 from ringmain_protocol.messages import ReasonCode
 
@@ -104,7 +107,7 @@ def limit_setpoints(
 
 
 def _allowed(
-    equipment: Equipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
+    equipment: PoweredEquipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> PowerRange | None:
     """What an equipment may be set to; `None` where that is not known."""
     match equipment:
@@ -119,7 +122,7 @@ def _allowed(
         case ThermalLoad():
             return PowerRange(0.0, equipment.power_max_kw)
         case _:
-            return None
+            assert_never(equipment)
 
 
 def _battery_range(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> PowerRange | None:

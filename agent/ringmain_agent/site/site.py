@@ -32,6 +32,10 @@ REACTIVE: Final = "pcc_kvar"
 VOLTAGE: Final = "voltage_pu"
 
 
+ControllableLoad = ChargingStation | FlexibleLoad | ThermalLoad | OnOffLoad
+PoweredEquipment = Battery | Generator | ControllableLoad
+
+
 class RegulatorSettings(Struct, frozen=True, kw_only=True):
     """Maximum age of measurements and plans, and validity of setpoints.
 
@@ -101,7 +105,7 @@ class Site(Struct, frozen=True, kw_only=True):
         return (LOAD, *(generator.power_signal for generator in self.generators))
 
     @property
-    def controllable_loads(self) -> tuple[FlexibleLoad | OnOffLoad | ChargingStation | ThermalLoad, ...]:
+    def controllable_loads(self) -> tuple[ControllableLoad, ...]:
         """Loads that take a setpoint; they are not part of `load_kw`."""
         return (*self.charging_stations, *self.flexible_loads, *self.thermal_loads, *self.on_off_loads)
 
@@ -111,7 +115,7 @@ class Site(Struct, frozen=True, kw_only=True):
         return (*self.capacitor_banks, *self.tap_changers)
 
     @property
-    def powered(self) -> tuple[Equipment, ...]:
+    def powered(self) -> tuple[PoweredEquipment, ...]:
         """Equipment whose active power, with the load, makes up the power at the pcc."""
         return (*self.batteries, *self.generators, *self.controllable_loads)
 
@@ -121,9 +125,9 @@ class Site(Struct, frozen=True, kw_only=True):
         yield from (*self.powered, *self.switched, *self.transformers)
 
     def transformer_shares(self) -> dict[str, float]:
-        """Share of the site's power that each transformer carries: as told, the rest in proportion to the ratings."""
-        told = {t.name: t.share for t in self.transformers if t.share is not None}
+        """Share of the site's power that each transformer carries: as configured, the rest by their ratings."""
+        configured = {t.name: t.share for t in self.transformers if t.share is not None}
         rest_kva = sum(t.rated_power_kva for t in self.transformers if t.share is None)
-        left = max(1.0 - sum(told.values()), 0.0)
-        untold = {t.name: left * t.rated_power_kva / rest_kva for t in self.transformers if t.share is None}
-        return told | untold
+        left = max(1.0 - sum(configured.values()), 0.0)
+        by_rating = {t.name: left * t.rated_power_kva / rest_kva for t in self.transformers if t.share is None}
+        return configured | by_rating
