@@ -1,4 +1,4 @@
-"""Setpoints on their way to equipment: when to send one, and whether it is followed."""
+"""Setpoints on their way to equipment: the instant to send one, and the check that it is followed."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ REMEMBERED: Final = 1000
 
 
 class CycleSetpoints(NamedTuple):
-    """Powers and positions of one cycle, and the reason; `None` releases equipment, or leaves its position as it is."""
+    """Setpoints of one cycle and their reason; `None` releases the equipment, or leaves its position as it is."""
 
     power_kw: Mapping[str, float | None]
     positions: Mapping[str, int | None]
@@ -34,7 +34,7 @@ class SetpointSender:
         self.not_followed: list[str] = []
         self.last_sequence = last_sequence
         self._outputs = dict(outputs)
-        self._written: dict[str, deque[WrittenSetpoint]] = {}
+        self._sent: dict[str, deque[WrittenSetpoint]] = {}
         self._sent_ms: dict[str, int] = {}
         self._tolerances = {e.name: kind_of(e).response(e) for e in site.equipment}
         self._signals = {switched.name: switched.position_signal for switched in site.switched}
@@ -49,10 +49,10 @@ class SetpointSender:
             if name in self._signals and position is None:
                 continue
             value = power_kw if position is None else position
-            written = self._written.setdefault(name, deque(maxlen=REMEMBERED))
-            if written and written[-1].since_ms > now_ms:  # the clock was set back
-                written.clear()
-            same = bool(written) and written[-1].value == value
+            sent = self._sent.setdefault(name, deque(maxlen=REMEMBERED))
+            if sent and sent[-1].since_ms > now_ms:  # the clock was set back
+                sent.clear()
+            same = bool(sent) and sent[-1].value == value
             if same and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
                 continue
             payload = setpoint_payload(
@@ -68,15 +68,15 @@ class SetpointSender:
                 count += 1
                 self._sent_ms[name] = now_ms
                 if not same:
-                    written.append(WrittenSetpoint(value, now_ms))
+                    sent.append(WrittenSetpoint(value, now_ms))
         return count
 
     def forget(self) -> None:
         """In observe nothing is in force; when control returns, everything is sent at once."""
-        self._written.clear()
+        self._sent.clear()
         self.not_followed = []
 
     def _follows(self, name: str, newest: Mapping[str, Reading], now_ms: int) -> bool:
         output = self._outputs[name]
         measured = newest.get(output.confirmed_by or self._signals.get(name, f"{name}_kw"))
-        return is_following(tuple(self._written.get(name, ())), measured, output, self._tolerances[name], now_ms=now_ms)
+        return is_following(tuple(self._sent.get(name, ())), measured, output, self._tolerances[name], now_ms=now_ms)
