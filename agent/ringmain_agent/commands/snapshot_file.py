@@ -129,7 +129,7 @@ def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
         voltage_pu=file.voltage_pu,
         pcc_kw=file.pcc_kw,
         pcc_kvar=file.pcc_kvar,
-        held_kw=file.held_kw,
+        unresponsive_kw=file.held_kw,
         forecasts=[_forecast(signal, file, site) for signal in file.forecasts],
     )
 

@@ -99,7 +99,7 @@ def regulate(
     )
     state = replace(state, free_kw=free_kw)
     found = setpoint_ranges(measurements, state.sent, state.moves, site)
-    held_kw = {name: kw for name, kw in measurements.held_kw.items() if name in found and math.isfinite(kw)}
+    held_kw = {name: kw for name, kw in measurements.unresponsive_kw.items() if name in found and math.isfinite(kw)}
     cycle = _Cycle(
         measurements=measurements,
         step=step,

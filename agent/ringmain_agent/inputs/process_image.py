@@ -64,7 +64,7 @@ class ProcessImage:
             runs=self.equipment_state.runs_at(self._site, measured.now_ms),
             thermal=self.equipment_state.thermal,
             operations_left=self.equipment_state.operations_left(self._site),
-            held_kw=stays_kw,
+            unresponsive_kw=stays_kw,
         )
 
     def snapshot(
@@ -106,7 +106,7 @@ class ProcessImage:
             voltage_pu=measured.fresh(VOLTAGE),
             pcc_kw=measured.fresh(PCC),
             pcc_kvar=measured.fresh(REACTIVE),
-            held_kw=measured.held_kw,
+            unresponsive_kw=measured.unresponsive_kw,
             models=dict(models),
         )
 

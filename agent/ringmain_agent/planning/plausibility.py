@@ -39,7 +39,7 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[R
         voltage_pu=_within(snapshot.voltage_pu, VOLTAGE_MIN_PU, VOLTAGE_MAX_PU),
         pcc_kw=_within(snapshot.pcc_kw, -POWER_MAX_KW, POWER_MAX_KW),
         pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
-        held_kw=_unresponsive_kw(snapshot, site),
+        unresponsive_kw=_unresponsive_kw(snapshot, site),
         **states,
     )
     return plausible, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
@@ -63,7 +63,7 @@ def _unresponsive_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
     powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}
     return {
         name: powers[name].clamp(power_kw)
-        for name, power_kw in snapshot.held_kw.items()
+        for name, power_kw in snapshot.unresponsive_kw.items()
         if name in powers and math.isfinite(power_kw)
     }
 

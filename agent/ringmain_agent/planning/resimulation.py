@@ -86,7 +86,7 @@ def _follow(battery: Battery, dispatch: Dispatch, problem: DispatchProblem, site
     soc_kwh, schedule_kw = usable_kwh(problem, battery), dispatch.power_kw[battery.name]
     if soc_kwh is None:
         return schedule_kw, []
-    unresponsive = problem.snapshot.held_kw.get(battery.name) is not None
+    unresponsive = problem.snapshot.unresponsive_kw.get(battery.name) is not None
     power_kw, energy_kwh = follow(battery, schedule_kw.tolist(), soc_kwh, site.step_h, whole=unresponsive)
     error_kwh = float(np.abs(np.array(energy_kwh) - dispatch.soc_kwh[battery.name]).max())
     if error_kwh > max(ENERGY_SHARE * battery.capacity_kwh, 0.01):

@@ -66,7 +66,7 @@ class ReserveBlock:
         price = RESERVE_SHARE * prices.excess_per_kwh * self._step_h
         ready = False
         for c in self._columns:
-            follows = c.block.known and problem.snapshot.held_kw.get(c.block.battery.name) is None
+            follows = c.block.known and problem.snapshot.unresponsive_kw.get(c.block.battery.name) is None
             ready = ready or follows
             program.upper[c.need] = INF if follows else 0.0
             program.upper[c.recover] = c.block.battery.charge_max_kw if follows else 0.0

@@ -211,7 +211,7 @@ def test_allowed_power_falls_before_the_hot_spot_exceeds_its_limit(measured: Mea
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
     state = remember(RegulatorState(), {"battery": -80.0}, NOW_MS - 1000)
     stuck = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(900.0, battery_kw=100.0))
-    stuck = replace(stuck, held_kw={"battery": 100.0}, runs={"mill": RUNNING})
+    stuck = replace(stuck, unresponsive_kw={"battery": 100.0}, runs={"mill": RUNNING})
     result, _ = regulate(stuck, plan(), state, SITE)
     assert result.setpoints["battery"] == -80.0
     assert sum(result.setpoints[name] or 0.0 for name in ("charger", "pump", "boiler", "mill")) == pytest.approx(0.0)
