@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 import ringmain_toml
+from ringmain_agent.equipment.registry import KINDS, equipment_by_kind
 from ringmain_agent.inputs.series_and_envelopes import own_limits_kw
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Snapshot, ThermalState
@@ -161,23 +162,25 @@ def _ms(instant: str) -> int:
     return round(datetime.fromisoformat(instant).astimezone(UTC).timestamp() * 1000)
 
 
-def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
-    """What does not fit the site; the table may be of any shape."""
-    yield from _instant_problems(table, site)
-    names = {
-        "soc_kwh": [battery.name for battery in site.batteries],
+def _names(site: Site) -> dict[str, list[str]]:
+    """Valid names below each key that holds a table."""
+    names: dict[str, list[str]] = {kind.state_field: [] for kind in KINDS.values() if kind.state_field is not None}
+    for kind, equipment in equipment_by_kind(site):
+        if kind.state_field is not None:
+            names[kind.state_field].append(equipment.name)
+    return names | {
         "forecasts": list(site.forecast_signals),
         "forecasts_high": list(site.forecast_signals),
-        "runs": [load.name for load in (*site.flexible_loads, *site.on_off_loads)],
-        "visits": [station.name for station in site.charging_stations],
-        "temperature_degc": [load.name for load in site.thermal_loads],
-        "thermal": [transformer.name for transformer in site.transformers],
-        "positions": [switched.name for switched in site.switched],
         "operations_left": [switched.name for switched in site.switched],
         "held_kw": [equipment.name for equipment in site.powered],
         "billing_peak_kw": [charge.name for charge in site.tariff.demand_charges],
     }
-    for key, valid in names.items():
+
+
+def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
+    """Names and lengths that do not fit the site; the table may be of any shape."""
+    yield from _instant_problems(table, site)
+    for key, valid in _names(site).items():
         for name in ringmain_toml.parts(table, key):
             if name not in valid:
                 near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
@@ -186,9 +189,9 @@ def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
     for key in ("forecasts", "forecasts_high"):
         for name in ringmain_toml.parts(table, key):
             yield from _length_problems(f"{key}.{name}", table[key][name], site)
-    told = {*ringmain_toml.parts(table, "forecasts"), *ringmain_toml.parts(table, "history")}
+    forecast_or_history = {*ringmain_toml.parts(table, "forecasts"), *ringmain_toml.parts(table, "history")}
     for signal in site.forecast_signals:
-        if signal not in told:
+        if signal not in forecast_or_history:
             yield f"forecasts.{signal}: missing, and there is no history.{signal} to repeat"
     for key in ("import_limit_kw", "export_limit_kw"):
         yield from _length_problems(key, table.get(key), site)
@@ -202,16 +205,16 @@ def _length_problems(key: str, values: object, site: Site) -> Iterator[str]:
 
 
 def _instant_problems(table: dict[str, Any], site: Site) -> Iterator[str]:
-    told = {"issued_at": table.get("issued_at")}
+    instants = {"issued_at": table.get("issued_at")}
     for name in ringmain_toml.parts(table, "visits"):
         for index, visit in enumerate(table["visits"][name] if isinstance(table["visits"][name], list) else ()):
             if isinstance(visit, dict):
-                told |= {f"visits.{name}[{index}].{key}": visit.get(key) for key in ("from_at", "to_at")}
+                instants |= {f"visits.{name}[{index}].{key}": visit.get(key) for key in ("from_at", "to_at")}
     for name in ringmain_toml.parts(table, "runs"):
-        told[f"runs.{name}.since_at"] = (
+        instants[f"runs.{name}.since_at"] = (
             table["runs"][name].get("since_at") if isinstance(table["runs"][name], dict) else None
         )
-    for key, value in told.items():
+    for key, value in instants.items():
         if not isinstance(value, str):
             continue
         try:

@@ -18,6 +18,9 @@ from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 
 HOTTEST_DEGC: Final = 300.0
 """A state with a term beyond, or a hot spot beyond, is not plausible."""
+OIL_MIN_DEGC: Final = -60.0
+OIL_MAX_DEGC: Final = 250.0
+"""A top oil outside these is not plausible."""
 NEAR_PU: Final = 1e-4
 NEAR_K: Final = 0.1
 """So near to a limit counts as on it."""
@@ -125,3 +128,28 @@ def assumed_state(
         return tracked
     loading_pu = min(loading_pu, loading_most_pu(transformer))
     return thermal.steady_state(loading_pu, ambient_degc, thermal.constants(transformer))
+
+
+def tracked_state(
+    transformer: Transformer,
+    before: ThermalState | None,
+    loading_pu: float,
+    measurements: Measurements,
+    *,
+    since_ms: int,
+) -> ThermalState:
+    """Temperatures now: one exact step at the loading that held since `since_ms`, then corrected by a measured top oil.
+
+    Without a state before it begins where the loading would lead in the end; when the clock was set back it stays.
+    """
+    constants = thermal.constants(transformer)
+    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
+    if before is None:
+        state = thermal.steady_state(loading_pu, ambient_degc, constants)
+    else:
+        duration_min = max(measurements.now_ms - since_ms, 0) / 60_000
+        state = thermal.after(before, loading_pu, ambient_degc, duration_min, constants)
+    oil_degc = measurements.fresh(transformer.top_oil_signal)
+    if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
+        state = thermal.corrected(state, oil_degc)
+    return state

@@ -1,11 +1,10 @@
-"""What no measurement says by itself and is followed from cycle to cycle: runs, temperatures, operations, visits. Pure.
+"""State that no measurement shows by itself, counted from cycle to cycle: usage, temperatures, operations, vehicles. Pure.
 
 Worth keeping over a restart: a transformer does not cool down because the agent was away.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -13,17 +12,13 @@ from msgspec import Struct
 from ringmain_agent.equipment import charging_sessions as vehicles
 from ringmain_agent.equipment import load_usage as runs
 from ringmain_agent.equipment import switching_operations as operations
-from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
-from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad, Transformer
+from ringmain_agent.equipment.transformer import tracked_state
+from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import PCC, REACTIVE, Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
 from ringmain_protocol.messages import AtMs
-
-OIL_MIN_DEGC: Final = -60.0
-OIL_MAX_DEGC: Final = 250.0
-"""A top oil outside these is not believed."""
 
 
 class EquipmentState(Struct, frozen=True, kw_only=True):
@@ -75,7 +70,13 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
             for load in _counted_loads(site)
         },
         thermal={
-            transformer.name: _temperatures(transformer, before, loading_pu, measurements)
+            transformer.name: tracked_state(
+                transformer,
+                before.thermal.get(transformer.name),
+                _loading_since_pu(transformer.name, before, loading_pu),
+                measurements,
+                since_ms=before.at_ms,
+            )
             for transformer in site.transformers
         },
         loading_pu=loading_pu,
@@ -121,25 +122,10 @@ def decode_equipment_state(kept: object) -> EquipmentState:
         raise ValueError(f"{error}") from error
 
 
-def _temperatures(
-    transformer: Transformer,
-    before: EquipmentState,
-    loading_pu: Mapping[str, float],
-    measurements: Measurements,
-) -> ThermalState:
-    """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
-    known = thermal.constants(transformer)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
-    state = before.thermal.get(transformer.name)
-    if state is None:
-        state = thermal.steady_state(loading_pu.get(transformer.name, 0.0), ambient_degc, known)
-    elif measurements.now_ms > before.at_ms:
-        held_pu = before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0))
-        state = thermal.after(state, held_pu, ambient_degc, (measurements.now_ms - before.at_ms) / 60_000, known)
-    oil_degc = measurements.fresh(transformer.top_oil_signal)
-    if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
-        state = thermal.corrected(state, oil_degc)
-    return state
+def _loading_since_pu(name: str, before: EquipmentState, loading_pu: Mapping[str, float]) -> float:
+    """The loading that held since the cycle before; for a transformer without a state the present one."""
+    known_pu = before.loading_pu if name in before.thermal else loading_pu
+    return known_pu.get(name, loading_pu.get(name, 0.0))
 
 
 def _counted_loads(site: Site) -> tuple[FlexibleLoad | OnOffLoad, ...]:
