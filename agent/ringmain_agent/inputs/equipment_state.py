@@ -6,7 +6,6 @@ Worth keeping over a restart: a transformer does not cool down because the agent
 import math
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Struct
 
 from ringmain_agent.equipment import charging_sessions as vehicles
@@ -101,25 +100,6 @@ def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
         return {}
     shares = site.transformer_shares()
     return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
-
-
-def encode_equipment_state(state: EquipmentState) -> bytes:
-    """What is followed as it is kept over a restart."""
-    return msgspec.json.encode(state)
-
-
-def decode_equipment_state(kept: object) -> EquipmentState:
-    """What was kept.
-
-    Raises:
-        ValueError: If it is damaged or of another version.
-    """
-    if not isinstance(kept, bytes):
-        raise ValueError(f"{type(kept).__name__} is nothing tracked")  # noqa: TRY004  what a file holds is a value
-    try:
-        return msgspec.json.decode(kept, type=EquipmentState)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{error}") from error
 
 
 def _loading_since_pu(name: str, before: EquipmentState, loading_pu: Mapping[str, float]) -> float:
