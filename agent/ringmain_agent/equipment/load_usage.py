@@ -77,7 +77,7 @@ def hours_advice(name: str, hours: LocalHours, needed_h: float) -> Iterator[str]
 
 
 def is_on(load: FlexibleLoad | OnOffLoad, power_kw: float) -> bool:
-    """Whether a load that draws this is on."""
+    """True if a load with this power is on."""
     if isinstance(load, OnOffLoad):
         return power_kw >= ON_SHARE * load.power_kw
     return power_kw >= max(ON_SHARE * load.power_min_kw, ON_SHARE_FLEXIBLE * load.power_max_kw)
@@ -120,7 +120,7 @@ def _day(hours: LocalHours, at_ms: int, site: Site) -> int | None:
 
 
 def _began_ms(hours: LocalHours, from_ms: int, until_ms: int, site: Site) -> int:
-    """When the hours that hold at `until_ms` began, if after `from_ms`; by halving, to the millisecond."""
+    """Begin of the hours that hold at `until_ms`, if after `from_ms`; by halving, to the millisecond."""
     day = _day(hours, until_ms, site)
     if from_ms >= until_ms or _day(hours, from_ms, site) == day:
         return from_ms

@@ -109,7 +109,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
 
 
 def is_plausible(state: ThermalState) -> bool:
-    """Whether temperatures can be those of a transformer."""
+    """True for temperatures that a transformer can have."""
     terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k, thermal.hot_spot_degc(state))
     return all(abs(term) <= HOTTEST_DEGC for term in terms)
 

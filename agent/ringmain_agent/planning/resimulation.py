@@ -24,13 +24,13 @@ from ringmain_agent.snapshot import Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
 
 LIMIT_KW: Final = 0.1
-"""How much more than predicted the exact simulation may exceed a limit."""
+"""Excess over a limit that the exact simulation may have more than was predicted."""
 LOADING_PU: Final = 0.005
 TEMPERATURE_K: Final = 0.5
 VOLTAGE_PU: Final = 0.0005
 """Smaller excesses are not named."""
 ENERGY_SHARE: Final = 1e-3
-"""How far, of its capacity, a battery's energy may be from the predicted one."""
+"""Allowed distance of a battery's energy from the predicted one, as a share of its capacity."""
 
 Array = npt.NDArray[np.float64]
 

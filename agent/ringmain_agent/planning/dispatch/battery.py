@@ -141,7 +141,7 @@ def usable_kwh(problem: DispatchProblem, battery: Battery) -> float | None:
 
 
 def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> bool:
-    """Whether its energy is outside the band, or falls out of it when nobody does anything."""
+    """True if its energy is outside the band, or leaves it at rest."""
     soc_kwh = usable_kwh(problem, battery)
     if soc_kwh is None:
         return False

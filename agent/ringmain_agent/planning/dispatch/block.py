@@ -1,4 +1,4 @@
-"""What every block of the program looks like: one piece of equipment, or one thing that the connection demands."""
+"""Interface of the blocks of the program: one for each equipment, and one for each demand of the connection."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -27,7 +27,7 @@ class Prices(NamedTuple):
 
 
 class Formulation(NamedTuple):
-    """What a problem needs of its program."""
+    """Parts of the program that a problem needs."""
 
     reserve: bool = False
     outside: bool = False
@@ -43,7 +43,7 @@ class Formulation(NamedTuple):
 
 @dataclass(kw_only=True)
 class Parts:
-    """What the blocks read out of a solution; becomes a `Dispatch`."""
+    """Values that the blocks read out of a solution; becomes a `Dispatch`."""
 
     power_kw: dict[str, Array] = field(default_factory=dict)
     soc_kwh: dict[str, Array] = field(default_factory=dict)
