@@ -113,7 +113,7 @@ class BridgeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self._client_id_of(self.replica)
 
     @property
-    def leftover_client_ids(self) -> list[str]:
+    def abandoned_client_ids(self) -> list[str]:
         """Whose sessions this replica ends, in case that there once were more replicas: each ends every n-th.
 
         Nobody's if the client id does not tell the replica.

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from importlib import metadata
 from random import Random
 from types import FrameType
@@ -19,6 +20,7 @@ from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.fleet.web import WebServer
 from ringmain_bridge.forwarding.kafka_writer import KafkaFatalError, KafkaWriter
+from ringmain_bridge.forwarding.receipts import Receipts
 from ringmain_bridge.mqtt.backoff import BackOff
 from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_bridge.replicas import AbandonedSessions, foreign_filters
@@ -65,14 +67,11 @@ class _Running:
         )
         self._writer = KafkaWriter(config.kafka, client_id=config.client_id, queue_bytes=2 * config.limits.window_bytes)
         version = metadata.version("ringmain")
-        self._bridge = Bridge(config, self._reader, self._writer, self._random, version)
-        self._leftovers = AbandonedSessions(
-            config.mqtt,
-            config.leftover_client_ids,
-            lambda reader: Bridge(config, reader, self._writer, self._random, version, receipts=self._bridge.receipts),
-            self._random,
-        )
-        self._bridge.also = self._leftovers.counts
+        limits = config.limits
+        receipts = Receipts(interval_s=limits.receipt_interval_s, expiry_s=limits.site_expiry_s, sites_max=limits.sites_max)
+        new_bridge = partial(Bridge, config, writer=self._writer, random=self._random, version=version, receipts=receipts)
+        self._abandoned = AbandonedSessions(config.mqtt, config.abandoned_client_ids, new_bridge, self._random)
+        self._bridge = new_bridge(self._reader, sources=[self._abandoned.counts])
 
     def run(self) -> int:
         threading.excepthook = _end_the_process
@@ -92,7 +91,7 @@ class _Running:
             self._await_topics()
             if not self._stop.is_set():
                 self._reader.start(self._bridge)
-                self._leftovers.start()
+                self._abandoned.start()
             self._forward()
             self._drain()
         except KafkaFatalError as error:
@@ -138,7 +137,7 @@ class _Running:
         """Acknowledge what Kafka confirms before the deadline; the rest comes again at the next start."""
         LOG.info("stopping")
         self._bridge.begin_stop()
-        self._leftovers.stop()
+        self._abandoned.stop()
         deadline_s = time.monotonic() + self._config.limits.stop_timeout_s
         drained_rounds = 0
         while self._bridge.kafka_ready and (now_s := time.monotonic()) < deadline_s:
@@ -147,12 +146,12 @@ class _Running:
             if drained_rounds == DRAINED_ROUNDS:
                 break
         self._reader.stop(DISCONNECT_TIMEOUT_S)
-        self._leftovers.join()
+        self._abandoned.join()
         LOG.info("stopped in_flight=%d", self._bridge.counts().in_flight)
 
     def _round(self, now_s: float) -> None:
         self._bridge.round(now_s=now_s)
-        self._leftovers.settle(now_s=now_s)
+        self._abandoned.confirm(now_s=now_s)
 
     def _health(self) -> tuple[bool, str]:
         """Whether the poll thread goes round. An absent neighbor is no reason to restart: see the metrics."""
