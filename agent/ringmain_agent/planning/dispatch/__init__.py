@@ -9,6 +9,7 @@ __all__ = [
     "Dispatcher",
     "battery",
     "demand_charges",
+    "energy_due",
     "switched",
     "transformer",
     "transformer_check",
