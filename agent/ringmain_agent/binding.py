@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from ringmain_agent import thermal
 from ringmain_agent.costs import operations
-from ringmain_agent.dispatch.transformers import chord_errors, firm_capacity_kva
+from ringmain_agent.dispatch.transformers import chord_errors
 from ringmain_agent.nameplate import Battery, Transformer
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
+from ringmain_agent.transformer import firm_capacity_kva
 
 NEAR_SHARE: Final = 1e-4
 """So near to a limit, as a share of it, counts as on it."""

@@ -17,6 +17,7 @@ from ringmain_agent.quarter import Quarter, energy_kwh
 from ringmain_agent.site import BILLING_PERIOD_S, REACTIVE, Site
 from ringmain_agent.snapshot import Measurements
 from ringmain_agent.thermal import after, constants, hot_spot_degc, limits_at
+from ringmain_agent.transformer import carried_kva, firm_capacity_kva
 
 HASTE_S: Final = 60.0
 """An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
@@ -50,14 +51,11 @@ def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[
     kvar = kvar if math.isfinite(kvar) else 0.0
     tightest, most_kw = "", math.inf
     for transformer in site.transformers:
-        share = site.transformer_shares()[transformer.name]
-        carried_kva = _loading_max_pu(transformer, measurements, site, now_ms) * transformer.rated_power_kva / share
-        if (limit_kw := active_kw(carried_kva, kvar)) < most_kw:
+        most_kva = carried_kva(transformer, _loading_max_pu(transformer, measurements, site, now_ms), site)
+        if (limit_kw := active_kw(most_kva, kvar)) < most_kw:
             tightest, most_kw = transformer.name, limit_kw
-    if (firm_pu := site.grid_connection.firm_loading_max_pu) is not None:
-        ratings_kva = sorted(transformer.rated_power_kva for transformer in site.transformers)
-        if (limit_kw := active_kw(firm_pu * math.fsum(ratings_kva[:-1]), kvar)) < most_kw:
-            tightest, most_kw = "firm capacity", limit_kw
+    if (limit_kw := active_kw(firm_capacity_kva(site), kvar)) < most_kw:
+        tightest, most_kw = "firm capacity", limit_kw
     return tightest, Interval(-most_kw, most_kw)
 
 

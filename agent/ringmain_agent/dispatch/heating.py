@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from ringmain_agent import thermal
 from ringmain_agent.dispatch.problem import DispatchProblem
-from ringmain_agent.dispatch.transformers import firm_capacity_kva
 from ringmain_agent.nameplate import Transformer
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import ThermalState
+from ringmain_agent.transformer import firm_capacity_kva
 
 HOTTEST_DEGC: Final = 300.0
 """A state with a term beyond is not believed."""

@@ -26,6 +26,7 @@ from ringmain_agent.dispatch.problem import DispatchProblem
 from ringmain_agent.nameplate import Transformer
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import ThermalState
+from ringmain_agent.transformer import firm_capacity_kva
 
 SEGMENT_PU: Final = 0.125
 HALF_PU: Final = 0.5
@@ -319,23 +320,6 @@ class FirmCapacity:
 
     def read(self, values: Array, parts: Parts) -> None:
         """Nothing of its own."""
-
-
-def firm_capacity_kva(site: Site) -> float:
-    """Most apparent power that stays within the firm loading when the largest transformer is out.
-
-    The others then share it as they share the rest now; those that carry nothing now, in proportion to their ratings.
-    """
-    loading_pu, shares = site.grid_connection.firm_loading_max_pu, site.transformer_shares()
-    if loading_pu is None or len(site.transformers) < 2:
-        return math.inf
-    largest = max(site.transformers, key=lambda transformer: transformer.rated_power_kva)
-    others = [transformer for transformer in site.transformers if transformer is not largest]
-    carried = sum(shares[transformer.name] for transformer in others)
-    if carried <= 0:
-        return loading_pu * sum(transformer.rated_power_kva for transformer in others)
-    carrying = [transformer for transformer in others if shares[transformer.name] > 0]
-    return loading_pu * min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
 
 
 def _terms(state: ThermalState) -> tuple[float, float, float]:

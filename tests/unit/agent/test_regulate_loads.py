@@ -189,6 +189,26 @@ def test_firm_capacity_is_what_the_others_carry_without_the_largest(measured: Me
     assert 500.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(720.0)
 
 
+def test_firm_capacity_is_that_of_the_one_that_is_full_first(measured: Measure) -> None:
+    """t2 takes over three quarters on 400 kVA: it is full at 533 kW, where the ratings together would be 800 kW."""
+    shared = (
+        Transformer(name="t1", rated_power_kva=1000.0, share=0.6),
+        Transformer(name="t2", rated_power_kva=400.0, share=0.3),
+        Transformer(name="t3", rated_power_kva=400.0, share=0.1),
+    )
+    firm = replace(SITE, transformers=shared, grid_connection=replace(SITE.grid_connection, firm_loading_max_pu=1.0))
+    held = regulated(measured, 500.0, site=firm, step=plan())
+    assert 500.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(400.0 / 0.75)
+
+
+def test_transformer_that_carries_nothing_is_no_limit(measured: Measure) -> None:
+    """It stands by: its rating says nothing about the others, which have the whole share."""
+    standby = (Transformer(name="t1", rated_power_kva=800.0, share=1.0), Transformer(name="t2", rated_power_kva=100.0))
+    held = regulated(measured, 500.0, site=replace(SITE, transformers=standby), step=plan())
+    assert held.fallback is Fallback.OPTIMAL
+    assert held.setpoints == PLANNED
+
+
 def test_allowed_power_falls_before_the_hot_spot_exceeds_its_limit(measured: Measure) -> None:
     """From 105 degC of top oil on, a step at full load would pass 120 degC: less is allowed, and just that is reached."""
     site = with_transformer()
