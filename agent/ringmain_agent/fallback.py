@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ringmain_agent import rule
+from ringmain_agent import plausible, rule
 from ringmain_agent.local_time import holds
 from ringmain_agent.nameplate import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
 from ringmain_agent.reach import OFF, Reach, on_off_reach
@@ -247,9 +247,7 @@ class _Loads:
         return self._runs.get(name, Run())
 
     def _ambient(self, load: ThermalLoad, step: int) -> float:
-        series = self._snapshot.known_future.get(load.ambient_series or "", [])
-        value = series[step] if step < len(series) else None
-        return load.ambient_degc if value is None or not math.isfinite(value) else value
+        return plausible.ambient_at_degc(load, self._snapshot.known_future, step)
 
 
 def _urgency(load: object) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from ringmain_agent import plausible
 from ringmain_agent.fallback import PlannedStep
 from ringmain_agent.intervals import ANYTHING, Interval, at_most
 from ringmain_agent.local_time import holds
@@ -103,8 +104,8 @@ def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: 
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
     limits = limits_at(transformer, [now_ms], site.time_zone)[0]
     state = measurements.thermal.get(transformer.name)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
-    if state is None or not math.isfinite(hot_spot_degc(state) + ambient_degc):
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    if state is None or not math.isfinite(hot_spot_degc(state)):
         return limits.loading_max_pu
     known, step_min = constants(transformer), site.step_s / 60
 

@@ -5,25 +5,21 @@ and why.
 """
 
 import math
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from ringmain_agent import prices
+from ringmain_agent import plausible, prices
 from ringmain_agent.believed import POWER_MAX_KW, believed
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
 from ringmain_agent.fallback import rule_schedule
-from ringmain_agent.nameplate import ThermalLoad, Transformer
 from ringmain_agent.resimulation import resimulated
 from ringmain_agent.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
 from ringmain_protocol.messages import Fallback
-
-AMBIENT_MAX_DEGC: Final = 80.0
-"""Surroundings beyond are not believed; what the nameplate says stands in for them."""
 
 Array = npt.NDArray[np.float64]
 
@@ -170,17 +166,12 @@ def _load_kvar(snapshot: Snapshot, site: Site) -> float:
 
 
 def _ambients(snapshot: Snapshot, site: Site) -> dict[str, Array]:
-    """Surroundings of each transformer and thermal load: its series, or what its nameplate says."""
-    found = {}
-    surrounded: tuple[Transformer | ThermalLoad, ...] = (*site.transformers, *site.thermal_loads)
-    for equipment in surrounded:
-        ambient = np.full(site.horizon_steps, equipment.ambient_degc)
-        series = snapshot.known_future.get(equipment.ambient_series or "", [])[: site.horizon_steps]
-        values = np.array(series, np.float64)
-        believable = np.abs(values) < AMBIENT_MAX_DEGC
-        ambient[: len(values)][believable] = values[believable]
-        found[equipment.name] = ambient
-    return found
+    """Air around each transformer and thermal load."""
+    steps = range(site.horizon_steps)
+    return {
+        equipment.name: np.array([plausible.ambient_at_degc(equipment, snapshot.known_future, step) for step in steps])
+        for equipment in site.surrounded
+    }
 
 
 def _lists(arrays: dict[str, Array]) -> dict[str, list[float]]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from ringmain_agent import rule
+from ringmain_agent import plausible, rule
 from ringmain_agent.intervals import Interval
 from ringmain_agent.nameplate import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
 from ringmain_agent.reach import OFF, Reach
@@ -63,5 +63,5 @@ def _wanted(
             degc = measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s)
             if degc is None:
                 return OFF
-            ambient_degc = measurements.ambient_degc.get(load.name, load.ambient_degc)
+            ambient_degc = plausible.ambient_degc(load, measurements.ambient_degc.get(load.name))
             return reach.up_to(rule.wanted_thermal(load, degc, ambient_degc, site.step_h).interval.most)

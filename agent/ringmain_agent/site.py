@@ -154,6 +154,11 @@ class Site(Struct, frozen=True, kw_only=True):
         return (*self.batteries, *self.generators, *self.controllable_loads)
 
     @property
+    def surrounded(self) -> tuple[Transformer | ThermalLoad, ...]:
+        """Equipment that the temperature of the air around it matters to."""
+        return (*self.transformers, *self.thermal_loads)
+
+    @property
     def equipment(self) -> Iterator[Equipment]:
         """Everything that has a name at the site."""
         yield from (*self.powered, *self.switched, *self.transformers)

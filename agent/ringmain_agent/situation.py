@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from ringmain_agent import vehicles
+from ringmain_agent import plausible, vehicles
 from ringmain_agent.history import StepHistory
-from ringmain_agent.nameplate import ThermalLoad, Transformer
 from ringmain_agent.site import PCC, REACTIVE, VOLTAGE, Site
 from ringmain_agent.snapshot import Measured, Measurements, Snapshot
 from ringmain_agent.tracking import Tracked, tracked
@@ -101,16 +100,10 @@ class Situation:
         )
 
     def _ambient_degc(self, now_ms: int) -> dict[str, float]:
-        """Temperature around each transformer and thermal load: its series now, or else what is configured."""
+        """Air around each transformer and thermal load now."""
         start_ms = step_start_ms(now_ms, self._site.step_s)
         known = self._upstream.known_future(start_ms=start_ms, step_s=self._site.step_s, steps=1)
-        surrounded: tuple[Transformer | ThermalLoad, ...] = (*self._site.transformers, *self._site.thermal_loads)
-        found = {}
-        for equipment in surrounded:
-            series = known.get(equipment.ambient_series or "")
-            value = series[0] if series else None
-            found[equipment.name] = value if value is not None and math.isfinite(value) else equipment.ambient_degc
-        return found
+        return {equipment.name: plausible.ambient_at_degc(equipment, known, 0) for equipment in self._site.surrounded}
 
 
 def _holding(measured: Measurements, names: Sequence[str], site: Site, now_ms: int) -> Measurements:

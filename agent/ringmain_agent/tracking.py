@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from ringmain_agent import operations, runs, thermal, vehicles
+from ringmain_agent import operations, plausible, runs, thermal, vehicles
 from ringmain_agent.nameplate import FlexibleLoad, OnOffLoad, Transformer
 from ringmain_agent.operations import Operations
 from ringmain_agent.runs import RunCount
@@ -127,7 +127,7 @@ def _temperatures(  # noqa: PLR0913, PLR0917  one transformer and all that warms
 ) -> ThermalState:
     """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
     known = thermal.constants(transformer)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = before.thermal.get(transformer.name)
     if state is None:
         state = thermal.steady_state(loading_pu.get(transformer.name, 0.0), ambient_degc, known)

@@ -227,6 +227,20 @@ def test_allowed_power_falls_before_the_hot_spot_exceeds_its_limit(measured: Mea
     assert regulate(cool, plan(), RegulatorState(), site, NOW_MS)[0].setpoints == PLANNED
 
 
+def test_air_of_290_degc_does_not_close_the_connection(measured: Measure) -> None:
+    """A unit that was mistaken upstream: the transformer is as warm as in the air that its configuration names."""
+    site = with_transformer()
+    warm = thermal.steady_state(0.5, 20.0, thermal.constants(site.transformers[0]))
+    measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(300.0))
+    measurements = replace(measurements, runs={"mill": RUNNING}, thermal={"t1": warm})
+    absurd = replace(measurements, ambient_degc={"t1": 290.0, "boiler": 290.0})
+    for step in (plan(), None):
+        expected = regulate(measurements, step, RegulatorState(), site, NOW_MS)
+        assert regulate(absurd, step, RegulatorState(), site, NOW_MS) == expected
+    later = replace(absurd, thermal={})
+    assert tracked(Tracked(), later, site, NOW_MS).thermal["t1"].top_oil_degc < 100.0
+
+
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
     state = remember(RegulatorState(), {"battery": -80.0}, NOW_MS - 1000)
     stuck = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(900.0, battery_kw=100.0))
