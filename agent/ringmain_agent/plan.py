@@ -4,7 +4,6 @@ A failed forecast is replaced by seasonal persistence, a failed optimization by 
 and why.
 """
 
-import math
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from ringmain_agent import plausible, prices
-from ringmain_agent.believed import POWER_MAX_KW, believed
+from ringmain_agent.believed import believed
 from ringmain_agent.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
 from ringmain_agent.fallback import rule_schedule
@@ -115,7 +114,9 @@ def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
     if len(forecast.values) < steps or 0.5 not in forecast.quantiles or forecast.quantiles != sorted(forecast.quantiles):
         raise ForecastError(f"forecast of {forecast.signal} has no median for {steps} steps")
     values = forecast.values[:steps]
-    if not all(len(row) == len(forecast.quantiles) and all(abs(value) < POWER_MAX_KW for value in row) for row in values):
+    if not all(
+        len(row) == len(forecast.quantiles) and all(abs(value) < plausible.POWER_MAX_KW for value in row) for row in values
+    ):
         raise ForecastError(f"forecast of {forecast.signal} has values that are no powers")
     return forecast if len(values) == len(forecast.values) else replace(forecast, values=values)
 
@@ -124,7 +125,7 @@ def _problem(
     snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
 ) -> tuple[DispatchProblem, list[str]]:
     """The problem that the optimizer solves, and what was wrong with the prices."""
-    margin_kw = site.grid_connection.margin_kw
+    connection = site.grid_connection
     # Load and generation miss independently: their distances to the upper quantile add as squares.
     beyond = [_beyond(forecast, site.limit_quantile) for forecast in forecasts]
     net_kw = load_kw + sum(available_kw.values(), np.zeros(site.horizon_steps))
@@ -136,8 +137,8 @@ def _problem(
         load_kvar=np.full(site.horizon_steps, _load_kvar(snapshot, site)),
         available_kw=available_kw,
         net_high_kw=net_kw + np.sqrt(np.sum(np.square(beyond), axis=0)),
-        import_ceiling_kw=np.maximum(np.array(snapshot.import_limit_kw) - margin_kw, 0.0),
-        export_ceiling_kw=np.maximum(np.array(snapshot.export_limit_kw) - margin_kw, 0.0),
+        import_ceiling_kw=np.array([connection.less_margin_kw(limit_kw) for limit_kw in snapshot.import_limit_kw]),
+        export_ceiling_kw=np.array([connection.less_margin_kw(limit_kw) for limit_kw in snapshot.export_limit_kw]),
         import_price_per_kwh=import_price,
         export_price_per_kwh=export_price,
         ambient_degc=_ambients(snapshot, site),
@@ -159,8 +160,8 @@ def _beyond(forecast: ForecastResult, quantile: float) -> Array:
 
 def _load_kvar(snapshot: Snapshot, site: Site) -> float:
     """Reactive power of the load, as it is now: what the pcc has and the capacitors give."""
-    pcc_kvar = snapshot.pcc_kvar
-    if pcc_kvar is None or not math.isfinite(pcc_kvar):
+    pcc_kvar = plausible.power_kw(snapshot.pcc_kvar)
+    if pcc_kvar is None:
         return 0.0
     return pcc_kvar + sum(bank.step_kvar * (snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
 

@@ -28,7 +28,7 @@ def wished_by_rule(  # noqa: PLR0913  keyword-only where it can be mistaken
     import_kw = max(rest_kw + math.fsum(wished_kw.values()), 0.0)
     spare_kw = {}
     for battery in site.batteries:
-        soc_kwh = measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s)
+        soc_kwh = plausible.soc_kwh(battery, measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s))
         if battery.name in reaches and soc_kwh is not None:
             spare_kw[battery.name] = -rule.battery_kw(
                 battery,
@@ -60,7 +60,8 @@ def _wanted(
         case OnOffLoad():
             return rule.wanted_on_off(load, run, reach)
         case ThermalLoad():
-            degc = measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s)
+            measured_degc = measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s)
+            degc = plausible.temperature_degc(measured_degc)
             if degc is None:
                 return OFF
             ambient_degc = plausible.ambient_degc(load, measurements.ambient_degc.get(load.name))

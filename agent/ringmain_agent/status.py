@@ -10,7 +10,7 @@ from ringmain_agent.regulate import Regulation
 from ringmain_agent.reports import REASON_MAX
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Measurements
-from ringmain_agent.tracking import loadings_pu
+from ringmain_agent.transformer import loadings_pu
 from ringmain_protocol.messages import Mode, Status
 
 SOC_STALE_AFTER_S = 86_400.0

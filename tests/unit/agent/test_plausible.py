@@ -31,6 +31,6 @@ def test_air_is_as_warm_as_announced_where_that_can_be(degc: float) -> None:
 
 
 def test_each_step_has_the_air_of_its_series_and_past_its_end_the_configured_one() -> None:
-    known = {"air_degc": [5.0, 290.0, None], "price": [1.0] * 4}
+    known: dict[str, list[float | None]] = {"air_degc": [5.0, 290.0, None], "price": [1.0] * 4}
     assert [plausible.ambient_at_degc(TRANSFORMER, known, step) for step in range(4)] == [5.0, 27.0, 27.0, 27.0]
     assert plausible.ambient_at_degc(BOILER, known, 0) == 15.0

@@ -241,6 +241,33 @@ def test_air_of_290_degc_does_not_close_the_connection(measured: Measure) -> Non
     assert tracked(Tracked(), later, site, NOW_MS).thermal["t1"].top_oil_degc < 100.0
 
 
+def test_limit_at_a_price_is_kept_with_its_margin_as_in_the_plan(measured: Measure) -> None:
+    careful = replace(SITE, grid_connection=replace(SITE.grid_connection, margin_kw=20.0))
+    asked = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(400.0))
+    asked = replace(asked, wished_import_kw=600.0, runs={"mill": RUNNING})
+    result, _ = regulate(asked, plan(), RegulatorState(), careful, NOW_MS)
+    assert 400.0 + sum(kw or 0.0 for kw in result.setpoints.values()) == pytest.approx(580.0)
+
+
+@pytest.mark.parametrize("degc", [-400.0, 500.0])
+def test_thermal_load_of_a_temperature_that_cannot_be_is_released(measured: Measure, degc: float) -> None:
+    """A plan lets it rest; heating at full power because of a broken sensor would be worse."""
+    held = regulated(measured, 300.0, boiler_degc=degc)
+    assert held.setpoints["boiler"] is None
+    assert "boiler released: its temperature is not known" in held.reason
+
+
+def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: Measure) -> None:
+    """1e6 kW of a battery of 100 kW: it is taken to stay at 100 kW, and all else goes on as the plan has it."""
+    absurd = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(200.0, battery_kw=1e6))
+    absurd = replace(absurd, held_kw={"battery": 1e6}, runs={"mill": RUNNING})
+    result, _ = regulate(absurd, plan(), RegulatorState(), SITE, NOW_MS)
+    assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
+        name: kw for name, kw in PLANNED.items() if name != "battery"
+    }
+    assert result.reason == "battery does not follow and is taken to stay at 100.0 kW"
+
+
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
     state = remember(RegulatorState(), {"battery": -80.0}, NOW_MS - 1000)
     stuck = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(900.0, battery_kw=100.0))

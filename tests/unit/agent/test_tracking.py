@@ -9,7 +9,8 @@ from ringmain_agent import thermal
 from ringmain_agent.nameplate import CapacitorBank, ChargingStation, OnOffLoad, Transformer
 from ringmain_agent.site import Site
 from ringmain_agent.snapshot import Measurements
-from ringmain_agent.tracking import Tracked, decode_tracked, encode_tracked, loadings_pu, tracked
+from ringmain_agent.tracking import Tracked, decode_tracked, encode_tracked, tracked
+from ringmain_agent.transformer import loadings_pu
 
 Measure = Callable[..., Measurements]
 HOUR_MS = 3_600_000
@@ -58,6 +59,18 @@ def test_temperatures_stay_when_the_clock_is_set_back_and_when_the_pcc_is_silent
     assert back.thermal == hot.thermal
     assert silent.thermal["large"].top_oil_degc == pytest.approx(hot.thermal["large"].top_oil_degc)
     assert loadings_pu(measured(now_ms), equipped, now_ms) == {}
+
+
+def test_temperatures_that_cannot_be_are_not_followed_further(equipped: Site, measured: Measure, now_ms: int) -> None:
+    """A meter that showed 1e8 kW for a while: with it gone, the transformer is as warm as its loading would make it."""
+    broken = tracked(Tracked(), measured(now_ms, pcc_kw=0.0), equipped, now_ms)
+    for minute in (1, 2):
+        at_ms = now_ms + 60_000 * minute
+        broken = tracked(broken, measured(at_ms, pcc_kw=1e8), equipped, at_ms)
+    assert thermal.hot_spot_degc(broken.thermal["large"]) > 300.0
+    at_ms = now_ms + 180_000
+    expected = tracked(Tracked(), measured(at_ms, pcc_kw=2000.0), equipped, at_ms).thermal
+    assert tracked(broken, measured(at_ms, pcc_kw=2000.0), equipped, at_ms).thermal == expected
 
 
 def test_ambient_temperature_of_its_series_counts(equipped: Site, measured: Measure, now_ms: int) -> None:
