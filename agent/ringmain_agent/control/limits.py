@@ -28,6 +28,8 @@ from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, SentSetpoint
 
 ROUNDING_KW: Final = 1e-9
+KVAR_MAX: Final = 1e8
+"""A measured reactive power beyond is not believed, in either direction."""
 
 
 class Limited(Struct, frozen=True, kw_only=True):
@@ -129,6 +131,7 @@ def _battery_range(
     soc_kwh = measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s)
     if soc_kwh is None or not math.isfinite(soc_kwh):
         return None
+    soc_kwh = _clip(soc_kwh, 0.0, battery.capacity_kwh)
     least, most = -battery.discharge_max_kw, battery.charge_max_kw
     base = _ramp_base(battery, site, measurements, last, now_ms)
     if base is not None:
@@ -179,7 +182,7 @@ def _unload_transformers(
 def _emergency_kw(site: Site, measurements: Measurements, now_ms: int) -> float:
     """Most power through the pcc that the highest rating of each transformer allows."""
     kvar = measurements.fresh("pcc_kvar", now_ms, site.regulator.stale_after_s)
-    kvar = kvar if kvar is not None and math.isfinite(kvar) else 0.0
+    kvar = kvar if kvar is not None and abs(kvar) <= KVAR_MAX else 0.0
     shares, most_kw = site.transformer_shares(), math.inf
     for transformer in site.transformers:
         ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]

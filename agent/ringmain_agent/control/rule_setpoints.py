@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from ringmain_agent.control import rule
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
@@ -34,7 +35,7 @@ def rule_setpoints(  # noqa: PLR0913  keyword-only where it can be mistaken
     import_kw = max(rest_kw + math.fsum(wished_kw.values()), 0.0)
     spare_kw = {}
     for battery in site.batteries:
-        soc_kwh = measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s)
+        soc_kwh = plausible.soc_kwh(battery, measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s))
         if battery.name in reaches and soc_kwh is not None:
             spare_kw[battery.name] = -rule.battery_kw(
                 battery,
@@ -66,8 +67,9 @@ def _wanted(
         case OnOffLoad():
             return rule.wanted_on_off(load, run, reach)
         case ThermalLoad():
-            degc = measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s)
+            measured_degc = measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s)
+            degc = plausible.temperature_degc(measured_degc)
             if degc is None:
                 return OFF
-            ambient_degc = measurements.ambient_degc.get(load.name, load.ambient_degc)
+            ambient_degc = plausible.ambient_degc(load, measurements.ambient_degc.get(load.name))
             return reach.up_to(rule.wanted_thermal(load, degc, ambient_degc, site.step_h).interval.most)

@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from ringmain_agent.equipment import charging_sessions as vehicles
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ROUNDING, Interval
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
@@ -85,7 +87,7 @@ def _battery(
     battery: Battery, measurements: Measurements, last: SentSetpoint | None, site: Site, now_ms: int
 ) -> SetpointRange | None:
     """Nameplate, then ramp, then the energy for a setpoint's whole validity, which goes before the ramp."""
-    soc_kwh = _known(measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s))
+    soc_kwh = plausible.soc_kwh(battery, measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s))
     if soc_kwh is None:
         return None
     validity_h = site.regulator.valid_for_s / 3600
@@ -110,8 +112,7 @@ def _ramp_start(
 
 
 def _charging(station: ChargingStation, measurements: Measurements, site: Site, now_ms: int) -> SetpointRange:
-    energy_kwh = _known(measurements.fresh(station.energy_signal, now_ms, site.regulator.stale_after_s))
-    if energy_kwh is None or energy_kwh <= 0:
+    if not vehicles.is_there(station, measurements, site=site, now_ms=now_ms):
         return OFF
     return SetpointRange(Interval(0.0, station.power_max_kw), station.power_min_kw)
 
@@ -125,10 +126,10 @@ def _flexible(load: FlexibleLoad, measurements: Measurements, site: Site, now_ms
 
 def _thermal(load: ThermalLoad, measurements: Measurements, site: Site, now_ms: int) -> SetpointRange | None:
     """Off beyond the end of the band that it drives towards."""
-    temperature_degc = _known(measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s))
-    if temperature_degc is None:
+    degc = plausible.temperature_degc(measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s))
+    if degc is None:
         return None
-    beyond = temperature_degc <= load.temperature_min_degc if load.cools else temperature_degc >= load.temperature_max_degc
+    beyond = degc <= load.temperature_min_degc if load.cools else degc >= load.temperature_max_degc
     return OFF if beyond else SetpointRange(Interval(0.0, load.power_max_kw))
 
 

@@ -7,7 +7,7 @@ from ringmain_agent import __version__
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.control.regulate import Regulation
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.inputs.equipment_state import loadings_pu
+from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.outputs.decision_reports import REASON_MAX
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracy
 from ringmain_agent.site.site import Site
