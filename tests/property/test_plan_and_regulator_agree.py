@@ -16,7 +16,7 @@ from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.setpoint_range import OFF, setpoint_ranges
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.inputs.equipment_state import EquipmentState
-from ringmain_agent.inputs.process_image import Situation
+from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
@@ -158,14 +158,14 @@ def boths(draw: st.DrawFn) -> Both:
         degc = draw(st.none() | sane_or_absurd(-30.0, 45.0).filter(lambda value: abs(value) <= 1e12))
         series = Series(issued_at_ms=now_ms, start_ms=START_MS, step_s=900, unit="degC", values=[degc])
         upstream.take(topics.topic(site.site, topics.SERIES, name), encode(series), now_ms=now_ms)
-    situation = Situation(site, history, upstream)
     states = {t.name: ThermalState(*draw(TERMS)) for t in site.transformers if draw(st.integers(0, 5))}
-    situation.equipment_state = EquipmentState(at_ms=now_ms, thermal=states)
-    if draw(st.booleans()):
-        situation.advance(now_ms)
-    not_followed = draw(st.sampled_from([(), ("battery",)]))
-    snapshot = situation.snapshot(now_ms, signals=(), billing_peak_kw={}, models={}, not_followed=not_followed)
-    return Both(site, situation.measurements(now_ms, not_followed), snapshot, now_ms)
+    kept = EquipmentState(at_ms=now_ms - draw(st.sampled_from([0, 60_000])), thermal=states)
+    image = ProcessImage(site, history, upstream, equipment_state=kept)
+    measurements = image.take(now_ms, draw(st.sampled_from([(), ("battery",)])))
+    if draw(st.booleans()):  # what the state file holds after a restart need not be plausible
+        measurements = replace(measurements, thermal=states)
+    snapshot = replace(image.snapshot(signals=(), billing_peak_kw={}, models={}), thermal=measurements.thermal)
+    return Both(site, measurements, snapshot, now_ms)
 
 
 def without_connection(both: Both) -> Site:
@@ -183,7 +183,7 @@ def without_transformers(both: Both) -> Site:
 def carried_kw(both: Both) -> float:
     """What the regulator lets the transformers carry."""
     wide = replace(both.measurements, import_limit_kw=1e7, export_limit_kw=1e7)
-    return pcc_range(wide, None, SettlementPeriod(), without_connection(both), both.now_ms).ceiling_kw
+    return pcc_range(wide, None, SettlementPeriod(), without_connection(both)).ceiling_kw
 
 
 @given(both=boths())
@@ -220,7 +220,6 @@ def test_the_guard_leaves_what_the_regulator_may_use(both: Both) -> None:
         site=site,
         measurements=replace(both.measurements, newest=newest | reported),
         previous={},
-        now_ms=both.now_ms,
     )
     assert limited.reasons == ()
 
@@ -235,7 +234,7 @@ def test_import_and_export_limit(both: Both, import_kw: float, export_kw: float)
         (both.measurements, Both(site, both.measurements, both.problem.snapshot, both.now_ms)),
         (measured, Both(site, measured, snapshot, both.now_ms)),
     ):
-        band = pcc_range(measurements, None, SettlementPeriod(), site, both.now_ms)
+        band = pcc_range(measurements, None, SettlementPeriod(), site)
         ceilings_kw = planned.problem.export_ceiling_kw[0], planned.problem.import_ceiling_kw[0]
         assert band.interval == Interval(-ceilings_kw[0], ceilings_kw[1])
         assert band.ceiling_kw == ceilings_kw[1]
@@ -252,7 +251,7 @@ def test_limits_that_may_be_breached_at_a_price(both: Both, wished: tuple[float,
         most_kw = min(most_kw, site.grid_connection.less_margin_kw(import_kw))
     if (export_kw := planned.snapshot.wished_export_kw[0]) is not None:
         least_kw = max(least_kw, -site.grid_connection.less_margin_kw(export_kw))
-    assert pcc_range(asked, None, SettlementPeriod(), site, both.now_ms).interval == Interval(least_kw, most_kw)
+    assert pcc_range(asked, None, SettlementPeriod(), site).interval == Interval(least_kw, most_kw)
 
 
 @given(both=boths())
@@ -263,13 +262,13 @@ def test_energy_of_a_battery(both: Both) -> None:
     newest.pop("battery_kw", None)  # no ramp: the energy alone decides
     reported = replace(both.measurements, newest=newest)
     planned_kwh = both.problem.snapshot.soc_kwh.get("battery")
-    reach = setpoint_ranges(reported, {}, {}, both.site, both.now_ms)["battery"]
+    reach = setpoint_ranges(reported, {}, {}, both.site)["battery"]
     if planned_kwh is None or reach is None:
         assert planned_kwh is None
         assert reach is None
         return
     newest["battery_soc_kwh"] = replace(newest["battery_soc_kwh"], value=planned_kwh)
-    assert setpoint_ranges(replace(reported, newest=newest), {}, {}, both.site, both.now_ms)["battery"] == reach
+    assert setpoint_ranges(replace(reported, newest=newest), {}, {}, both.site)["battery"] == reach
     assert 0 <= planned_kwh <= battery.capacity_kwh
     guard = [
         limit_setpoints(
@@ -277,7 +276,6 @@ def test_energy_of_a_battery(both: Both) -> None:
             site=without_transformers(both),
             measurements=reported,
             previous={},
-            now_ms=both.now_ms,
         ).power_kw["battery"]
         for wished in (-1e9, 1e9)
     ]
@@ -287,7 +285,7 @@ def test_energy_of_a_battery(both: Both) -> None:
 @given(both=boths())
 def test_power_of_equipment_that_does_not_follow(both: Both) -> None:
     planned_kw = both.problem.snapshot.held_kw
-    regulation, _ = regulate(both.measurements, None, RegulatorState(), both.site, both.now_ms)
+    regulation, _ = regulate(both.measurements, None, RegulatorState(), both.site)
     assume(regulation.reason and not regulation.reason.startswith("load_kw is missing"))
     held = [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in planned_kw.items()]
     assert [reason for reason in regulation.reason.split("; ") if "does not follow" in reason] == held
@@ -298,12 +296,10 @@ def test_temperature_that_a_thermal_load_keeps(both: Both) -> None:
     """The rule wishes the same for now as for the first step of a plan."""
     wide = without_connection(both)
     measurements = replace(both.measurements, import_limit_kw=1e7, export_limit_kw=1e7)
-    found = setpoint_ranges(measurements, {}, {}, wide, both.now_ms)
+    found = setpoint_ranges(measurements, {}, {}, wide)
     known = {name: reach for name, reach in found.items() if reach is not None}
     assert ("boiler" in known) == ("boiler" in both.problem.snapshot.temperature_degc)
-    wished_kw = rule_setpoints(measurements, known, wide, rest_kw=0.0, band=Interval(-1e7, 1e7), now_ms=both.now_ms).get(
-        "boiler", 0.0
-    )
+    wished_kw = rule_setpoints(measurements, known, wide, rest_kw=0.0, band=Interval(-1e7, 1e7)).get("boiler", 0.0)
     snapshot = replace(both.problem.snapshot, import_limit_kw=[1e7], export_limit_kw=[1e7])
     planned = Both(wide, measurements, snapshot, both.now_ms).plan
     np.testing.assert_allclose(planned.power_kw["boiler"], [wished_kw], atol=1e-9)
@@ -311,5 +307,5 @@ def test_temperature_that_a_thermal_load_keeps(both: Both) -> None:
 
 @given(both=boths())
 def test_whether_a_vehicle_is_there(both: Both) -> None:
-    there = setpoint_ranges(both.measurements, {}, {}, both.site, both.now_ms)["charger"] != OFF
+    there = setpoint_ranges(both.measurements, {}, {}, both.site)["charger"] != OFF
     assert there == bool(both.problem.snapshot.visits["charger"])

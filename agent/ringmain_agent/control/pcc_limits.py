@@ -36,26 +36,24 @@ class PccRange(Struct, frozen=True):
     transformer: str = ""
 
 
-def pcc_range(
-    measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int
-) -> PccRange:
+def pcc_range(measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site) -> PccRange:
     """Least and most power at the pcc for the rest of the quarter-hour, so that everything holds that must."""
-    tightest, transformers = _transformers(measurements, site, now_ms)
-    safe = transformers.intersect_or_nearest_end(_connection(measurements, site, now_ms))
+    tightest, transformers = _transformers(measurements, site)
+    safe = transformers.intersect_or_nearest_end(_connection(measurements, site, measurements.now_ms))
     held = safe.intersect_or_nearest_end(_wished(measurements, step, site)).intersect_or_nearest_end(
-        _demand(step, quarter, site, now_ms)
+        _demand(step, quarter, site, measurements.now_ms)
     )
-    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, now_ms))
+    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, measurements.now_ms))
     binds = held.most >= transformers.most or held.least <= transformers.least
     return PccRange(held, safe.most, tightest if binds else "")
 
 
-def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[str, Interval]:
+def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
     """What all transformers can carry, with one of them out of service where that is demanded; and the tightest one."""
-    kvar = pcc_kvar(measurements, site, now_ms)
+    kvar = pcc_kvar(measurements)
     tightest, most_kw = "", math.inf
     for transformer in site.transformers:
-        most_kva = carried_kva(transformer, _loading_max_pu(transformer, measurements, site, now_ms), site)
+        most_kva = carried_kva(transformer, _loading_max_pu(transformer, measurements, site), site)
         if (limit_kw := active_kw(most_kva, kvar)) < most_kw:
             tightest, most_kw = transformer.name, limit_kw
     if (limit_kw := active_kw(firm_capacity_kva(site), kvar)) < most_kw:
@@ -106,13 +104,13 @@ def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_
     return Interval(min(least_kw, most_kw), most_kw)
 
 
-def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, now_ms: int) -> float:
+def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site) -> float:
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
-    limits = limits_at(transformer, [now_ms], site.time_zone)[0]
+    limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = believed_state(
         measurements.thermal.get(transformer.name),
-        loading_pu=loadings_pu(measurements, site, now_ms).get(transformer.name, 0.0),
+        loading_pu=loadings_pu(measurements, site).get(transformer.name, 0.0),
         ambient_degc=ambient_degc,
         transformer=transformer,
     )

@@ -64,15 +64,15 @@ def believed_state(
     return thermal.steady_state(loading_pu, ambient_degc, thermal.constants(transformer))
 
 
-def loadings_pu(measurements: Measurements, site: Site, now_ms: int) -> dict[str, float]:
+def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
     """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
-    pcc_kw = plausible.power_kw(measurements.fresh(PCC, now_ms, site.regulator.stale_after_s))
+    pcc_kw = plausible.power_kw(measurements.fresh(PCC))
     if pcc_kw is None:
         return {}
-    kvar, shares = pcc_kvar(measurements, site, now_ms), site.transformer_shares()
+    kvar, shares = pcc_kvar(measurements), site.transformer_shares()
     return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
 
 
-def pcc_kvar(measurements: Measurements, site: Site, now_ms: int) -> float:
+def pcc_kvar(measurements: Measurements) -> float:
     """Reactive power at the pcc; none where it is not known."""
-    return plausible.power_kw(measurements.fresh(REACTIVE, now_ms, site.regulator.stale_after_s)) or 0.0
+    return plausible.power_kw(measurements.fresh(REACTIVE)) or 0.0
