@@ -71,9 +71,14 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ringmain_simulation.run import load_run_config, run  # noqa: PLC0415  needs the extra
+    from ringmain_simulation.lockstep import LockstepError  # noqa: PLC0415  needs the extra
+    from ringmain_simulation.run import load_run_config, run  # noqa: PLC0415
 
-    result = run(load_run_config(options.config))
+    try:
+        result = run(load_run_config(options.config))
+    except (LockstepError, TimeoutError) as error:
+        print(error, file=sys.stderr)
+        return 1
     _write(result, "-" if options.json is None else options.json)
     return 0
 

@@ -69,6 +69,10 @@ def run(config: RunConfig) -> RunResult:
                 Path(config.agents) / name, site.design, scenario, local=(config.mqtt.host, config.mqtt.port)
             )
             sys.stderr.write(f"start: ringmain-agent run --clock simulation --config {path}\n")
+    sys.stderr.write(
+        f"waiting for the broker at {config.mqtt.host}:{config.mqtt.port}, then for the agents of {', '.join(sites)}"
+        f" (each at most {config.answer_timeout_s:g} s)\n"
+    )
     ticks = 0
     with Lockstep(
         sites, scenario, excerpt, host=config.mqtt.host, port=config.mqtt.port, answer_timeout_s=config.answer_timeout_s
