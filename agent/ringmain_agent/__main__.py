@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.config import EXIT_CONFIG, ConfigError
 
 EXTRA = "agent"
 PLOT_EXTRA = "plot"

@@ -5,7 +5,7 @@
       DispatchError: the next rung of the fallback ladder decides
       ModelRejectedError: the active model stays, the reason is reported
 
-`ringmain_toml.ConfigError` stops the program with exit status 78; `ringmain_protocol` has `MessageError`.
+`ringmain_program.config.ConfigError` stops the program with exit status 78; `ringmain_protocol` has `MessageError`.
 """
 
 

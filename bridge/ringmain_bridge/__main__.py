@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ringmain_bridge import config as configuration
 from ringmain_bridge.config import BridgeConfig
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.config import EXIT_CONFIG, ConfigError
 
 EXIT_FAILURE: Final = 1
 

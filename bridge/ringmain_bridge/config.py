@@ -7,9 +7,9 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-import ringmain_toml
+from ringmain_program.config import ConfigError
+from ringmain_program.config import load as load_config
 from ringmain_protocol import topics
-from ringmain_toml import ConfigError
 
 REPLICA: Final = "{replica}"
 CLIENT_ID: Final = f"ringmain-bridge-{REPLICA}"
@@ -139,7 +139,7 @@ def load(path: Path) -> BridgeConfig:
     Raises:
         ConfigError: With every problem in it, unreadable files included.
     """
-    config = ringmain_toml.load(path, BridgeConfig)
+    config = load_config(path, BridgeConfig)
     problems = [f"{path}: {problem}" for problem in _unreadable(config, path.parent)]
     if problems:
         raise ConfigError("\n".join(problems))

@@ -22,8 +22,8 @@ from ringmain_bridge.forwarding.kafka_writer import KafkaFatalError, KafkaWriter
 from ringmain_bridge.mqtt.backoff import BackOff
 from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_bridge.replicas import AbandonedSessions, foreign_filters
+from ringmain_program.config import EXIT_CONFIG
 from ringmain_protocol import topics
-from ringmain_toml import EXIT_CONFIG
 
 EXIT_FAILURE: Final = 1
 HEARTBEAT_MAX_S: Final = 60.0

@@ -9,7 +9,7 @@ from types import FrameType
 
 import msgspec
 
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.config import EXIT_CONFIG, ConfigError
 
 EXTRA = "demo"
 LOG_COLUMNS = 110

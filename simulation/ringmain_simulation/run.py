@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ringmain_program.config import load
 from ringmain_protocol.messages import Mode
 from ringmain_simulation.configs import write_agent_config
 from ringmain_simulation.data import load_excerpt
 from ringmain_simulation.lockstep import Lockstep, SiteCounts
 from ringmain_simulation.scenario import DEMO, LONG
 from ringmain_simulation.sites import simulated_sites
-from ringmain_toml import load
 
 
 class RunBroker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

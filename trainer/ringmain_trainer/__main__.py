@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.config import EXIT_CONFIG, ConfigError
 from ringmain_trainer.arguments import parser
 
 EXIT_FAILED: Final = 1

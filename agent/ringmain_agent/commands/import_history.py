@@ -11,9 +11,9 @@ from typing import Final
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.state_file import StateFile
+from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import StepValue, float32
-from ringmain_toml import ConfigError
 
 MAX_FILE_BYTES: Final = 50_000_000
 MAX_TEXT_BYTES: Final = 500_000_000

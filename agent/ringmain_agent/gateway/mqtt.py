@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_agent.config.agent import Broker
-from ringmain_toml import ConfigError
+from ringmain_program.config import ConfigError
 
 logger = logging.getLogger("ringmain_agent")
 

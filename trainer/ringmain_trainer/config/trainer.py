@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta, Struct
 
+from ringmain_program.config import ConfigError, load
 from ringmain_protocol.messages import Name
-from ringmain_toml import ConfigError, load
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig
 from ringmain_trainer.config.evaluation import BacktestConfig, DriftConfig, PromotionConfig, WatchConfig
 

@@ -1,6 +1,6 @@
-"""Reads the TOML of every program into typed Structs, and reports ALL that is wrong in one text.
+"""Reads the TOML of every program into typed Structs, and reports all problems in one text.
 
-msgspec stops at the first problem; a field engineer wants the list. So the table is walked beside `msgspec.inspect`,
+msgspec stops at the first problem; a field engineer wants the list. Therefore the table is walked beside `msgspec.inspect`,
 and each problem names its key and, for an unknown key, the nearest valid name. Declared field types: Structs, lists, dicts,
 enums, numbers, strings, booleans, each optionally with `None` or constraints.
 """
