@@ -19,9 +19,9 @@ from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.fleet.web import WebServer
 from ringmain_bridge.forwarding.kafka_writer import KafkaFatalError, KafkaWriter
-from ringmain_bridge.mqtt.backoff import BackOff
 from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_bridge.replicas import AbandonedSessions, foreign_filters
+from ringmain_program.backoff import BackOff
 from ringmain_program.config import EXIT_CONFIG
 from ringmain_protocol import topics
 

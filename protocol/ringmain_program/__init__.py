@@ -3,4 +3,4 @@
 A configuration file, secrets and certificates come in; files, delays and exit statuses leave. Needs msgspec only.
 """
 
-__all__ = ["config"]
+__all__ = ["backoff", "brokers", "command", "config", "files", "secrets", "tls"]

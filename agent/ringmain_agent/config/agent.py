@@ -18,6 +18,7 @@ from ringmain_agent.site import nameplates as nameplate
 from ringmain_agent.site.nameplates import Equipment
 from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
+from ringmain_program.brokers import MqttBroker
 from ringmain_program.config import ConfigError, load, part, parts
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Mode
@@ -113,26 +114,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 """Every kind of equipment, by the name of its tables."""
 
 
-class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Broker(MqttBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[mqtt.local]` or `[mqtt.upstream]`: a broker and the files with which the agent proves itself."""
 
-    host: Annotated[str, Meta(min_length=1, max_length=253)]
-    port: Annotated[int, Meta(gt=0, lt=65536)] = 1883
-    client_id: str | None = None
-    username: str | None = None
-    password_file: str | None = None
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
-    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
-
     def __post_init__(self) -> None:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
+        super().__post_init__()
         if self.certificate_file is not None and self.ca_file is None:
-            raise ValueError("certificate_file needs ca_file: without it the broker is not verified")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file needs username")
+            raise ValueError("certificate_file needs ca_file: an agent trusts the authority of its broker and no other")
 
 
 class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

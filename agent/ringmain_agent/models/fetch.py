@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 from ringmain_agent.errors import ModelRejectedError
 from ringmain_agent.models.fetch_messages import SLOTS, Fetch, Fetched, Slot
 from ringmain_agent.planning.forecast import check_model
+from ringmain_program.files import move_into_place
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import (
     MAX_MODEL_BYTES,
@@ -125,9 +126,7 @@ def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, 
     except ModelRejectedError:
         candidate.unlink()
         raise
-    with candidate.open("rb") as file:
-        os.fsync(file.fileno())
-    candidate.replace(slot)
+    move_into_place(candidate, slot)
     return Slot(release=release, sha256=slot.name)
 
 

@@ -11,6 +11,7 @@ from ringmain_bridge import config as configuration
 from ringmain_bridge.__main__ import main
 from ringmain_bridge.config import CLIENT_ID, BridgeConfig
 from ringmain_program.config import ConfigError, loads
+from ringmain_program.secrets import read_secret
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "bridge.toml"
 
@@ -81,7 +82,7 @@ def test_files_are_relative_to_the_configuration_and_all_missing_ones_are_named(
 def test_a_secret_is_the_text_of_its_file_and_an_empty_one_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(" word \n")
-    assert configuration.read_secret(str(secret)) == "word"
+    assert read_secret(secret) == "word"
     secret.write_text("\n")
     path = tmp_path / "bridge.toml"
     path.write_text('[mqtt]\nusername = "u"\npassword_file = "secret"\n')

@@ -21,6 +21,7 @@ import onnx
 from msgspec import Struct, structs
 from onnx import helper
 
+from ringmain_program.files import write_file
 from ringmain_trainer.analysis.anomalies import (
     FEATURES,
     Anomaly,
@@ -41,7 +42,6 @@ from ringmain_trainer.export.onnx_runtime import forecast, open_session, run
 from ringmain_trainer.features.dataset import SiteData, examples, read_site, read_sites
 from ringmain_trainer.features.feature_graph import FEATURES as FEATURES_OUTPUT
 from ringmain_trainer.features.feature_graph import feature_model
-from ringmain_trainer.files import write_file
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder
 from ringmain_trainer.training.train_site import rows_of, unit_of, window_of
 from ringmain_trainer.workers import run_all
