@@ -12,7 +12,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from ringmain_agent.control.planned_step import rule_schedule
-from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
+from ringmain_agent.errors import DispatchError, ForecastError
 from ringmain_agent.planning import prices
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.planning.plausibility import POWER_MAX_KW, plausible_snapshot
@@ -20,6 +20,7 @@ from ringmain_agent.planning.resimulation import resimulate
 from ringmain_agent.site.nameplates import ThermalLoad, Transformer
 from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_model.errors import ModelRejectedError
 from ringmain_protocol.messages import Fallback
 
 AMBIENT_MAX_DEGC: Final = 80.0
