@@ -15,8 +15,6 @@ import msgspec
 from msgspec import Struct, inspect
 
 MAX_CONFIG_BYTES: Final = 1_000_000
-EXIT_CONFIG: Final = 78
-"""Exit status for a configuration that a person must mend (EX_CONFIG of sysexits.h); systemd does not restart on it."""
 
 Config = TypeVar("Config", bound=Struct)
 Check = Callable[[dict[str, Any]], Iterable[str]]

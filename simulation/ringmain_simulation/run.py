@@ -1,5 +1,6 @@
 """Simulated sites on given brokers: agents, bridge and trainer are started by somebody else."""
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ringmain_program.command import Outcome
 from ringmain_program.config import load
 from ringmain_protocol.messages import Mode
 from ringmain_simulation.configs import write_agent_config
@@ -56,6 +58,11 @@ def load_run_config(path: Path) -> RunConfig:
     if config.agents is None:
         return config
     return msgspec.structs.replace(config, agents=str(path.resolve().parent / config.agents))
+
+
+def run_command(options: argparse.Namespace) -> Outcome:
+    """`ringmain-simulate run`."""
+    return Outcome(run(load_run_config(options.config)))
 
 
 def run(config: RunConfig) -> RunResult:

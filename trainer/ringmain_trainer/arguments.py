@@ -5,14 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from ringmain_program.command import add_json, new_parser
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  it has no public name
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    made = argparse.ArgumentParser(
-        prog="ringmain-trainer", description="Kafka to history, history to models, models to agents."
-    )
+    made = new_parser("ringmain-trainer", "Kafka to history, history to models, models to agents.")
     commands = made.add_subparsers(dest="command", required=True)
     _history_commands(commands)
     _model_commands(commands)
@@ -25,9 +25,7 @@ def _add(commands: Commands, name: str, text: str, *more: argparse.ArgumentParse
     shared.add_argument("--config", type=Path, required=True, metavar="trainer.toml")
     shared.add_argument("--kafka", metavar="HOST:PORT", help="instead of kafka.bootstrap_servers")
     shared.add_argument("--history", metavar="FOLDER", help="instead of history")
-    shared.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, to standard output or FILE"
-    )
+    add_json(shared)
     return commands.add_parser(name, parents=[shared, *more], help=text)
 
 
