@@ -58,7 +58,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What of the sites' readings is shown in Prometheus, besides their status."""
+    """Readings of the sites that Prometheus shows besides their status."""
 
     signals: list[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]] = []
 
