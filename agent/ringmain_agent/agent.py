@@ -27,6 +27,7 @@ from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSende
 from ringmain_agent.outputs.status import current_status
 from ringmain_agent.planning.client import Planner
 from ringmain_agent.snapshot import Measurements, Plan, Snapshot
+from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import (
@@ -39,7 +40,6 @@ from ringmain_protocol.messages import (
     encode,
 )
 from ringmain_protocol.steps import StepValue
-from ringmain_toml import ConfigError
 
 logger = logging.getLogger("ringmain_agent")
 

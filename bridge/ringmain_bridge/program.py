@@ -3,6 +3,7 @@
 The main thread is the poll thread. Beside it run the reader's threads and the web server's.
 """
 
+import argparse
 import logging
 import os
 import signal
@@ -21,13 +22,12 @@ from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.fleet.web import WebServer
 from ringmain_bridge.forwarding.kafka_writer import KafkaFatalError, KafkaWriter
 from ringmain_bridge.forwarding.receipts import Receipts
-from ringmain_bridge.mqtt.backoff import BackOff
 from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_bridge.replicas import AbandonedSessions, foreign_filters
+from ringmain_program.backoff import BackOff
+from ringmain_program.command import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, Clock, Outcome
 from ringmain_protocol import topics
-from ringmain_toml import EXIT_CONFIG
 
-EXIT_FAILURE: Final = 1
 HEARTBEAT_MAX_S: Final = 60.0
 FLOW_EVERY_S: Final = 60.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
@@ -37,17 +37,17 @@ DRAINED_ROUNDS: Final = 2
 LOG = logging.getLogger("ringmain_bridge")
 
 
-def run(config: BridgeConfig) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status."""
+def run(config: BridgeConfig, _options: argparse.Namespace, _clock: Clock) -> Outcome:
+    """Run until SIGTERM or SIGINT."""
     try:
         running = _Running(config)
     except KafkaException as error:  # librdkafka reads certificates and keys at once
         LOG.error("configuration: kafka: %s", error.args[0].str())  # noqa: TRY400
-        return EXIT_CONFIG
+        return Outcome(status=EXIT_CONFIG)
     except (OSError, ValueError) as error:  # the password has gone since the configuration was checked
         LOG.error("configuration: kafka: %s", error)  # noqa: TRY400
-        return EXIT_CONFIG
-    return running.run()
+        return Outcome(status=EXIT_CONFIG)
+    return Outcome(status=running.run())
 
 
 class _Running:
@@ -84,7 +84,7 @@ class _Running:
             )
         except OSError as error:
             LOG.error("cannot listen on %s:%d: %s", http.listen, http.port, error.strerror)  # noqa: TRY400
-            return EXIT_FAILURE
+            return EXIT_FAILED
         web.start()
         LOG.info("listening http://%s:%d/metrics", http.listen, web.port)
         try:
@@ -96,10 +96,10 @@ class _Running:
             self._drain()
         except KafkaFatalError as error:
             LOG.critical("kafka producer has failed, ending: %s", error)
-            return EXIT_FAILURE
+            return EXIT_FAILED
         finally:
             web.stop()
-        return 0
+        return EXIT_DONE
 
     def _await_topics(self) -> None:
         """Wait until Kafka has all topics; MQTT is not read before, and the broker keeps the session."""
@@ -172,4 +172,4 @@ def _end_the_process(args: threading.ExceptHookArgs) -> None:
         return
     LOG.critical("thread %s died", args.thread and args.thread.name, exc_info=args.exc_value)
     logging.shutdown()
-    os._exit(EXIT_FAILURE)
+    os._exit(EXIT_FAILED)

@@ -12,13 +12,14 @@ from msgspec.structs import replace
 
 from ringmain_agent.control.planned_step import rule_schedule
 from ringmain_agent.equipment import plausible
-from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
+from ringmain_agent.errors import DispatchError, ForecastError
 from ringmain_agent.planning import prices
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.planning.plausibility import plausible_snapshot
 from ringmain_agent.planning.resimulation import resimulate
 from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_model.errors import ModelRejectedError
 from ringmain_protocol.messages import Fallback
 
 Array = npt.NDArray[np.float64]

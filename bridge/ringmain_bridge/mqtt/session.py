@@ -23,7 +23,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_bridge.config import Mqtt
 from ringmain_bridge.forwarding.forward import MqttMessage
-from ringmain_bridge.mqtt.backoff import BackOff
 from ringmain_bridge.mqtt.client import BriefConnection, end_loop, new_client
 from ringmain_bridge.mqtt.client_id_conflict import OVER_S, ClientIdConflict, wait_s
 from ringmain_bridge.mqtt.fast_reader import INVALID_TOPIC, FastClient, choose
@@ -36,6 +35,7 @@ from ringmain_bridge.mqtt.reader import (
     WINDOW_FULL,
     MqttHandler,
 )
+from ringmain_program.backoff import BackOff
 
 WITNESS_S: Final = 0.5
 """How long after our own connection the witness must still live."""
