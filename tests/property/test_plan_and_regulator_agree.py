@@ -26,6 +26,7 @@ from ringmain_agent.site import GridConnection, RegulatorSettings, Site, TimedLi
 from ringmain_agent.situation import Situation
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot, ThermalState
 from ringmain_agent.tracking import Tracked
+from ringmain_agent.transformer import loadings_pu
 from ringmain_agent.upstream import Upstream
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Series, encode
@@ -196,6 +197,7 @@ def test_what_the_transformers_carry(both: Both) -> None:
     """Loading, firm capacity, top oil and hot spot a step from now, by their state, their air and the rating in force."""
     kvar, most_kw = float(both.problem.load_kvar[0]), carried_kw(both)
     assume(most_kw < 1e7)
+    assume(loadings_pu(both.measurements, both.site, both.now_ms))  # without it only the plan knows a loading: the forecast
     event(f"carry {'something' if most_kw > 0 else 'nothing'}")
 
     def too_much(kva: float) -> bool:
