@@ -14,6 +14,7 @@ from ringmain_agent.control.rule_setpoints import rule_setpoints
 from ringmain_agent.control.settlement_period import SettlementPeriod
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.setpoint_range import OFF, setpoint_ranges
+from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.process_image import ProcessImage
@@ -196,6 +197,7 @@ def test_what_the_transformers_carry(both: Both) -> None:
     """Loading, firm capacity, top oil and hot spot a step from now, by their state, their air and the rating in force."""
     kvar, most_kw = float(both.problem.load_kvar[0]), carried_kw(both)
     assume(most_kw < 1e7)
+    assume(loadings_pu(both.measurements, both.site))  # without it only the plan knows a loading: the forecast
     event(f"carry {'something' if most_kw > 0 else 'nothing'}")
 
     def too_much(kva: float) -> bool:
