@@ -2,10 +2,10 @@
 
 import logging
 import random
-import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.control.limits import limit_setpoints
@@ -26,7 +26,7 @@ from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracy
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
 from ringmain_agent.outputs.status import current_status
 from ringmain_agent.planning.client import Planner
-from ringmain_agent.snapshot import Measurements, Plan, Snapshot
+from ringmain_agent.snapshot import Measurements, Plan, Reason, Snapshot, distinct, reason_text
 from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -34,6 +34,7 @@ from ringmain_protocol.messages import (
     Fallback,
     Mode,
     Online,
+    ReasonCode,
     Receipt,
     Status,
     decode,
@@ -42,6 +43,8 @@ from ringmain_protocol.messages import (
 from ringmain_protocol.steps import StepValue
 
 logger = logging.getLogger("ringmain_agent")
+
+STARTING: Final = Reason(ReasonCode.STARTING, "starting")
 
 
 class Agent:
@@ -84,7 +87,7 @@ class Agent:
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
         self._inputs_changed = False
         self._plan: Plan | None = None
-        self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reason="starting")
+        self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reasons=(STARTING,))
         self._status: tuple[float, tuple[object, ...]] = (-1e9, ())
         self._committed_ms = 0
         self._connects = 0
@@ -164,15 +167,15 @@ class Agent:
         return sent
 
     def _say_changes(self, regulation: Regulation) -> None:
-        """Once, when another rung of the ladder is reached or another thing is wrong; numbers alone are no change."""
+        """Log each change of fallback level or problem once; a problem whose numbers changed is still the same problem."""
         before = self._regulation
-        known = {_words(part) for part in before.reason.split("; ")}
-        new = [part for part in regulation.reason.split("; ") if part and _words(part) not in known]
+        known = {reason.problem for reason in before.reasons}
+        new = [reason for reason in distinct(regulation.reasons) if reason.problem not in known]
         if regulation.fallback is before.fallback and not new:
             return
         good = regulation.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT} and not new
         level = logging.INFO if good else logging.WARNING
-        logger.log(level, "agent ladder site=%s rung=%s %s", self._config.site, regulation.fallback, "; ".join(new))
+        logger.log(level, "agent ladder site=%s rung=%s %s", self._config.site, regulation.fallback, reason_text(new))
 
     def _exchange(self) -> None:
         """Everything with upstream that needs no decision: receipts, outbox, models, status."""
@@ -286,8 +289,7 @@ class Agent:
             self._status = (now_s, state)
 
     def _current_status(self) -> Status:
-        reasons = [self._regulation.reason, self._plan.reason if self._plan else "", self._planner.failure]
-        reasons += [self._models.trouble, *self._models.reasons.values(), self._state.trouble]
+        reasons = [*self._regulation.reasons, *(self._plan.reasons if self._plan else ()), *self._own_troubles()]
         dropped = dict(self._state.dropped)
         if self._local.dropped + self._upstream.dropped:
             dropped["queue_full"] = self._local.dropped + self._upstream.dropped
@@ -308,6 +310,17 @@ class Agent:
             connections={"local": self._local.trouble, "upstream": self._upstream.trouble},
             not_followed=self._equipment.not_followed,
         )
+
+    def _own_troubles(self) -> Iterator[Reason]:
+        """Problems of the agent's own parts."""
+        if self._planner.failure:
+            yield Reason(ReasonCode.PLANNER_FAILED, self._planner.failure)
+        if self._models.trouble:
+            yield Reason(ReasonCode.MODEL_NOT_FETCHED, self._models.trouble)
+        for signal, text in self._models.reasons.items():
+            yield Reason(ReasonCode.MODEL_DAMAGED, text, signal)
+        if self._state.trouble:
+            yield Reason(ReasonCode.STATE_NOT_WRITTEN, self._state.trouble)
 
     # Restart
 
@@ -338,7 +351,3 @@ class Agent:
         self._local.stop()
         self._state.close()
         logger.info("agent stop site=%s", self._config.site)
-
-
-def _words(reason: str) -> str:
-    return re.sub(r"-?[\d.]+", "", reason)

@@ -4,14 +4,44 @@ No NumPy here: the main process holds step values as packed float32. Instants ar
 """
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
-from ringmain_protocol.messages import AtMs, Fallback, Quality
+from ringmain_protocol.messages import AtMs, Fallback, Quality, ReasonCode
 
 AHEAD_MAX_MS: Final = 60_000
 """A measurement further ahead of the clock is not current."""
+
+
+class Reason(Struct, frozen=True):
+    """Why something is not as it should be: the kind of problem, a text for people, and the equipment or signal, if one.
+
+    Reasons of one kind about one thing are the same problem, whatever numbers their texts hold.
+    """
+
+    code: ReasonCode
+    text: str
+    about: str = ""
+
+    @property
+    def problem(self) -> tuple[ReasonCode, str]:
+        """The same for all reasons that name one problem."""
+        return self.code, self.about
+
+
+def distinct(reasons: Iterable[Reason]) -> list[Reason]:
+    """Each problem once, by the first of its reasons."""
+    first: dict[tuple[ReasonCode, str], Reason] = {}
+    for reason in reasons:
+        first.setdefault(reason.problem, reason)
+    return list(first.values())
+
+
+def reason_text(reasons: Iterable[Reason]) -> str:
+    """The reasons as one text for people, each problem once."""
+    return "; ".join(reason.text for reason in distinct(reasons))
 
 
 class ForecastResult(Struct, frozen=True, kw_only=True):
@@ -33,7 +63,7 @@ class ChargingSession(Struct, frozen=True, kw_only=True):
 
 
 class LoadUsage(Struct, frozen=True, kw_only=True):
-    """What a load has had in the hours that run now (`run_h`, `starts`, `drawn_kwh`), and its state since `since_ms`."""
+    """A load's energy, run time and starts in its current time window; since `since_ms` it is on or off."""
 
     on: bool = False
     since_ms: AtMs = 0
@@ -96,14 +126,14 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """What shall happen in the steps from `issued_at_ms` on; energies are at the END of a step.
 
-    `power_kw` of a PV plant is its planned output; `curtailed_kw` is what of its median forecast the plan gives away.
+    `power_kw` of a PV plant is its planned output; `curtailed_kw` is the part of its median forecast that the plan curtails.
     Without any forecast `pcc_kw` is empty. `reserve_kwh` is the energy that the plan keeps for a load at its upper quantile.
     """
 
     issued_at_ms: int
     step_s: int
     fallback: Fallback
-    reason: str = ""
+    reasons: list[Reason] = []
     forecasts: list[ForecastResult] = []
     power_kw: dict[str, list[float]] = {}
     curtailed_kw: dict[str, list[float]] = {}
@@ -121,6 +151,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How much dearer than the best possible the schedule may be, relative; above 0 for an incumbent."""
     solve_ms: float = 0.0
     plan_ms: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """The reasons as one text for people."""
+        return reason_text(self.reasons)
 
 
 class Measured(Struct, frozen=True):

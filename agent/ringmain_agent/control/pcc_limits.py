@@ -13,7 +13,7 @@ from ringmain_agent.control.planned_step import PlannedStep
 from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kwh
 from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
-from ringmain_agent.equipment.transformer import believed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
+from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
 from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
@@ -108,7 +108,7 @@ def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: 
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
     limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
-    state = believed_state(
+    state = assumed_state(
         measurements.thermal.get(transformer.name),
         loading_pu=loadings_pu(measurements, site).get(transformer.name, 0.0),
         ambient_degc=ambient_degc,

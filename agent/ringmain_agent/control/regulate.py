@@ -6,7 +6,7 @@ only memory of it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -16,19 +16,21 @@ from msgspec.structs import replace
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
 from ringmain_agent.control.pcc_limits import PccRange, pcc_range
 from ringmain_agent.control.planned_step import PlannedStep, present_step
-from ringmain_agent.control.rule_setpoints import rule_setpoints
+from ringmain_agent.control.rule import rule_setpoints
+from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
 from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
-from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ROUNDING
-from ringmain_agent.equipment.setpoint_range import SetpointRange, setpoint_ranges
+from ringmain_agent.equipment.registry import within_nameplates_kw
+from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.site import PCC, Site
-from ringmain_agent.snapshot import Measurements, Plan, SentSetpoint
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint, reason_text
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 AT_LIMIT_KW: Final = 1.0
 """A plan this close to the import limit has its battery power from the limit and not from prices."""
 MOVES_MAX: Final = 32
+LOAD_UNKNOWN: Final = "load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment; check these feeds"
 SOC_DOUBT_PU: Final = 0.01
 """A battery that reports this much more than it holds, or less than nothing, is named."""
 
@@ -55,8 +57,13 @@ class Regulation(Struct, frozen=True, kw_only=True):
 
     setpoints: dict[str, float | None]
     fallback: Fallback
-    reason: str = ""
+    reasons: tuple[Reason, ...] = ()
     positions: dict[str, int | None] = {}
+
+    @property
+    def reason(self) -> str:
+        """The reasons as one text for people."""
+        return reason_text(self.reasons)
 
 
 def regulate(
@@ -78,7 +85,7 @@ def regulate(
     state = replace(state, quarter=update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
     step = present_step(plan, now_ms=now_ms, site=site)
     plants = {plant.name for plant in site.generators}  # they give what they give: no power of theirs is taken to stay
-    held_kw = {name: kw for name, kw in plausible.held_kw(measurements.held_kw, site).items() if name not in plants}
+    held_kw = {name: kw for name, kw in within_nameplates_kw(measurements.held_kw, site).items() if name not in plants}
     measurements = replace(measurements, held_kw=held_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
@@ -113,7 +120,7 @@ def regulate(
     regulation = Regulation(
         setpoints=setpoints,
         fallback=step.fallback if step else Fallback.RULE,
-        reason="; ".join(filter(None, [_reason(plan, step), *_details(cycle, found, held_kw)])),
+        reasons=(*_plan_reasons(plan, step), *_equipment_reasons(cycle, found, held_kw)),
         positions=_positions(cycle),
     )
     return regulation, state
@@ -188,7 +195,7 @@ def _released(site: Site) -> Regulation:
         setpoints=dict.fromkeys(equipment.name for equipment in site.powered),
         positions=dict.fromkeys(switched.name for switched in site.switched),
         fallback=Fallback.RELEASE,
-        reason="load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment",
+        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN),),
     )
 
 
@@ -200,31 +207,37 @@ def _in_force_kw(state: RegulatorState, site: Site, now_ms: int) -> dict[str, fl
     }
 
 
-def _details(cycle: _Cycle, found: Mapping[str, SetpointRange | None], held_kw: Mapping[str, float]) -> list[str]:
+def _plan_reasons(plan: Plan | None, step: PlannedStep | None) -> tuple[Reason, ...]:
+    """Why the cycle stands on its fallback level."""
+    if step is not None:
+        return step.reasons
+    if plan is None:
+        return (Reason(ReasonCode.NO_PLAN, "no plan yet"),)
+    if plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
+        return tuple(plan.reasons) or (Reason(ReasonCode.NO_SCHEDULE, "the plan itself is by the rule"),)
+    return (Reason(ReasonCode.PLAN_UNUSABLE, "plan is too old, past its horizon, from the future or not of numbers"),)
+
+
+def _equipment_reasons(
+    cycle: _Cycle, found: Mapping[str, SetpointRange | None], held_kw: Mapping[str, float]
+) -> Iterator[Reason]:
+    """Equipment that is released, implausible or does not follow, and the transformer that limits the pcc."""
     batteries = {battery.name for battery in cycle.site.batteries}
-    reasons = [
-        f"{name} released: its {'energy' if name in batteries else 'temperature'} is not known"
-        for name, reach in found.items()
-        if reach is None
-    ]
+    for name, reach in found.items():
+        if reach is None and name in batteries:
+            yield Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name)
+        elif reach is None:
+            yield Reason(ReasonCode.TEMPERATURE_UNKNOWN, f"{name} released: its temperature is not known", name)
     for battery in cycle.site.batteries:
         soc_kwh = cycle.measurements.fresh(battery.soc_signal)
         if soc_kwh is not None and not -SOC_DOUBT_PU <= soc_kwh / battery.capacity_kwh <= 1 + SOC_DOUBT_PU:
-            reasons.append(f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity")
-    reasons += [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in held_kw.items()]
+            text = f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity"
+            yield Reason(ReasonCode.IMPLAUSIBLE, text, battery.name)
+    for name, kw in held_kw.items():
+        yield Reason(ReasonCode.NOT_FOLLOWED, f"{name} does not follow and is taken to stay at {kw:.1f} kW", name)
     if cycle.band.transformer:
-        reasons.append(f"{cycle.band.transformer} allows {cycle.band.interval.most:.0f} kW")
-    return reasons
-
-
-def _reason(plan: Plan | None, step: PlannedStep | None) -> str:
-    if step is not None:
-        return step.reason
-    if plan is None:
-        return "no plan yet"
-    if plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
-        return plan.reason or "the plan itself is a rule"
-    return "plan is too old, past its horizon, from the future or not of numbers"
+        text = f"{cycle.band.transformer} allows {cycle.band.interval.most:.0f} kW"
+        yield Reason(ReasonCode.TRANSFORMER_LIMIT, text, cycle.band.transformer)
 
 
 def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: int) -> RegulatorState:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmain_agent.control.planned_step import PlannedStep
+from ringmain_agent.control.setpoint_ranges import Moves
 from ringmain_agent.equipment.interval import Interval
-from ringmain_agent.equipment.setpoint_range import Moves
 from ringmain_agent.site.site import LOAD, PCC, Site
 from ringmain_agent.snapshot import Measurements, SentSetpoint
 

@@ -17,7 +17,7 @@ from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
-from ringmain_agent.equipment.transformer import believed_state, loadings_pu
+from ringmain_agent.equipment.transformer import assumed_state, loadings_pu
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad, Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
@@ -122,7 +122,7 @@ def _temperatures(
     """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     earlier, now_pu = before.thermal.get(transformer.name), loading_pu.get(transformer.name, 0.0)
-    state = believed_state(earlier, loading_pu=now_pu, ambient_degc=ambient_degc, transformer=transformer)
+    state = assumed_state(earlier, loading_pu=now_pu, ambient_degc=ambient_degc, transformer=transformer)
     if state is earlier and measurements.now_ms > before.at_ms:
         held_pu, since_min = before.loading_pu.get(transformer.name, now_pu), (measurements.now_ms - before.at_ms) / 60_000
         state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))

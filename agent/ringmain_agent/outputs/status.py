@@ -1,6 +1,6 @@
 """The status of a site: what it measures, what it decides on, and what is wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -10,10 +10,10 @@ from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.control.regulate import Regulation
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import loadings_pu
-from ringmain_agent.outputs.decision_reports import REASON_MAX
+from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracy
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements
+from ringmain_agent.snapshot import Measurements, Reason, reason_text
 from ringmain_protocol.messages import Mode, Status
 
 SOC_STALE_AFTER_S = 86_400.0
@@ -26,7 +26,7 @@ def current_status(  # noqa: PLR0913  keyword-only: one message
     regulation: Regulation,
     measurements: Measurements,
     accuracy: Mapping[str, ForecastAccuracy],
-    reasons: Iterable[str],
+    reasons: Sequence[Reason],
     **counts: Any,  # noqa: ANN401  fields of the message that are passed through
 ) -> Status:
     """The status now; `counts` are what outbox, connections, models and equipment say of themselves."""
@@ -46,7 +46,8 @@ def current_status(  # noqa: PLR0913  keyword-only: one message
         soc_pu=_soc_pu(measurements, site),
         transformer_loading_pu=loadings_pu(measurements, site),
         transformer_hot_spot_degc={name: thermal.hot_spot_degc(state) for name, state in measurements.thermal.items()},
-        reason="; ".join(dict.fromkeys(reason for reason in reasons if reason))[:REASON_MAX],
+        reason=reason_text(reasons)[:REASON_MAX],
+        reason_codes=codes(reasons),
         **counts,
     )
 

@@ -4,13 +4,13 @@ Charging while discharging pays only where destroying energy does; there a binar
 dear that it cannot pay (a kWh destroyed so takes `(1 + both efficiencies) / (1 - both efficiencies)` kWh of throughput).
 """
 
-import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment.battery import TARGET_FACTOR, follow, within_nameplate_kw
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
@@ -18,8 +18,6 @@ from ringmain_agent.site.nameplates import Battery
 from ringmain_agent.site.site import Site
 
 OVERLAP_FACTOR: Final = 1.1
-TARGET_FACTOR: Final = 1.1
-"""The energy wished at the end is worth more than the dearest that could be bought for it."""
 BAND_SHARE: Final = 0.1
 """Being outside its band costs this share of exceeding a limit."""
 
@@ -149,38 +147,9 @@ def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> boo
     return bool(alone_kwh.min() < battery.soc_min_kwh or alone_kwh.max() > battery.soc_max_kwh)
 
 
-def within_nameplate_kw(battery: Battery, power_kw: float) -> float:
-    """The power as far as the battery can have it; what is no number is rest."""
-    if not math.isfinite(power_kw):
-        return 0.0
-    return min(max(power_kw, -battery.discharge_max_kw), battery.charge_max_kw)
-
-
 def left_alone(battery: Battery, soc_kwh: float, held_kw: float | None, step_h: float, count: int) -> tuple[Array, Array]:
     """Power and energy at the END of each step if it rests, or stays at `held_kw` as long as it can."""
     if not held_kw and not battery.self_discharge_per_h:
         return np.zeros(count), np.full(count, soc_kwh)
     power_kw, energy_kwh = follow(battery, [held_kw or 0.0] * count, soc_kwh, step_h, whole=held_kw is not None)
     return np.array(power_kw), np.array(energy_kwh)
-
-
-def follow(
-    battery: Battery, wished_kw: list[float], soc_kwh: float, step_h: float, *, whole: bool = False
-) -> tuple[list[float], list[float]]:
-    """What the battery really does with a schedule: its power and its energy at the END of each step.
-
-    It ends where its band ends, or with `whole` where its capacity does; outside it moves no further out than at rest.
-    """
-    held = alone = min(max(soc_kwh, 0.0), battery.capacity_kwh)
-    kept_pu = battery.kept_pu(step_h)
-    floor, ceiling = (0.0, battery.capacity_kwh) if whole else (battery.soc_min_kwh, battery.soc_max_kwh)
-    power_kw, energy_kwh = [], []
-    for wished in wished_kw:
-        rest, alone = held * kept_pu, alone * kept_pu
-        most = max(max(ceiling, alone) - rest, 0.0) / battery.charge_efficiency / step_h
-        least = -max(rest - min(floor, alone), 0.0) * battery.discharge_efficiency / step_h
-        power = min(max(within_nameplate_kw(battery, wished), least), most)
-        held = battery.soc_after_kwh(held, power, step_h)
-        power_kw.append(power)
-        energy_kwh.append(held)
-    return power_kw, energy_kwh

@@ -17,21 +17,22 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment.registry import kind_of
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import demand_charges as demand
 from ringmain_agent.planning.dispatch import reserve
 from ringmain_agent.planning.dispatch.battery import BatteryBlock, is_outside
 from ringmain_agent.planning.dispatch.block import Block, Formulation, Parts, Prices
+from ringmain_agent.planning.dispatch.blocks import load_blocks
 from ringmain_agent.planning.dispatch.demand_charges import DemandChargeBlock
 from ringmain_agent.planning.dispatch.generator import GeneratorBlock
 from ringmain_agent.planning.dispatch.grid import GridBlock
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Solution, Term
-from ringmain_agent.planning.dispatch.loads import load_blocks
 from ringmain_agent.planning.dispatch.problem import LARGEST, Dispatch, DispatchProblem
 from ringmain_agent.planning.dispatch.reserve import ReserveBlock
 from ringmain_agent.planning.dispatch.switched import VoltageBlock, held_positions, voltage_matters
 from ringmain_agent.planning.dispatch.transformer import FirmCapacity, TransformerBlock
-from ringmain_agent.planning.dispatch.transformer_check import ageing_matters, limits_matter
+from ringmain_agent.planning.dispatch.transformer_temperatures import ageing_matters, limits_matter
 from ringmain_agent.site.site import Site
 
 # Prices of wishes: an excess dominates every price of energy, and every other wish.
@@ -301,10 +302,7 @@ def prices_of(problem: DispatchProblem, site: Site) -> Prices:
     """Prices of the wishes in this problem."""
     price_in, price_out = problem.import_price_per_kwh, problem.export_price_per_kwh
     largest = float(max(np.abs(price_in).max(), np.abs(price_out).max()))
-    wishes = [flexible.missing_per_kwh for flexible in site.flexible_loads]
-    wishes += [on_off.missing_per_kwh for on_off in site.on_off_loads]
-    wishes += [station.missing_per_kwh for station in site.charging_stations]
-    wishes += [battery.target_miss_per_kwh or battery.end_value_per_kwh or 0.0 for battery in site.batteries]
+    wishes = [kind_of(equipment).worth_per_kwh(equipment) for equipment in site.powered]
     wishes += [charge.per_kw / site.step_h for charge in site.tariff.demand_charges]
     wish = max(problem.snapshot.breach_per_kwh, *wishes, 0.0) if wishes else problem.snapshot.breach_per_kwh
     excess = max(EXCESS_MIN_PER_KWH, EXCESS_PER_PRICE * largest, EXCESS_PER_WISH * wish)

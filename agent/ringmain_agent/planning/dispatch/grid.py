@@ -10,7 +10,8 @@ from ringmain_agent.planning.dispatch.battery import BatteryBlock
 from ringmain_agent.planning.dispatch.block import Formulation, Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, Indices, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.grid_connection import GridConnection
+from ringmain_agent.site.site import Site
 
 Array = npt.NDArray[np.float64]
 

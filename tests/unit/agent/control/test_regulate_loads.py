@@ -10,6 +10,7 @@ from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
     Battery,
@@ -22,7 +23,7 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measurements, Plan, SentSetpoint
 from ringmain_protocol.messages import Fallback
 

@@ -10,9 +10,10 @@ from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.dispatcher import Program
 from ringmain_agent.planning.dispatch.linear_program import Solution
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import ChargingSession, Snapshot
 

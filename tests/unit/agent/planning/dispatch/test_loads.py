@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
 
 from ringmain_agent.planning.dispatch.block import Block, Parts, Prices
+from ringmain_agent.planning.dispatch.blocks import load_blocks
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram
-from ringmain_agent.planning.dispatch.loads import load_blocks
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import ALWAYS, LocalHours
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, LoadUsage, Snapshot
 
 Array = npt.NDArray[np.float64]

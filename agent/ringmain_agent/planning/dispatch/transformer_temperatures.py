@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.equipment.transformer import believed_state, firm_capacity_kva
+from ringmain_agent.equipment.transformer import assumed_state, firm_capacity_kva
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
@@ -48,7 +48,7 @@ def state_at_start(transformer: Transformer, problem: DispatchProblem, site: Sit
     """As tracked; otherwise where load and generation of the first step would lead, whatever is scheduled in it."""
     net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
     share = site.transformer_shares()[transformer.name]
-    return believed_state(
+    return assumed_state(
         problem.snapshot.thermal.get(transformer.name),
         loading_pu=transformer.loading_pu(share * net_kw, share * float(problem.load_kvar[0])),
         ambient_degc=float(ambients_degc(transformer, problem)[0]),
