@@ -39,6 +39,12 @@ def distinct(reasons: Iterable[Reason]) -> list[Reason]:
     return list(first.values())
 
 
+def new_problems(before: Iterable[Reason], after: Iterable[Reason]) -> list[Reason]:
+    """Reasons of problems that were not there before; one whose numbers changed is still the same problem."""
+    known = {reason.problem for reason in before}
+    return [reason for reason in distinct(after) if reason.problem not in known]
+
+
 def reason_text(reasons: Iterable[Reason]) -> str:
     """The reasons as one text for people, each problem once."""
     return "; ".join(reason.text for reason in distinct(reasons))

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -50,6 +49,11 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
     def billing_peak_kw(self) -> float:
         """Highest quarter-hour mean import of the billing month so far."""
         return self.quarter.billing_peak_kw
+
+    @property
+    def peaks_kw(self) -> dict[str, float]:
+        """Peak of the billing period so far, by the name of the demand charge."""
+        return self.quarter.peaks_kw
 
 
 class Regulation(Struct, frozen=True, kw_only=True):
@@ -251,22 +255,3 @@ def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: in
     return replace(
         state, moves=moves, sent=state.sent | {name: SentSetpoint(power_kw, now_ms) for name, power_kw in sent.items()}
     )
-
-
-def encode_state(state: RegulatorState) -> bytes:
-    """The state as it is kept over a restart; JSON, in which a number that is not finite has no place."""
-    return msgspec.json.encode(state)
-
-
-def decode_state(kept: object) -> RegulatorState:
-    """The state that was kept.
-
-    Raises:
-        ValueError: If it is damaged or of another version.
-    """
-    if not isinstance(kept, bytes):
-        raise ValueError(f"{type(kept).__name__} is no state")  # noqa: TRY004  what a file holds is a value
-    try:
-        return msgspec.json.decode(kept, type=RegulatorState)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{error}") from error

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from ringmain_agent.equipment import charging_sessions as vehicles
@@ -92,25 +91,6 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
         },
         last_there_ms=before.last_there_ms | dict.fromkeys(there, now_ms),
     )
-
-
-def encode_equipment_state(state: EquipmentState) -> bytes:
-    """What is followed as it is kept over a restart."""
-    return msgspec.json.encode(state)
-
-
-def decode_equipment_state(kept: object) -> EquipmentState:
-    """What was kept.
-
-    Raises:
-        ValueError: If it is damaged or of another version.
-    """
-    if not isinstance(kept, bytes):
-        raise ValueError(f"{type(kept).__name__} is nothing tracked")  # noqa: TRY004  what a file holds is a value
-    try:
-        return msgspec.json.decode(kept, type=EquipmentState)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{error}") from error
 
 
 def _temperatures(

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
-from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state, regulate, remember
+from ringmain_agent.control.regulate import RegulatorState, regulate, remember
 from ringmain_agent.control.settlement_period import update_period
+from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
@@ -236,7 +237,7 @@ def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, n
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:
     result, state = regulate(measured(now_ms, **values(5600.0)), None, RegulatorState(), site)
     state = remember(state, result.setpoints, now_ms)
-    assert decode_state(encode_state(state)) == state
+    assert decode_kept(encode_kept(state), RegulatorState) == state
 
 
 def test_regulator_wishes_nothing_that_limits_would_change(
