@@ -10,7 +10,7 @@ from typing import Final
 from ringmain_agent.equipment.binding_limit import NEAR_SHARE, Binding, highest, lowest
 from ringmain_agent.equipment.kind import PlanReview
 from ringmain_agent.equipment.registry import equipment_by_kind
-from ringmain_agent.planning.dispatch.transformer import firm_capacity_kva
+from ringmain_agent.equipment.transformer import firm_capacity_kva
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
 
@@ -39,9 +39,9 @@ def _connection(plan: Plan, snapshot: Snapshot, site: Site) -> Iterator[Binding]
         ("export", -1.0, snapshot.export_limit_kw, snapshot.wished_export_kw),
     ):
         flow_kw = [sign * pcc for pcc in plan.pcc_kw]
-        ceiling_kw = [max(limit - connection.margin_kw, 0.0) for limit in limits_kw]
+        ceiling_kw = [connection.less_margin_kw(limit) for limit in limits_kw]
         yield highest(f"{name} limit less margin", "kW", flow_kw, ceiling_kw, plan)
-        wishes = [math.inf if wish is None else max(wish - connection.margin_kw, 0.0) for wish in wished_kw]
+        wishes = [math.inf if wish is None else connection.less_margin_kw(wish) for wish in wished_kw]
         if snapshot.breach_per_kwh > 0 and wishes:
             wishes += [math.inf] * (len(flow_kw) - len(wishes))
             yield highest(f"requested {name} less margin", "kW", flow_kw, wishes, plan)

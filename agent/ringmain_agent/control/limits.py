@@ -32,6 +32,8 @@ from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint
 from ringmain_protocol.messages import ReasonCode
 
 ROUNDING_KW: Final = 1e-9
+KVAR_MAX: Final = 1e8
+"""A measured reactive power beyond is not believed, in either direction."""
 
 
 class Limited(Struct, frozen=True, kw_only=True):
@@ -130,6 +132,7 @@ def _battery_range(battery: Battery, site: Site, measurements: Measurements, las
     soc_kwh = measurements.fresh(battery.soc_signal)
     if soc_kwh is None:
         return None
+    soc_kwh = _clip(soc_kwh, 0.0, battery.capacity_kwh)
     least, most = -battery.discharge_max_kw, battery.charge_max_kw
     base = _ramp_base(battery, site, measurements, last)
     if base is not None:
@@ -184,7 +187,8 @@ def _unload_transformers(
 
 def _emergency_kw(site: Site, measurements: Measurements) -> float:
     """Most power through the pcc that the highest rating of each transformer allows."""
-    kvar = measurements.fresh("pcc_kvar") or 0.0
+    kvar = measurements.fresh("pcc_kvar")
+    kvar = kvar if kvar is not None and abs(kvar) <= KVAR_MAX else 0.0
     shares, most_kw = site.transformer_shares(), math.inf
     for transformer in site.transformers:
         ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]

@@ -45,7 +45,8 @@ def uncontrolled_load_kw(
         return None
     least_kw, most_kw = [0.0], [0.0]
     for equipment in site.powered:
-        power_kw = measurements.fresh(equipment.power_signal)
+        measured_kw = measurements.fresh(equipment.power_signal)
+        power_kw = measurements.unresponsive_kw.get(equipment.name, measured_kw)
         if power_kw is None and equipment in site.batteries:
             return None
         if power_kw is None:  # stays inside what is called load: its sum with it is what counts

@@ -5,6 +5,7 @@ the kinds; one module a kind answers.
 """
 
 __all__ = [
+    "battery",
     "binding_limit",
     "charging_sessions",
     "cost",
@@ -13,9 +14,11 @@ __all__ = [
     "kind",
     "load_usage",
     "period",
+    "plausible",
     "registry",
     "setpoint_range",
     "switching_operations",
+    "transformer",
     "transformer_chords",
     "transformer_thermal",
 ]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.binding_limit import NEAR_SHARE, Binding, highest, lowest
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval
@@ -44,17 +45,17 @@ class BatteryKind(Kind[Battery, float | None]):
     def plausible(self, nameplate: Battery, snapshot: Snapshot) -> tuple[float | None, tuple[Reason, ...]]:
         """The measured energy, inside what the battery can hold."""
         soc_kwh = snapshot.soc_kwh.get(nameplate.name)
-        if soc_kwh is None or not math.isfinite(soc_kwh):
+        inside_kwh = plausible.soc_kwh(nameplate, soc_kwh)
+        if soc_kwh is None or inside_kwh is None:
             return None, ()
-        inside_kwh = min(max(soc_kwh, 0.0), nameplate.capacity_kwh)
         if abs(inside_kwh - soc_kwh) <= DOUBT_PU * nameplate.capacity_kwh:
             return inside_kwh, ()
         text = f"{nameplate.name} reports {soc_kwh:g} kWh of {nameplate.capacity_kwh:g}; using {inside_kwh:g}"
         return inside_kwh, (Reason(ReasonCode.IMPLAUSIBLE, text, nameplate.name),)
 
     def state_now(self, nameplate: Battery, measurements: Measurements) -> float | None:
-        """The measured energy."""
-        return measurements.fresh(nameplate.soc_signal)
+        """The measured energy, inside what the battery can hold."""
+        return plausible.soc_kwh(nameplate, measurements.fresh(nameplate.soc_signal))
 
     def range_now(
         self, nameplate: Battery, measurements: Measurements, last: SentSetpoint | None, site: Site

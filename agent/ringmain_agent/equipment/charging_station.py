@@ -1,10 +1,10 @@
 """Charging station: a charger for one vehicle at a time. Its state is its sessions: those present and those expected."""
 
 from collections.abc import Container, Iterator
-from typing import Final
 
 from msgspec.structs import replace
 
+from ringmain_agent.equipment.charging_sessions import ENERGY_MAX_KWH, wanted_kwh
 from ringmain_agent.equipment.cost import Cost, drawn_kwh, missing_energy
 from ringmain_agent.equipment.horizon_hours import steps_of_visit
 from ringmain_agent.equipment.interval import Interval
@@ -14,9 +14,6 @@ from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import ChargingStation
 from ringmain_agent.site.site import DAY_S, Site
 from ringmain_agent.snapshot import ChargingSession, Measurements, Reason, SentSetpoint, Snapshot
-
-ENERGY_MAX_KWH: Final = 1e9
-"""Energy beyond is no wish of a vehicle."""
 
 Sessions = list[ChargingSession]
 
@@ -54,8 +51,8 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
 
     def state_now(self, nameplate: ChargingStation, measurements: Measurements) -> Sessions:
         """The vehicle that is there, for as long as it may stay."""
-        energy_kwh = measurements.fresh(nameplate.energy_signal)
-        if energy_kwh is None or energy_kwh <= 0:
+        energy_kwh = wanted_kwh(nameplate, measurements)
+        if energy_kwh is None:
             return []
         from_ms = measurements.now_ms
         return [ChargingSession(from_ms=from_ms, to_ms=from_ms + 1000 * DAY_S, energy_kwh=energy_kwh)]

@@ -1,5 +1,6 @@
 """Every kind of equipment, by the name of its tables in the site's TOML."""
 
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -56,3 +57,13 @@ def equipment_by_kind(site: Site) -> Iterator[tuple[AnyKind, Equipment]]:
     order = {kind.nameplate: place for place, kind in enumerate(dict.fromkeys(KINDS.values()))}
     for equipment in sorted(site.equipment, key=lambda equipment: order[type(equipment)]):
         yield kind_of(equipment), equipment
+
+
+def within_nameplates_kw(measured_kw: Mapping[str, float], site: Site) -> dict[str, float]:
+    """Powers of equipment that does not respond to its setpoints, as far as its nameplate allows them."""
+    powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}
+    return {
+        name: powers[name].clamp(power_kw)
+        for name, power_kw in measured_kw.items()
+        if name in powers and math.isfinite(power_kw)
+    }

@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.kind import TOLERANCE_PU, Kind, PccRoom, PlanReview, ResponseTolerance
@@ -14,8 +15,6 @@ from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 
 COMFORT_PU: Final = 0.1
 """The thermostat stays this share of the band inside it."""
-TEMPERATURE_MAX_DEGC: Final = 300.0
-"""A temperature beyond is not plausible, in either direction."""
 
 
 class ThermalLoadKind(Kind[ThermalLoad, float | None]):
@@ -41,12 +40,11 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
 
     def plausible(self, nameplate: ThermalLoad, snapshot: Snapshot) -> tuple[float | None, tuple[Reason, ...]]:
         """The temperature, if it can be one."""
-        degc = snapshot.temperature_degc.get(nameplate.name)
-        return (degc if degc is not None and abs(degc) <= TEMPERATURE_MAX_DEGC else None), ()
+        return plausible.temperature_degc(snapshot.temperature_degc.get(nameplate.name)), ()
 
     def state_now(self, nameplate: ThermalLoad, measurements: Measurements) -> float | None:
-        """The measured temperature."""
-        return measurements.fresh(nameplate.temperature_signal)
+        """The measured temperature, if it can be one."""
+        return plausible.temperature_degc(measurements.fresh(nameplate.temperature_signal))
 
     def range_now(
         self,
@@ -93,4 +91,4 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
 
 
 def _ambient_degc(load: ThermalLoad, period: Period) -> float:
-    return period.ambient_degc.get(load.name, load.ambient_degc)
+    return plausible.ambient_degc(load, period.ambient_degc.get(load.name))

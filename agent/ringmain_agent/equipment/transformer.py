@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.binding_limit import Binding, highest
 from ringmain_agent.equipment.cost import Cost
@@ -13,11 +14,9 @@ from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.equipment.transformer_chords import chord_errors
 from ringmain_agent.site.nameplates import Transformer
-from ringmain_agent.site.site import Site
+from ringmain_agent.site.site import PCC, REACTIVE, Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot, ThermalState
 
-HOTTEST_DEGC: Final = 300.0
-"""A state with a term beyond, or a hot spot beyond, is not plausible."""
 OIL_MIN_DEGC: Final = -60.0
 OIL_MAX_DEGC: Final = 250.0
 """A top oil outside these is not plausible."""
@@ -76,7 +75,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
         """Its temperatures after a constant apparent power of its own."""
         if state is None:
             return None
-        ambient_degc = period.ambient_degc.get(nameplate.name, nameplate.ambient_degc)
+        ambient_degc = plausible.ambient_degc(nameplate, period.ambient_degc.get(nameplate.name))
         loading_pu = nameplate.loading_pu(power_kw)
         return thermal.after(state, loading_pu, ambient_degc, 60 * period.duration_h, thermal.constants(nameplate))
 
@@ -111,7 +110,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
 def is_plausible(state: ThermalState) -> bool:
     """True for temperatures that a transformer can have."""
     terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k, thermal.hot_spot_degc(state))
-    return all(abs(term) <= HOTTEST_DEGC for term in terms)
+    return all(plausible.temperature_degc(term) is not None for term in terms)
 
 
 def loading_most_pu(transformer: Transformer) -> float:
@@ -121,34 +120,81 @@ def loading_most_pu(transformer: Transformer) -> float:
 
 
 def assumed_state(
-    transformer: Transformer, tracked: ThermalState | None, loading_pu: float, ambient_degc: float
+    tracked: ThermalState | None, *, loading_pu: float, ambient_degc: float, transformer: Transformer
 ) -> ThermalState:
-    """Temperatures at the begin of a plan: as tracked if plausible, else where the present loading would lead in the end."""
+    """Temperatures of a transformer: as tracked if plausible, else where the present loading would lead in the end."""
     if tracked is not None and is_plausible(tracked):
         return tracked
     loading_pu = min(loading_pu, loading_most_pu(transformer))
     return thermal.steady_state(loading_pu, ambient_degc, thermal.constants(transformer))
 
 
-def tracked_state(
+def firm_capacity_kva(site: Site) -> float:
+    """Most apparent power at the pcc within the firm loading when the largest transformer is out; infinite without one.
+
+    The others then share it as they share the rest now; those that carry nothing now, in proportion to their ratings. Of
+    several that are the largest, the one counts whose outage leaves least.
+    """
+    if site.grid_connection.firm_loading_max_pu is None or len(site.transformers) < 2:
+        return math.inf
+    largest_kva = max(transformer.rated_power_kva for transformer in site.transformers)
+    return site.grid_connection.firm_loading_max_pu * min(
+        _rated_without_kva(transformer, site)
+        for transformer in site.transformers
+        if transformer.rated_power_kva == largest_kva
+    )
+
+
+def _rated_without_kva(out: Transformer, site: Site) -> float:
+    """Apparent power at the pcc at which the first of the others reaches its rated power."""
+    shares = site.transformer_shares()
+    others = [transformer for transformer in site.transformers if transformer is not out]
+    carried = math.fsum(shares[transformer.name] for transformer in others)
+    if carried <= 0:
+        return math.fsum(transformer.rated_power_kva for transformer in others)
+    carrying = [transformer for transformer in others if shares[transformer.name] > 0]
+    return min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
+
+
+def carried_kva(transformer: Transformer, loading_pu: float, site: Site) -> float:
+    """Apparent power at the pcc at which a transformer has a loading; infinite for one that carries nothing."""
+    share = site.transformer_shares()[transformer.name]
+    return loading_pu * transformer.rated_power_kva / share if share > 0 else math.inf
+
+
+def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
+    """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
+    pcc_kw = plausible.power_kw(measurements.fresh(PCC))
+    if pcc_kw is None:
+        return {}
+    kvar, shares = pcc_kvar(measurements), site.transformer_shares()
+    return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
+
+
+def pcc_kvar(measurements: Measurements) -> float:
+    """Reactive power at the pcc; none where it is not known."""
+    return plausible.power_kw(measurements.fresh(REACTIVE)) or 0.0
+
+
+def tracked_state(  # noqa: PLR0913  keyword-only where it can be mistaken
     transformer: Transformer,
     before: ThermalState | None,
-    loading_pu: float,
     measurements: Measurements,
     *,
+    loading_pu: float,
+    held_pu: float,
     since_ms: int,
 ) -> ThermalState:
-    """Temperatures now: one exact step at the loading that held since `since_ms`, then corrected by a measured top oil.
+    """Temperatures now: one exact step at `held_pu`, the loading since `since_ms`, then corrected by a measured top oil.
 
-    Without a state before it begins where the loading would lead in the end; when the clock was set back it stays.
+    Without a plausible state before it begins where the present loading would lead in the end; when the clock was set back
+    it stays.
     """
-    constants = thermal.constants(transformer)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
-    if before is None:
-        state = thermal.steady_state(loading_pu, ambient_degc, constants)
-    else:
-        duration_min = max(measurements.now_ms - since_ms, 0) / 60_000
-        state = thermal.after(before, loading_pu, ambient_degc, duration_min, constants)
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    state = assumed_state(before, loading_pu=loading_pu, ambient_degc=ambient_degc, transformer=transformer)
+    if state is before and measurements.now_ms > since_ms:
+        since_min = (measurements.now_ms - since_ms) / 60_000
+        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
     oil_degc = measurements.fresh(transformer.top_oil_signal)
     if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
         state = thermal.corrected(state, oil_degc)

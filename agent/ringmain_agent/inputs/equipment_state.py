@@ -4,7 +4,6 @@ Worth keeping over a restart: a transformer does not cool down because the agent
 """
 
 import math
-from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -13,9 +12,9 @@ from ringmain_agent.equipment import load_usage as runs
 from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
-from ringmain_agent.equipment.transformer import tracked_state
+from ringmain_agent.equipment.transformer import loadings_pu, tracked_state
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
-from ringmain_agent.site.site import PCC, REACTIVE, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
 from ringmain_protocol.messages import AtMs
 
@@ -72,8 +71,9 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
             transformer.name: tracked_state(
                 transformer,
                 before.thermal.get(transformer.name),
-                _loading_since_pu(transformer.name, before, loading_pu),
                 measurements,
+                loading_pu=loading_pu.get(transformer.name, 0.0),
+                held_pu=before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0)),
                 since_ms=before.at_ms,
             )
             for transformer in site.transformers
@@ -90,22 +90,6 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
         },
         last_there_ms=before.last_there_ms | dict.fromkeys(there, now_ms),
     )
-
-
-def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
-    pcc_kw = measurements.fresh(PCC)
-    kvar = measurements.fresh(REACTIVE) or 0.0
-    if pcc_kw is None:
-        return {}
-    shares = site.transformer_shares()
-    return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
-
-
-def _loading_since_pu(name: str, before: EquipmentState, loading_pu: Mapping[str, float]) -> float:
-    """The loading that held since the cycle before; for a transformer without a state the present one."""
-    known_pu = before.loading_pu if name in before.thermal else loading_pu
-    return known_pu.get(name, loading_pu.get(name, 0.0))
 
 
 def _counted_loads(site: Site) -> tuple[FlexibleLoad | OnOffLoad, ...]:

@@ -5,17 +5,16 @@ equipment is that of its kind.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ringmain_agent.equipment.registry import KINDS, kind_of
+from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment.registry import KINDS, kind_of, within_nameplates_kw
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Reason, Snapshot
 from ringmain_protocol.messages import ReasonCode
 
-POWER_MAX_KW: Final = 1e8
 BREACH_MAX_PER_KWH: Final = 1e3
 VOLTAGE_MIN_PU: Final = 0.5
 VOLTAGE_MAX_PU: Final = 1.5
@@ -25,24 +24,30 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[R
     """The snapshot that is planned with, and a reason for each replacement."""
     states, state_reasons = _states(snapshot, site)
     breach_per_kwh, breach_reasons = _breach_per_kwh(snapshot.breach_per_kwh)
-    connection, steps = site.grid_connection, site.horizon_steps
-    import_kw, import_reasons = _limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw)
-    export_kw, export_reasons = _limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw)
-    plausible = replace(
+    steps = site.horizon_steps
+    starts_ms = [snapshot.issued_at_ms + 1000 * site.step_s * step for step in range(steps)]
+    own_import_kw, own_export_kw = site.own_limits_kw(starts_ms)
+    import_kw, import_reasons = _limits_kw("import", snapshot.import_limit_kw, own_import_kw)
+    export_kw, export_reasons = _limits_kw("export", snapshot.export_limit_kw, own_export_kw)
+    judged = replace(
         snapshot,
         import_limit_kw=import_kw,
         export_limit_kw=export_kw,
-        wished_import_kw=[_within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_import_kw[:steps]],
-        wished_export_kw=[_within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_export_kw[:steps]],
+        wished_import_kw=[plausible.wished_kw(value) for value in snapshot.wished_import_kw[:steps]],
+        wished_export_kw=[plausible.wished_kw(value) for value in snapshot.wished_export_kw[:steps]],
         breach_per_kwh=breach_per_kwh,
-        billing_peak_kw=_kept(snapshot.billing_peak_kw, -POWER_MAX_KW, POWER_MAX_KW),
-        voltage_pu=_within(snapshot.voltage_pu, VOLTAGE_MIN_PU, VOLTAGE_MAX_PU),
-        pcc_kw=_within(snapshot.pcc_kw, -POWER_MAX_KW, POWER_MAX_KW),
-        pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
-        unresponsive_kw=_unresponsive_kw(snapshot, site),
+        billing_peak_kw={
+            name: peak_kw
+            for name, value in snapshot.billing_peak_kw.items()
+            if (peak_kw := plausible.power_kw(value)) is not None
+        },
+        voltage_pu=plausible.within(snapshot.voltage_pu, VOLTAGE_MIN_PU, VOLTAGE_MAX_PU),
+        pcc_kw=plausible.power_kw(snapshot.pcc_kw),
+        pcc_kvar=plausible.power_kw(snapshot.pcc_kvar),
+        unresponsive_kw=within_nameplates_kw(snapshot.unresponsive_kw, site),
         **states,
     )
-    return plausible, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
+    return judged, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
 
 
 def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[Reason]]:
@@ -58,16 +63,6 @@ def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[Reason
     return states, reasons
 
 
-def _unresponsive_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
-    """Powers of unresponsive equipment, as far as its nameplate allows them."""
-    powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}
-    return {
-        name: powers[name].clamp(power_kw)
-        for name, power_kw in snapshot.unresponsive_kw.items()
-        if name in powers and math.isfinite(power_kw)
-    }
-
-
 def _breach_per_kwh(price: float) -> tuple[float, list[Reason]]:
     if 0 <= price <= BREACH_MAX_PER_KWH:
         return price, []
@@ -76,17 +71,9 @@ def _breach_per_kwh(price: float) -> tuple[float, list[Reason]]:
     return used, [Reason(ReasonCode.IMPLAUSIBLE, text, "breach_per_kwh")]
 
 
-def _limits_kw(side: str, limits_kw: list[float], own_kw: float) -> tuple[list[float], list[Reason]]:
-    plausible_kw = [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw]
+def _limits_kw(side: str, limits_kw: list[float], own_kw: list[float]) -> tuple[list[float], list[Reason]]:
+    plausible_kw = [plausible.limit_kw(limit, own) for limit, own in zip(limits_kw, own_kw, strict=True)]
     if all(math.isfinite(limit) for limit in limits_kw):
         return plausible_kw, []
     text = f"{side} limit is not a number; using the site's own limit"
     return plausible_kw, [Reason(ReasonCode.IMPLAUSIBLE, text, f"{side}_limit_kw")]
-
-
-def _within(value: float | None, lowest: float, highest: float) -> float | None:
-    return value if value is not None and lowest <= value <= highest else None
-
-
-def _kept(values: Mapping[str, float | None], lowest: float, highest: float) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None and lowest <= value <= highest}

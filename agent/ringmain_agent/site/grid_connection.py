@@ -32,6 +32,10 @@ class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     battery_grid_charge: bool = True
     firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
 
+    def less_margin_kw(self, limit_kw: float) -> float:
+        """A limit of import or export, or a requested one, less the margin; never negative."""
+        return max(limit_kw - self.margin_kw, 0.0)
+
 
 class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[busbar]`: the band of its voltage, and how it answers to power drawn from the network (both usually negative)."""

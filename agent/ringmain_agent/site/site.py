@@ -1,12 +1,13 @@
 """A site: its equipment, its connection to the grid, its tariff, and how its regulator behaves. Pure data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
 from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -120,9 +121,26 @@ class Site(Struct, frozen=True, kw_only=True):
         return (*self.batteries, *self.generators, *self.controllable_loads)
 
     @property
+    def surrounded(self) -> tuple[Transformer | ThermalLoad, ...]:
+        """Equipment that the temperature of the air around it matters to."""
+        return (*self.transformers, *self.thermal_loads)
+
+    @property
     def equipment(self) -> Iterator[Equipment]:
         """Everything that has a name at the site."""
         yield from (*self.powered, *self.switched, *self.transformers)
+
+    def own_limits_kw(self, starts_ms: Sequence[int]) -> tuple[list[float], list[float]]:
+        """Import and export limit of its own at each instant; of its timed limits the last that holds counts."""
+        grid = self.grid_connection
+        imports, exports = [grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms)
+        for timed in grid.limit:
+            for index, within in enumerate(holds(timed.hours, starts_ms, self.time_zone)):
+                if within and timed.import_limit_kw is not None:
+                    imports[index] = timed.import_limit_kw
+                if within and timed.export_limit_kw is not None:
+                    exports[index] = timed.export_limit_kw
+        return imports, exports
 
     def transformer_shares(self) -> dict[str, float]:
         """Share of the site's power that each transformer carries: as configured, the rest by their ratings."""

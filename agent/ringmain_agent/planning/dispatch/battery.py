@@ -4,12 +4,12 @@ Charging while discharging pays only where destroying energy does; there a binar
 dear that it cannot pay (a kWh destroyed so takes `(1 + both efficiencies) / (1 - both efficiencies)` kWh of throughput).
 """
 
-import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.battery import TARGET_FACTOR, follow, within_nameplate_kw
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
@@ -134,10 +134,7 @@ def throughput_per_kwh(battery: Battery, prices: Prices) -> float:
 
 def usable_kwh(problem: DispatchProblem, battery: Battery) -> float | None:
     """The measured energy inside what the battery can hold; a measurement never makes the program infeasible."""
-    soc_kwh = problem.snapshot.soc_kwh.get(battery.name)
-    if soc_kwh is None or not math.isfinite(soc_kwh):
-        return None
-    return min(max(soc_kwh, 0.0), battery.capacity_kwh)
+    return plausible.soc_kwh(battery, problem.snapshot.soc_kwh.get(battery.name))
 
 
 def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> bool:

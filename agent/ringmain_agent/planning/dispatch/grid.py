@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.planning.dispatch.battery import BatteryBlock
 from ringmain_agent.planning.dispatch.block import Formulation, Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, Indices, LinearProgram, Term
@@ -90,8 +91,8 @@ class GridBlock:
     def _requested(self, requested_kw: list[float | None]) -> Array:
         requested = np.full(self._count, INF)
         for step, value in enumerate(requested_kw[: self._count]):
-            if value is not None and np.isfinite(value):
-                requested[step] = max(value - self._site.grid_connection.margin_kw, 0.0)
+            if (most_kw := plausible.wished_kw(value)) is not None:
+                requested[step] = self._site.grid_connection.less_margin_kw(most_kw)
         return requested
 
     def _export_ceiling_kw(self, problem: DispatchProblem) -> Array:

@@ -13,7 +13,8 @@ from ringmain_agent.commands.check import report
 from ringmain_agent.config.agent import CONFIG_TYPE, load_config
 from ringmain_agent.equipment.registry import KINDS
 from ringmain_agent.site.nameplates import Equipment
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.command import EXIT_CONFIG
+from ringmain_program.config import ConfigError
 
 SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
 

@@ -16,8 +16,8 @@ from ringmain_agent.planning.plan import plan
 from ringmain_agent.site.hours import ALWAYS, LocalHours, hours_left_h
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot
+from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback
-from ringmain_toml import ConfigError
 
 Measure = Callable[..., Measurements]
 SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
