@@ -8,8 +8,8 @@ import pytest
 
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
-from ringmain_agent.planning.dispatch.dispatcher import Program
 from ringmain_agent.planning.dispatch.linear_program import Solution
+from ringmain_agent.planning.dispatch.program import Program
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
 from ringmain_agent.site.site import GridConnection, Site
@@ -244,7 +244,7 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
 
     def stopped(program: Program, *given: Any) -> Solution:
         found = solve(program, *given)
-        if not program.features.one_way:
+        if not program.formulation.one_way.any():
             return found
         if dearer is None:
             raise DispatchError("Time limit reached", "no schedule yet")
