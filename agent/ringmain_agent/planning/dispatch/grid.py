@@ -28,7 +28,8 @@ class GridBlock:
     """Import and export in layers that cost more and more: within limits and wishes, breaching a wish, above the limit.
 
     Besides the sum of all excess the highest has a price, or all of it would stack up in one step. In the steps of
-    `directions` a binary forbids import and export: only needed where selling pays more than buying costs. `active` is what the connection draws from the network, `imported` the part that demand charges count.
+    `directions` a binary forbids import and export: only needed where selling pays more than buying costs.
+    `active` is what the connection draws from the network, `imported` the part that demand charges count.
     """
 
     def __init__(
