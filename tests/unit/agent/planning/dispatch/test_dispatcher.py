@@ -244,7 +244,7 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
 
     def stopped(program: Program, *given: Any) -> Solution:
         found = solve(program, *given)
-        if not program.formulation.one_way.any():
+        if not program.formulation.one_way:
             return found
         if dearer is None:
             raise DispatchError("Time limit reached", "no schedule yet")
