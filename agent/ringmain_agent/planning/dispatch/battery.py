@@ -22,7 +22,6 @@ BAND_SHARE: Final = 0.1
 """Being outside its band costs this share of exceeding a limit."""
 
 Array = npt.NDArray[np.float64]
-Steps = npt.NDArray[np.bool_]
 
 
 class BatteryBlock:
@@ -30,10 +29,10 @@ class BatteryBlock:
 
     * It stays outside at a price, and never moves further out than it would at rest.
     * A battery whose energy is not known rests; one that does not follow stays at its power as long as it can.
-    * In the steps of `one_way` a binary decides between charging and discharging.
+    * With `one_way` a binary decides between charging and discharging.
     """
 
-    def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: Steps) -> None:
+    def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: bool) -> None:
         count = site.horizon_steps
         self.battery, self._program, self._step_h = battery, program, site.step_h
         self.charge, self.discharge, self.energy = (program.columns(count) for _ in range(3))
@@ -65,11 +64,10 @@ class BatteryBlock:
             highest = target_kwh if over else INF
             program.rows(Term(self.energy[-1:], 1.0), Term(self._short, 1.0), *over, lower=target_kwh, upper=highest)
         self.known = False
-        if one_way.any():
-            steps, most_kw = np.flatnonzero(one_way), battery.discharge_max_kw
-            charging = program.columns(len(steps), upper=1.0, integer=True)
-            program.rows(Term(self.charge[steps], 1.0), Term(charging, -battery.charge_max_kw), upper=0.0)
-            program.rows(Term(self.discharge[steps], 1.0), Term(charging, most_kw), upper=most_kw)
+        if one_way:
+            charging, most_kw = program.columns(count, upper=1.0, integer=True), battery.discharge_max_kw
+            program.rows(Term(self.charge, 1.0), Term(charging, -battery.charge_max_kw), upper=0.0)
+            program.rows(Term(self.discharge, 1.0), Term(charging, most_kw), upper=most_kw)
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Bounds and costs for one problem."""

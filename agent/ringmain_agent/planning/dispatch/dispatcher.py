@@ -18,7 +18,7 @@ from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch.block import Prices
 from ringmain_agent.planning.dispatch.linear_program import Solution
 from ringmain_agent.planning.dispatch.problem import LARGEST, Dispatch, DispatchProblem
-from ringmain_agent.planning.dispatch.program import Formulation, Program, Steps
+from ringmain_agent.planning.dispatch.program import Formulation, Program
 from ringmain_agent.planning.dispatch.switched import voltage_matters
 from ringmain_agent.planning.dispatch.transformer_temperatures import ageing_matters, limits_matter
 from ringmain_agent.site.site import Site
@@ -31,7 +31,7 @@ EXCESS_MAX_PER_KWH: Final = 1e5
 TIE_PER_PRICE: Final = 1e-5
 """Small enough to cost nothing, large enough for the solver to see."""
 TIME_LIMIT_S: Final = 3.0
-SOLVE_SHARE: Final = 0.5
+SOLVE_SHARE: Final = 2 / 3
 """Of the time that is left, so that there is some for another solve."""
 
 
@@ -74,10 +74,9 @@ class _Solves:
         """
         limits = ageing_matters(self._site)
         voltage = limits and bool(self._site.capacitor_banks)
-        nowhere = np.zeros(self._site.horizon_steps, np.bool_)
-        formulation = Formulation(transformers=limits, voltage=voltage, directions=directions, one_way=nowhere)
+        formulation = Formulation(transformers=limits, voltage=voltage, directions=directions)
         program, solution = self._within_limits(formulation, self._prices)
-        if program.overlapping(solution).any():
+        if program.overlaps(solution):
             program, solution = self._one_way(program, solution)
         return program.read(solution, solve_s=self._solve_s, note=note)
 
@@ -108,31 +107,24 @@ class _Solves:
     def _one_way(self, program: Program, relaxed: Solution) -> tuple[Program, Solution]:
         """The same without charging and discharging in one step, where that would pay.
 
-        Integers are in force where a price is negative or it was seen to pay, and everywhere if it then moves elsewhere.
-
         Raises:
             DispatchError: With the termination condition.
         """
-        problem, formulation = self._problem, program.formulation
-        negative = np.minimum(problem.import_price_per_kwh, problem.export_price_per_kwh) < 0
-        steps: Steps = program.overlapping(relaxed) | negative
+        formulation = program.formulation
         found: list[tuple[Program, Solution]] = []
         bound = relaxed.bound
         with suppress(DispatchError):
-            program, solution = self._within_limits(formulation._replace(one_way=steps), self._prices)
-            if (program.overlapping(solution) & ~steps).any():
-                everywhere = program.formulation._replace(one_way=np.ones_like(steps))
-                program, solution = self._within_limits(everywhere, self._prices)
+            program, solution = self._within_limits(formulation._replace(one_way=True), self._prices)
             if solution.optimal:
                 return program, solution
             found, bound = [(program, solution)], max(bound, solution.bound)
         try:
-            other, dearer = self._surcharged(program.formulation._replace(one_way=np.zeros_like(steps)))
+            other, dearer = self._surcharged(program.formulation._replace(one_way=False))
         except DispatchError:
             if not found:
                 raise
         else:
-            if not found or not other.overlapping(dearer).any():
+            if not found or not other.overlaps(dearer):
                 found.append((other, dearer))
         program, solution = min(found, key=lambda one: one[1].objective)
         return program, solution.above(bound)
@@ -142,7 +134,7 @@ class _Solves:
         problem, step_h, excess = self._problem, self._site.step_h, self._prices.excess_per_kwh
         destroyed = max(0.0, -float(problem.import_price_per_kwh.min()), -float(problem.export_price_per_kwh.min()))
         program, solution = self._within_limits(formulation, self._prices._replace(destroyed_per_kwh=destroyed))
-        if program.overlapping(solution).any():
+        if program.overlaps(solution):
             # Something outside its limits that nothing can avoid: then even burning energy would pay.
             destroyed += excess * (1 + 1 / step_h) + excess * step_h * self._site.horizon_steps
             dear = self._prices._replace(destroyed_per_kwh=destroyed)

@@ -28,21 +28,20 @@ from ringmain_agent.site.site import Site
 OVERLAP_KW: Final = 1e-3
 
 Array = npt.NDArray[np.float64]
-Steps = npt.NDArray[np.bool_]
 
 
 class Formulation(NamedTuple):
     """What one try of a plan has and another has not.
 
     `transformers` and `voltage` are the limits of that name, with switching; `directions` the integers that forbid import
-    and export in the same step where selling pays more than buying costs; `one_way` the steps in which integers forbid a
-    battery to charge and discharge.
+    and export in the same step where selling pays more than buying costs; `one_way` those that forbid a battery to charge
+    and discharge in the same step.
     """
 
     transformers: bool
     voltage: bool
     directions: bool
-    one_way: Steps
+    one_way: bool = False
 
 
 class Program:
@@ -116,10 +115,9 @@ class Program:
         self._write(prices)
         return float(self._program.cost @ solution.values)
 
-    def overlapping(self, solution: Solution) -> Steps:
-        """Steps in which a battery would charge and discharge."""
-        overlap_kw = [battery.overlap_kw(solution.values) for battery in self._batteries]
-        return np.max(overlap_kw, axis=0) > OVERLAP_KW if overlap_kw else np.zeros(self._site.horizon_steps, np.bool_)
+    def overlaps(self, solution: Solution) -> bool:
+        """Whether a battery would charge and discharge in the same step."""
+        return any(float(battery.overlap_kw(solution.values).max()) > OVERLAP_KW for battery in self._batteries)
 
     def at_pcc(self, solution: Solution) -> tuple[Array, Array]:
         """Active and reactive power at the pcc."""
