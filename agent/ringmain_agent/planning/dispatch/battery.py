@@ -29,7 +29,7 @@ class BatteryBlock:
 
     * It stays outside at a price, and never moves further out than it would at rest.
     * A battery whose energy is not known rests; one that does not follow stays at its power as long as it can.
-    * With `one_way` a binary decides between charging and discharging, in the steps of `one_way_steps`.
+    * With `one_way` a binary decides between charging and discharging.
     """
 
     def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: bool) -> None:
@@ -64,19 +64,14 @@ class BatteryBlock:
             highest = target_kwh if over else INF
             program.rows(Term(self.energy[-1:], 1.0), Term(self._short, 1.0), *over, lower=target_kwh, upper=highest)
         self.known = False
-        self.one_way_steps = np.zeros(count, np.bool_)
-        self._charging = program.columns(count if one_way else 0, upper=1.0, integer=one_way)
         if one_way:
-            self._charge_rows, self._discharge_rows = (
-                program.rows(Term(columns, 1.0), Term(self._charging, value))
-                for columns, value in ((self.charge, -battery.charge_max_kw), (self.discharge, battery.discharge_max_kw))
-            )
+            charging, most_kw = program.columns(count, upper=1.0, integer=True), battery.discharge_max_kw
+            program.rows(Term(self.charge, 1.0), Term(charging, -battery.charge_max_kw), upper=0.0)
+            program.rows(Term(self.discharge, 1.0), Term(charging, most_kw), upper=most_kw)
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Bounds and costs for one problem."""
         self._write_bounds(problem)
-        if len(self._charging):
-            self._write_one_way()
         program, battery, step_h = self._program, self.battery, self._step_h
         wear = throughput_per_kwh(battery, prices)
         program.cost[self.charge] = program.cost[self.discharge] = wear * step_h
@@ -106,12 +101,6 @@ class BatteryBlock:
         if soc_kwh is None or unresponsive_kw is not None:
             program.lower[self.charge] = program.upper[self.charge] = np.maximum(fixed_kw, 0.0)
             program.lower[self.discharge] = program.upper[self.discharge] = np.maximum(-fixed_kw, 0.0)
-
-    def _write_one_way(self) -> None:
-        program, steps = self._program, self.one_way_steps
-        program.row_upper[self._charge_rows] = np.where(steps, 0.0, INF)
-        program.row_upper[self._discharge_rows] = np.where(steps, self.battery.discharge_max_kw, INF)
-        program.upper[self._charging] = np.where(steps, 1.0, 0.0)
 
     def read(self, values: Array, parts: Parts) -> None:
         """Its power, and its energy where that is known."""

@@ -56,27 +56,23 @@ def state_at_start(transformer: Transformer, problem: DispatchProblem, site: Sit
     )
 
 
-def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site, *, spare: float = 0.0) -> bool:
-    """True if a schedule comes within `spare` (a share of each limit) of a limit of the transformers."""
-    if float(site_kva.max()) > (1 - spare) * firm_capacity_kva(site):
+def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site) -> bool:
+    """True if a schedule exceeds a limit of the transformers."""
+    if float(site_kva.max()) > firm_capacity_kva(site):
         return True
     return any(
-        (
-            beyond(transformer, simulate_temperatures(transformer, site_kva, problem, site), problem, site, spare=spare) > 0
-        ).any()
+        (beyond(transformer, simulate_temperatures(transformer, site_kva, problem, site), problem, site) > 0).any()
         for transformer in site.transformers
     )
 
 
-def beyond(
-    transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site, *, spare: float = 0.0
-) -> Array:
-    """Excess of loading, top oil and hot spot over their limits less `spare`, in each step; shape `(n_steps, 3)`."""
+def beyond(transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site) -> Array:
+    """Excess of loading, top oil and hot spot over their limits in each step; shape `(n_steps, 3)`."""
     step_ms = 1000 * site.step_s
     starts_ms = [problem.snapshot.issued_at_ms + step_ms * index for index in range(site.horizon_steps)]
     loading_pu, hot_spot_degc, top_oil_degc = np.array(thermal.limits_at(transformer, starts_ms, site.time_zone)).T
     limits = np.stack([loading_pu, top_oil_degc, hot_spot_degc], axis=1)
-    exceeded: Array = np.array(heated).T - (1 - spare) * limits
+    exceeded: Array = np.array(heated).T - limits
     return exceeded
 
 

@@ -201,7 +201,7 @@ def _flexible_directly(load: FlexibleLoad, windows: Sequence[tuple[list[int], fl
 
 @pytest.mark.parametrize("power_min_kw", [0.0, 1.5])
 def test_one_matrix_serves_every_position_of_the_clock(power_min_kw: float) -> None:
-    """Hours over midnight that move through the horizon, solved warm, against a program built for each position."""
+    """Hours over midnight that move through the horizon, in one program, against a program built for each position."""
     hours = LocalHours(begin="21:00", end="03:00")
     load = flexible(24, hours=hours, power_min_kw=power_min_kw)
     (equipment,) = load.site.flexible_loads
