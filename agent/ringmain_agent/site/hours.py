@@ -60,3 +60,8 @@ def windows(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list
         began_the_day_before = begin >= end and 60 * local.hour + local.minute < end
         found.append(local.toordinal() - began_the_day_before)
     return found
+
+
+def step_starts_ms(start_ms: int, step_s: int, steps: int) -> range:
+    """STARTs of the steps of a horizon."""
+    return range(start_ms, start_ms + 1000 * step_s * steps, 1000 * step_s)
