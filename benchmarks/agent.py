@@ -4,6 +4,7 @@ A gateway as it is in service: model fetched through TUF and active, a week of h
 broker is the embedded one, on loopback. Limits to compare with: `limits` in the output (from the requirements).
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -59,6 +60,7 @@ STEP_MS: Final = 900_000
 
 def main() -> None:
     """Prepare a gateway, measure, print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     broker = start_mqtt()
     try:
         with tempfile.TemporaryDirectory() as name, answers() as stream:

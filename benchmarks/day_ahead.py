@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFile, SeriesFileError, read_series_file
+from ringmain_model.session import forecast, open_session
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
 from ringmain_trainer.models.fit import persistence
 from ringmain_trainer.training.train_site import fit_site, window_of

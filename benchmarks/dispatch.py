@@ -24,8 +24,9 @@ from ringmain_agent.commands.binding_limits import binding
 from ringmain_agent.errors import ForecastError
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator, Transformer
-from ringmain_agent.site.site import LOAD, GridConnection, Site
+from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFileError, instants, numbers, read_table
+from ringmain_model.session import forecast, open_session
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.features.dataset import Inputs
 from ringmain_trainer.models.direct_linear import (
     Channel,

@@ -28,9 +28,9 @@ from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSende
 from ringmain_agent.outputs.status import ControlState
 from ringmain_agent.planning.client import Planner
 from ringmain_agent.snapshot import Measurements, Plan, Reason, Snapshot, new_problems, reason_text
+from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback, Mode, ReasonCode
 from ringmain_protocol.steps import StepValue
-from ringmain_toml import ConfigError
 
 logger = logging.getLogger("ringmain_agent")
 

@@ -16,8 +16,9 @@ from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.inputs.feeds import VALUE_MAX, is_plausible, read_feed
 from ringmain_agent.inputs.series_and_envelopes import MAX_SERIES, MAX_SERIES_STEPS, SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measured, Measurements
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError

@@ -5,9 +5,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours, holds
 from ringmain_agent.site.nameplates import ChargingStation, Equipment, FlexibleLoad, OnOffLoad, ThermalLoad
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, LoadUsage, Snapshot
 
 STEPS = 16

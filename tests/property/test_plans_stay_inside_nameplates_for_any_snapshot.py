@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
     Battery,
@@ -22,7 +23,7 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Plan, Snapshot, ThermalState
 from ringmain_protocol.messages import Fallback

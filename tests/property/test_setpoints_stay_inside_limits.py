@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -19,7 +20,7 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, Plan, SentSetpoint, ThermalState
 from ringmain_protocol.messages import Fallback

@@ -1,4 +1,8 @@
-"""The last thing before equipment: no solver, no plan, no way round. Shares no code with what it guards.
+"""The last thing before equipment: no solver, no plan, no way round.
+
+The range of each kind of equipment stands here a second time, on purpose: a fault in `equipment/` must not pass its own
+guard. Shared with the guarded code are data and two formulas: nameplates, measurements, the shares of the transformers
+(`Site.transformer_shares`) and `active_kw`.
 
 Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy in the battery
 even if it stays in force for its whole validity. A position is one that the equipment has, one step from where it is, and
@@ -8,7 +12,7 @@ that it is rated for is taken from whatever draws power.
 
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct
 
@@ -16,7 +20,6 @@ from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
     ChargingStation,
-    Equipment,
     FlexibleLoad,
     Generator,
     OnOffLoad,
@@ -24,11 +27,13 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     active_kw,
 )
-from ringmain_agent.site.site import Site
+from ringmain_agent.site.site import PoweredEquipment, Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint
 from ringmain_protocol.messages import ReasonCode
 
 ROUNDING_KW: Final = 1e-9
+KVAR_MAX: Final = 1e8
+"""A measured reactive power beyond is not believed, in either direction."""
 
 
 class Limited(Struct, frozen=True, kw_only=True):
@@ -104,7 +109,7 @@ def limit_setpoints(
 
 
 def _allowed(
-    equipment: Equipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
+    equipment: PoweredEquipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> PowerRange | None:
     """What an equipment may be set to; `None` where that is not known."""
     match equipment:
@@ -119,7 +124,7 @@ def _allowed(
         case ThermalLoad():
             return PowerRange(0.0, equipment.power_max_kw)
         case _:
-            return None
+            assert_never(equipment)
 
 
 def _battery_range(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> PowerRange | None:
@@ -127,6 +132,7 @@ def _battery_range(battery: Battery, site: Site, measurements: Measurements, las
     soc_kwh = measurements.fresh(battery.soc_signal)
     if soc_kwh is None:
         return None
+    soc_kwh = _clip(soc_kwh, 0.0, battery.capacity_kwh)
     least, most = -battery.discharge_max_kw, battery.charge_max_kw
     base = _ramp_base(battery, site, measurements, last)
     if base is not None:
@@ -181,7 +187,8 @@ def _unload_transformers(
 
 def _emergency_kw(site: Site, measurements: Measurements) -> float:
     """Most power through the pcc that the highest rating of each transformer allows."""
-    kvar = measurements.fresh("pcc_kvar") or 0.0
+    kvar = measurements.fresh("pcc_kvar")
+    kvar = kvar if kvar is not None and abs(kvar) <= KVAR_MAX else 0.0
     shares, most_kw = site.transformer_shares(), math.inf
     for transformer in site.transformers:
         ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]

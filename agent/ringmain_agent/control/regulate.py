@@ -15,11 +15,13 @@ from msgspec.structs import replace
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
 from ringmain_agent.control.pcc_limits import PccRange, pcc_range
 from ringmain_agent.control.planned_step import PlannedStep, present_step
-from ringmain_agent.control.rule_setpoints import rule_setpoints
+from ringmain_agent.control.rule import rule_setpoints
+from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
 from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
 from ringmain_agent.equipment.interval import ROUNDING
-from ringmain_agent.equipment.setpoint_range import SetpointRange, setpoint_ranges
+from ringmain_agent.equipment.registry import within_nameplates_kw
+from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.site import PCC, Site
 from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint, reason_text
 from ringmain_protocol.messages import Fallback, ReasonCode
@@ -86,6 +88,9 @@ def regulate(
     now_ms = measurements.now_ms
     state = replace(state, quarter=update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
     step = present_step(plan, now_ms=now_ms, site=site)
+    plants = {plant.name for plant in site.generators}  # they give what they give: no power of theirs is taken to stay
+    held_kw = {name: kw for name, kw in within_nameplates_kw(measurements.held_kw, site).items() if name not in plants}
+    measurements = replace(measurements, held_kw=held_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
@@ -102,7 +107,6 @@ def regulate(
     )
     state = replace(state, free_kw=free_kw)
     ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
-    held_kw = {name: kw for name, kw in measurements.held_kw.items() if name in ranges and math.isfinite(kw)}
     cycle = _Cycle(
         measurements=measurements,
         step=step,

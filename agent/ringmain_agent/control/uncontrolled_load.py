@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmain_agent.control.planned_step import PlannedStep
+from ringmain_agent.control.setpoint_ranges import Moves
 from ringmain_agent.equipment.interval import Interval
-from ringmain_agent.equipment.setpoint_range import Moves
 from ringmain_agent.site.site import LOAD, PCC, Site
 from ringmain_agent.snapshot import Measurements, SentSetpoint
 
@@ -45,7 +45,8 @@ def uncontrolled_load_kw(
         return None
     least_kw, most_kw = [0.0], [0.0]
     for equipment in site.powered:
-        power_kw = measurements.fresh(equipment.power_signal)
+        measured_kw = measurements.fresh(equipment.power_signal)
+        power_kw = measurements.held_kw.get(equipment.name, measured_kw)
         if power_kw is None and equipment in site.batteries:
             return None
         if power_kw is None:  # stays inside what is called load: its sum with it is what counts

@@ -4,12 +4,14 @@ The dispatch plans what is left of it. Not here: the setpoints, and whether the 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ringmain_agent.site.hours import LocalHours, windows
+from ringmain_agent.equipment.period import Period
+from ringmain_agent.site.hours import LocalHours, hours_left_h, minutes, windows
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured
@@ -48,6 +50,33 @@ def update_usage(
 def usage_at(count: UsageCount, *, load: FlexibleLoad | OnOffLoad, site: Site, at_ms: int) -> LoadUsage:
     """The run as the snapshot for a plan from `at_ms` on has it, with the newest reading held until then."""
     return _advanced(count, at_ms, load, site).run
+
+
+def plausible_usage(usage: LoadUsage) -> LoadUsage:
+    """The usage with counts that can be; one that is no number, or negative, counts as none."""
+    run_h, drawn_kwh = (max(count, 0.0) if math.isfinite(count) else 0.0 for count in (usage.run_h, usage.drawn_kwh))
+    return replace(usage, run_h=run_h, drawn_kwh=drawn_kwh, starts=max(usage.starts, 0))
+
+
+def usage_after(usage: LoadUsage, hours: LocalHours, power_kw: float, period: Period) -> LoadUsage:
+    """The usage after a constant power; empty again where other hours begin with the end of the period."""
+    on = power_kw > 0
+    began = hours_left_h(hours, period.end_ms, period.time_zone) > hours_left_h(hours, period.at_ms, period.time_zone)
+    return LoadUsage(
+        on=on,
+        since_ms=usage.since_ms if on == usage.on else period.at_ms,
+        run_h=0.0 if began else usage.run_h + period.duration_h * on,
+        starts=0 if began else usage.starts + int(on and not usage.on),
+        drawn_kwh=0.0 if began else usage.drawn_kwh + power_kw * period.duration_h,
+    )
+
+
+def hours_advice(name: str, hours: LocalHours, needed_h: float) -> Iterator[str]:
+    """Hours that are shorter than a load needs at full power."""
+    hours_h = (minutes(hours.end) - minutes(hours.begin)) / 60
+    hours_h += 24 if hours_h <= 0 else 0
+    if needed_h > hours_h:
+        yield f"{name} needs {needed_h:g} h at full power, and its hours have {hours_h:g}"
 
 
 def is_on(load: FlexibleLoad | OnOffLoad, power_kw: float) -> bool:

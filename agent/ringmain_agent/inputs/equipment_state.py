@@ -11,12 +11,14 @@ from msgspec import Struct
 
 from ringmain_agent.equipment import charging_sessions as vehicles
 from ringmain_agent.equipment import load_usage as runs
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
+from ringmain_agent.equipment.transformer import assumed_state, loadings_pu
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad, Transformer
-from ringmain_agent.site.site import PCC, REACTIVE, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
 from ringmain_protocol.messages import AtMs
 
@@ -91,16 +93,6 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
     )
 
 
-def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
-    pcc_kw = measurements.fresh(PCC)
-    kvar = measurements.fresh(REACTIVE) or 0.0
-    if pcc_kw is None:
-        return {}
-    shares = site.transformer_shares()
-    return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
-
-
 def _temperatures(
     transformer: Transformer,
     before: EquipmentState,
@@ -108,14 +100,12 @@ def _temperatures(
     measurements: Measurements,
 ) -> ThermalState:
     """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
-    known = thermal.constants(transformer)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
-    state = before.thermal.get(transformer.name)
-    if state is None:
-        state = thermal.steady_state(loading_pu.get(transformer.name, 0.0), ambient_degc, known)
-    elif measurements.now_ms > before.at_ms:
-        held_pu = before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0))
-        state = thermal.after(state, held_pu, ambient_degc, (measurements.now_ms - before.at_ms) / 60_000, known)
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    earlier, now_pu = before.thermal.get(transformer.name), loading_pu.get(transformer.name, 0.0)
+    state = assumed_state(earlier, loading_pu=now_pu, ambient_degc=ambient_degc, transformer=transformer)
+    if state is earlier and measurements.now_ms > before.at_ms:
+        held_pu, since_min = before.loading_pu.get(transformer.name, now_pu), (measurements.now_ms - before.at_ms) / 60_000
+        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
     oil_degc = measurements.fresh(transformer.top_oil_signal)
     if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
         state = thermal.corrected(state, oil_degc)

@@ -1,16 +1,15 @@
 """The process image: taken once a cycle after the inputs, the same for every stage of the cycle and for its plan."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from ringmain_agent.equipment import charging_sessions as vehicles
+from ringmain_agent.equipment import plausible
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.site.hours import step_starts_ms
-from ringmain_agent.site.nameplates import ThermalLoad, Transformer
 from ringmain_agent.site.site import PCC, REACTIVE, VOLTAGE, Site
 from ringmain_agent.snapshot import Measured, Measurements, Snapshot
 from ringmain_protocol.steps import step_start_ms
@@ -112,13 +111,7 @@ class ProcessImage:
         )
 
     def _ambient_degc(self, now_ms: int) -> dict[str, float]:
-        """Temperature around each transformer and thermal load: its series now, or else what is configured."""
+        """Air around each transformer and thermal load now."""
         start_ms = step_start_ms(now_ms, self._site.step_s)
         known = self._upstream.known_future(start_ms=start_ms, step_s=self._site.step_s, steps=1)
-        surrounded: tuple[Transformer | ThermalLoad, ...] = (*self._site.transformers, *self._site.thermal_loads)
-        ambient_degc = {}
-        for equipment in surrounded:
-            series = known.get(equipment.ambient_series or "")
-            value = series[0] if series else None
-            ambient_degc[equipment.name] = value if value is not None and math.isfinite(value) else equipment.ambient_degc
-        return ambient_degc
+        return {equipment.name: plausible.ambient_at_degc(equipment, known, 0) for equipment in self._site.surrounded}

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from ringmain_agent.config.feed import PositiveDirection
 from ringmain_agent.config.output import FACTORS, PAYLOAD, POSITION_PAYLOAD, Output
+from ringmain_agent.equipment.kind import ResponseTolerance
 from ringmain_protocol.steps import Reading
 
 PAYLOAD_REASON_MAX: Final = 200
@@ -47,14 +48,6 @@ class WrittenSetpoint(NamedTuple):
 
     value: float | None
     since_ms: int
-
-
-class ResponseTolerance(NamedTuple):
-    """Allowed deviation from a setpoint; some equipment may stay below (`less_is_fine`) or above it (`more_is_fine`)."""
-
-    tolerance: float
-    less_is_fine: bool = False
-    more_is_fine: bool = False
 
 
 def is_following(

@@ -5,15 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from ringmain_agent.config.output import Output
-from ringmain_agent.outputs.setpoint_payload import ResponseTolerance, WrittenSetpoint, is_following, setpoint_payload
-from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, ThermalLoad
+from ringmain_agent.equipment.registry import kind_of
+from ringmain_agent.outputs.setpoint_payload import WrittenSetpoint, is_following, setpoint_payload
 from ringmain_agent.site.site import Site
 from ringmain_protocol.steps import Reading
 
 Publish = Callable[[str, bytes], bool]
-TOLERANCE_PU: Final = 0.05
-"""Of the rating: how far a measured power may be from its setpoint."""
-HALF_A_POSITION: Final = 0.5
 REMEMBERED: Final = 1000
 
 
@@ -39,7 +36,7 @@ class SetpointSender:
         self._outputs = dict(outputs)
         self._sent: dict[str, deque[WrittenSetpoint]] = {}
         self._sent_ms: dict[str, int] = {}
-        self._tolerances = _tolerances(site)
+        self._tolerances = {e.name: kind_of(e).response(e) for e in site.equipment}
         self._signals = {switched.name: switched.position_signal for switched in site.switched}
 
     def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Reading], *, now_ms: int, publish: Publish) -> int:
@@ -83,16 +80,3 @@ class SetpointSender:
         output = self._outputs[name]
         measured = newest.get(output.confirmed_by or self._signals.get(name, f"{name}_kw"))
         return is_following(tuple(self._sent.get(name, ())), measured, output, self._tolerances[name], now_ms=now_ms)
-
-
-def _tolerances(site: Site) -> dict[str, ResponseTolerance]:
-    """A plant may generate less than its bound; a vehicle or a thermostat may draw less than its setpoint."""
-    tolerances = {b.name: ResponseTolerance(TOLERANCE_PU * max(b.charge_max_kw, b.discharge_max_kw)) for b in site.batteries}
-    for plant in site.generators:
-        tolerances[plant.name] = ResponseTolerance(TOLERANCE_PU * plant.rated_power_kw, more_is_fine=True)
-    reducible: tuple[ChargingStation | FlexibleLoad | ThermalLoad, ...]
-    reducible = (*site.charging_stations, *site.flexible_loads, *site.thermal_loads)
-    for load in reducible:
-        tolerances[load.name] = ResponseTolerance(TOLERANCE_PU * load.power_max_kw, less_is_fine=True)
-    tolerances |= {load.name: ResponseTolerance(TOLERANCE_PU * load.power_kw) for load in site.on_off_loads}
-    return tolerances | {switched.name: ResponseTolerance(HALF_A_POSITION) for switched in site.switched}

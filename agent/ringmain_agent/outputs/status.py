@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ringmain_agent import __version__
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.inputs.equipment_state import loadings_pu
+from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.site.site import Site

@@ -1,7 +1,7 @@
 """Hours of the day by the clock on the wall of the site: when a tariff, a rating, a limit or a window holds. Pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -60,6 +60,18 @@ def windows(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list
         began_the_day_before = begin >= end and 60 * local.hour + local.minute < end
         found.append(local.toordinal() - began_the_day_before)
     return found
+
+
+def hours_left_h(hours: LocalHours, now_ms: int, time_zone: str) -> float:
+    """Time until the hours that hold now are over; 0 outside them."""
+    if not holds(hours, [now_ms], time_zone)[0]:
+        return 0.0
+    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(time_zone))
+    end_min = minutes(hours.end)
+    over_midnight = end_min <= minutes(hours.begin) and 60 * local.hour + local.minute >= end_min
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1 if over_midnight else 0)
+    end = midnight + timedelta(minutes=end_min)  # on the wall: the zone finds the instant
+    return max((end.timestamp() * 1000 - now_ms) / 3.6e6, 0.0)
 
 
 def step_starts_ms(start_ms: int, step_s: int, steps: int) -> range:

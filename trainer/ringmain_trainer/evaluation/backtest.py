@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ringmain_model.session import open_session, run_in_blocks
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError, TrainerError
 from ringmain_trainer.evaluation.backtest_table import Line, Prediction, frame_of, lines_of
-from ringmain_trainer.export.onnx_runtime import open_session, run_in_blocks
 from ringmain_trainer.features.dataset import SeriesHistory, SiteData, StepTable, examples, read_site
 from ringmain_trainer.models.fit import PERSISTENCE, persistence
 from ringmain_trainer.models.metrics import Forecasts

@@ -5,7 +5,7 @@ horizon, so that no target is in both.
 """
 
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,11 @@ class Fold(NamedTuple):
     train: int
     first: int
     last: int
+
+
+def as_rows(features: Floats) -> NDArray[Any]:
+    """Features `(N, horizon, columns)` as rows for scikit-learn: float32 values, float64 arithmetic."""
+    return features.reshape(-1, features.shape[2]).astype(np.float64)
 
 
 def held_out(data: Examples, window: Window, training: TrainingConfig) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

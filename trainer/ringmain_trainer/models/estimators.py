@@ -27,8 +27,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ringmain_trainer.config.estimators import FIXED, EstimatorsConfig, RidgeConfig
-from ringmain_trainer.export.onnx_runtime import as_rows
-from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.features.design_matrix import Design, as_rows
 from ringmain_trainer.features.feature_graph import WEEKDAY
 
 Matrix = NDArray[np.float64]

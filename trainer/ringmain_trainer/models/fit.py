@@ -17,9 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.export.onnx_runtime import as_rows
 from ringmain_trainer.features.dataset import Examples, Floats, Window
-from ringmain_trainer.features.design_matrix import Design, Fold, held_out, time_folds
+from ringmain_trainer.features.design_matrix import Design, Fold, as_rows, held_out, time_folds
 from ringmain_trainer.features.feature_graph import WEEK_PEAK
 from ringmain_trainer.models.calibration import conformal_shifts
 from ringmain_trainer.models.estimators import Fitter, Settings, fitters

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from ringmain_program.files import write_file
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
 from ringmain_trainer.evaluation.drift import InputDrift, input_drift, inputs_of
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.features.dataset import SiteData, read_series, read_site
-from ringmain_trainer.files import write_file
 from ringmain_trainer.quality.site_quality import check_steps, read_site_steps, site_quality
 from ringmain_trainer.registry.candidates import (
     CandidateRecord,

@@ -13,12 +13,12 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct
 
+from ringmain_model.session import open_session, run, run_in_blocks, single_latency_ms
 from ringmain_protocol.manifest import FORMAT, ModelManifest
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.evaluation.drift import references
 from ringmain_trainer.export.onnx_file import TOLERANCE, check_file, damaged, forecast_model, on_thresholds, prove, seal
-from ringmain_trainer.export.onnx_runtime import open_session, run, run_in_blocks, single_latency_ms
 from ringmain_trainer.features.dataset import Examples, SiteData, Window, examples, read_site, training_rows
 from ringmain_trainer.features.design_matrix import Design, held_out
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model

@@ -4,12 +4,13 @@ Charging while discharging pays only where destroying energy does; there a binar
 dear that it cannot pay (a kWh destroyed so takes `(1 + both efficiencies) / (1 - both efficiencies)` kWh of throughput).
 """
 
-import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment.battery import TARGET_FACTOR, follow, within_nameplate_kw
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
@@ -17,12 +18,11 @@ from ringmain_agent.site.nameplates import Battery
 from ringmain_agent.site.site import Site
 
 OVERLAP_FACTOR: Final = 1.1
-TARGET_FACTOR: Final = 1.1
-"""The energy wished at the end is worth more than the dearest that could be bought for it."""
 BAND_SHARE: Final = 0.1
 """Being outside its band costs this share of exceeding a limit."""
 
 Array = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.bool_]
 
 
 class BatteryBlock:
@@ -30,10 +30,10 @@ class BatteryBlock:
 
     * It stays outside at a price, and never moves further out than it would at rest.
     * A battery whose energy is not known rests; one that does not follow stays at its power as long as it can.
-    * With `one_way` a binary decides between charging and discharging, in the steps of `one_way_steps`.
+    * In the steps of `one_way` a binary decides between charging and discharging.
     """
 
-    def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: bool) -> None:
+    def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: Steps) -> None:
         count = site.horizon_steps
         self.battery, self._program, self._step_h = battery, program, site.step_h
         self.charge, self.discharge, self.energy = (program.columns(count) for _ in range(3))
@@ -65,19 +65,15 @@ class BatteryBlock:
             highest = target_kwh if over else INF
             program.rows(Term(self.energy[-1:], 1.0), Term(self._short, 1.0), *over, lower=target_kwh, upper=highest)
         self.known = False
-        self.one_way_steps = np.zeros(count, np.bool_)
-        self._charging = program.columns(count if one_way else 0, upper=1.0, integer=one_way)
-        if one_way:
-            self._charge_rows, self._discharge_rows = (
-                program.rows(Term(columns, 1.0), Term(self._charging, value))
-                for columns, value in ((self.charge, -battery.charge_max_kw), (self.discharge, battery.discharge_max_kw))
-            )
+        if one_way.any():
+            steps, most_kw = np.flatnonzero(one_way), battery.discharge_max_kw
+            charging = program.columns(len(steps), upper=1.0, integer=True)
+            program.rows(Term(self.charge[steps], 1.0), Term(charging, -battery.charge_max_kw), upper=0.0)
+            program.rows(Term(self.discharge[steps], 1.0), Term(charging, most_kw), upper=most_kw)
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Bounds and costs for one problem."""
         self._write_bounds(problem)
-        if len(self._charging):
-            self._write_one_way()
         program, battery, step_h = self._program, self.battery, self._step_h
         wear = throughput_per_kwh(battery, prices)
         program.cost[self.charge] = program.cost[self.discharge] = wear * step_h
@@ -108,12 +104,6 @@ class BatteryBlock:
             program.lower[self.charge] = program.upper[self.charge] = np.maximum(fixed_kw, 0.0)
             program.lower[self.discharge] = program.upper[self.discharge] = np.maximum(-fixed_kw, 0.0)
 
-    def _write_one_way(self) -> None:
-        program, steps = self._program, self.one_way_steps
-        program.row_upper[self._charge_rows] = np.where(steps, 0.0, INF)
-        program.row_upper[self._discharge_rows] = np.where(steps, self.battery.discharge_max_kw, INF)
-        program.upper[self._charging] = np.where(steps, 1.0, 0.0)
-
     def read(self, values: Array, parts: Parts) -> None:
         """Its power, and its energy where that is known."""
         parts.power_kw[self.battery.name] = values[self.charge] - values[self.discharge]
@@ -135,10 +125,7 @@ def throughput_per_kwh(battery: Battery, prices: Prices) -> float:
 
 def usable_kwh(problem: DispatchProblem, battery: Battery) -> float | None:
     """The measured energy inside what the battery can hold; a measurement never makes the program infeasible."""
-    soc_kwh = problem.snapshot.soc_kwh.get(battery.name)
-    if soc_kwh is None or not math.isfinite(soc_kwh):
-        return None
-    return min(max(soc_kwh, 0.0), battery.capacity_kwh)
+    return plausible.soc_kwh(battery, problem.snapshot.soc_kwh.get(battery.name))
 
 
 def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> bool:
@@ -151,38 +138,9 @@ def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> boo
     return bool(alone_kwh.min() < battery.soc_min_kwh or alone_kwh.max() > battery.soc_max_kwh)
 
 
-def within_nameplate_kw(battery: Battery, power_kw: float) -> float:
-    """The power as far as the battery can have it; what is no number is rest."""
-    if not math.isfinite(power_kw):
-        return 0.0
-    return min(max(power_kw, -battery.discharge_max_kw), battery.charge_max_kw)
-
-
 def left_alone(battery: Battery, soc_kwh: float, held_kw: float | None, step_h: float, count: int) -> tuple[Array, Array]:
     """Power and energy at the END of each step if it rests, or stays at `held_kw` as long as it can."""
     if not held_kw and not battery.self_discharge_per_h:
         return np.zeros(count), np.full(count, soc_kwh)
     power_kw, energy_kwh = follow(battery, [held_kw or 0.0] * count, soc_kwh, step_h, whole=held_kw is not None)
     return np.array(power_kw), np.array(energy_kwh)
-
-
-def follow(
-    battery: Battery, wished_kw: list[float], soc_kwh: float, step_h: float, *, whole: bool = False
-) -> tuple[list[float], list[float]]:
-    """What the battery really does with a schedule: its power and its energy at the END of each step.
-
-    It ends where its band ends, or with `whole` where its capacity does; outside it moves no further out than at rest.
-    """
-    held = alone = min(max(soc_kwh, 0.0), battery.capacity_kwh)
-    kept_pu = battery.kept_pu(step_h)
-    floor, ceiling = (0.0, battery.capacity_kwh) if whole else (battery.soc_min_kwh, battery.soc_max_kwh)
-    power_kw, energy_kwh = [], []
-    for wished in wished_kw:
-        rest, alone = held * kept_pu, alone * kept_pu
-        most = max(max(ceiling, alone) - rest, 0.0) / battery.charge_efficiency / step_h
-        least = -max(rest - min(floor, alone), 0.0) * battery.discharge_efficiency / step_h
-        power = min(max(within_nameplate_kw(battery, wished), least), most)
-        held = battery.soc_after_kwh(held, power, step_h)
-        power_kw.append(power)
-        energy_kwh.append(held)
-    return power_kw, energy_kwh

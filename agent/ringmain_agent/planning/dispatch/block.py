@@ -26,21 +26,6 @@ class Prices(NamedTuple):
     tie_per_kwh: float = 1e-6
 
 
-class Formulation(NamedTuple):
-    """What a problem needs of its program."""
-
-    reserve: bool = False
-    outside: bool = False
-    wishes: bool = False
-    worst: bool = False
-    directions: bool = False
-    one_way: bool = False
-    voltage: bool = False
-    transformers: bool = False
-    reactive: bool = False
-    phase: int = 0
-
-
 @dataclass(kw_only=True)
 class Parts:
     """What the blocks read out of a solution; becomes a `Dispatch`."""

@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment.horizon_hours import HoursSteps, is_current, steps_of_hours
 from ringmain_agent.planning.dispatch.block import Parts, Prices
-from ringmain_agent.planning.dispatch.energy_due import HoursSteps, Requirement, RunningTotal, is_current, steps_of_hours
+from ringmain_agent.planning.dispatch.energy_due import Requirement, RunningTotal
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.planning.dispatch.unresponsive import unresponsive_load_kw
@@ -37,7 +38,7 @@ class OnOffLoadBlock:
         count = site.horizon_steps
         self._run_steps = _whole_steps(load.run_min_h, site.step_h)
         self._on = program.columns(count, upper=1.0, integer=True)
-        self._held = program.columns(count, upper=0.0)
+        self._unresponsive = program.columns(count, upper=0.0)
         self._tally = RunningTotal(program, Term(self._on, 1.0), surplus=True)
         self._counts_starts = self._run_steps > 1 or load.starts_max is not None
         if self._counts_starts:
@@ -49,7 +50,7 @@ class OnOffLoadBlock:
             for back in range(1, min(self._run_steps, count)):
                 program.add(lasts[back:], self._start[:-back], np.full(count - back, -1.0))
         self._starts = RunningTotal(program, Term(self._start, 1.0)) if load.starts_max is not None else None
-        self.active = [Term(self._on, load.power_kw), Term(self._held, 1.0)]
+        self.active = [Term(self._on, load.power_kw), Term(self._unresponsive, 1.0)]
         self.reactive: list[Term] = []
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
@@ -60,10 +61,10 @@ class OnOffLoadBlock:
         run = snapshot.runs.get(load.name, LoadUsage())
         if self._counts_starts:
             program.row_upper[self._switch[0]] = 1.0 if run.on else 0.0
-        held_kw = unresponsive_load_kw(snapshot, load.name)
-        program.lower[self._held] = program.upper[self._held] = held_kw or 0.0
+        unresponsive_kw = unresponsive_load_kw(snapshot, load.name)
+        program.lower[self._unresponsive] = program.upper[self._unresponsive] = unresponsive_kw or 0.0
         program.lower[self._on] = 0.0
-        if held_kw is not None:
+        if unresponsive_kw is not None:
             program.upper[self._on] = 0.0
             self._tally.release()
             if self._starts is not None:
@@ -88,7 +89,7 @@ class OnOffLoadBlock:
         """Its power; exactly on or off where the solver has decided so."""
         on = values[self._on]
         on = np.where(np.abs(on - np.rint(on)) <= ROUNDED, np.rint(on), on)
-        parts.power_kw[self._load.name] = np.maximum(on * self._load.power_kw + values[self._held], 0.0)
+        parts.power_kw[self._load.name] = np.maximum(on * self._load.power_kw + values[self._unresponsive], 0.0)
 
     def _forced(self, run: LoadUsage, snapshot: Snapshot) -> int:
         """How many steps the current run still lasts at least."""

@@ -201,10 +201,9 @@ def held_positions(problem: DispatchProblem, site: Site) -> dict[str, Array]:
     return {name: np.full(site.horizon_steps, float(at)) for name, at in stands.items() if at is not None}
 
 
-def voltage_matters(pcc_kw: Array, problem: DispatchProblem, site: Site, *, spare_pu: float = 0.0) -> bool:
-    """Whether the voltage leaves its band, less `spare_pu`, when nothing is switched."""
+def voltage_matters(pcc_kw: Array, problem: DispatchProblem, site: Site) -> bool:
+    """Whether the voltage leaves its band when nothing is switched."""
     voltage = voltage_pu(pcc_kw, {}, problem, site)
     if voltage is None or site.busbar is None:
         return False
-    low_pu, high_pu = site.busbar.voltage_min_pu + spare_pu, site.busbar.voltage_max_pu - spare_pu
-    return bool(voltage.min() < low_pu or voltage.max() > high_pu)
+    return bool(voltage.min() < site.busbar.voltage_min_pu or voltage.max() > site.busbar.voltage_max_pu)

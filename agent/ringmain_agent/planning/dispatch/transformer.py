@@ -13,25 +13,22 @@ Source: IEC 60076-7:2018, difference equations; thermal.py has them exactly.
 
 import math
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer import firm_capacity_kva, loading_most_pu
+from ringmain_agent.equipment.transformer_chords import chord_errors, segments
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.planning.dispatch.transformer_temperatures import ambients_degc, state_at_start
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import ThermalState
 
-SEGMENT_PU: Final = 0.125
-HALF_PU: Final = 0.5
-"""Below this loading chords may be above by more, up to 1.8 K where there is an oil lag; no limit binds there."""
-BEYOND: Final = 2.0
-"""The last chord ends at so many times the largest loading limit."""
 TIE: Final = 1e-5
 """Cost of a kelvin a step: without it temperatures float above their curves where no limit binds."""
 KELVIN_PU: Final = 0.01
@@ -40,66 +37,12 @@ AGEING_PU: Final = 0.1
 """The same for an hour of life over its limit."""
 AGEING_DEGC: Final = (*range(68, 141, 6), 170)
 """Ends of the chords of the ageing rate: above it by at most 6.2 %; below the first it counts as there."""
-HOTTEST_DEGC: Final = 300.0
-"""A state with a term beyond is not believed."""
 SPARE_K: Final = 500.0
 """How far below anything possible the lower bounds of temperatures are."""
 FORGOTTEN_K: Final = 0.01
 """What the winding may keep of a step that its weighted sum leaves out."""
 
 Array = npt.NDArray[np.float64]
-
-
-class Errors(NamedTuple):
-    """How much the chords may be above the curves, for top oil and hot spot."""
-
-    top_oil_k: float
-    hot_spot_k: float
-
-
-class Segment(NamedTuple):
-    """A part of the loading with the slopes of both curves over it; the last has no end."""
-
-    width_pu: float
-    oil_per_pu: float
-    winding_per_pu: float
-
-
-def segments(constants: thermal.Constants, loading_max_pu: float) -> list[Segment]:
-    """Chords of the curves, equally wide up to a loading, and one beyond; a wider first one where the oil lag would pay."""
-    count = math.ceil(loading_max_pu / SEGMENT_PU - 1e-9)
-    evenly = [loading_max_pu * index / count for index in range(1, count + 1)]
-    candidates = np.linspace(evenly[0], loading_max_pu, 200).tolist()
-    first = next((end for end in candidates if not _lag_pays(constants, end)), loading_max_pu)
-    rest = [end for end in evenly if end > first + SEGMENT_PU / 2]
-    ends = [0.0, first, *rest, BEYOND * loading_max_pu]
-    found = [
-        Segment(
-            end - begin,
-            (constants.oil(end) - constants.oil(begin)) / (end - begin),
-            (constants.winding(end) - constants.winding(begin)) / (end - begin),
-        )
-        for begin, end in pairwise(ends)
-    ]
-    return [*found[:-1], found[-1]._replace(width_pu=math.inf)]
-
-
-def _lag_pays(constants: thermal.Constants, end: float) -> bool:
-    """Whether a first chord up to this loading adds more to the oil lag than to the top oil."""
-    oil_k = constants.top_oil_rise_k * (constants.oil(end) - constants.oil(0.0))
-    return oil_k < (constants.k21 - 1) * constants.hot_spot_rise_k * constants.winding(end)
-
-
-def chord_errors(constants: thermal.Constants, loading_max_pu: float) -> Errors:
-    """Largest distances of the chords from the curves where a limit can bind, as temperatures that would last."""
-    chords = segments(constants, loading_max_pu)[:-1]
-    ends = np.cumsum([0.0, *(chord.width_pu for chord in chords)])
-    loading = np.linspace(HALF_PU, loading_max_pu, 400)
-    oil = np.interp(loading, ends, [constants.oil(end) for end in ends]) - [constants.oil(k) for k in loading]
-    winding = np.interp(loading, ends, [constants.winding(end) for end in ends]) - [constants.winding(k) for k in loading]
-    oil_k = constants.top_oil_rise_k * oil
-    hot_k = oil_k + constants.k21 * constants.hot_spot_rise_k * winding
-    return Errors(float(oil_k.max()), float(hot_k.max()))
 
 
 def _weights(kept: float, rise_k: float, count: int) -> list[float]:
@@ -130,8 +73,7 @@ class TransformerBlock:
         self._factor = site.transformer_shares()[transformer.name] / transformer.rated_power_kva
         self._constants = thermal.constants(transformer)
         self._kept = self._constants.kept(60 * site.step_h)
-        told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
-        self._loading_max_pu = max(1.0, transformer.loading_max_pu, *told)
+        self._loading_max_pu = loading_most_pu(transformer)
         self.errors = chord_errors(self._constants, self._loading_max_pu)
         count = self._count
         self._within, self._over = program.columns(count), program.columns(count)
@@ -213,7 +155,8 @@ class TransformerBlock:
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Limits in force at each step, the state at the first, and the ambient."""
         program, c, (oil, winding, lag) = self._program, self._constants, self._kept
-        state, ambient_degc = self._state(problem), self._ambient_degc(problem) + c.indoor_rise_k
+        state = state_at_start(self.transformer, problem, self._site)
+        ambient_degc = ambients_degc(self.transformer, problem) + c.indoor_rise_k
         self._apparent.write(problem.load_kvar)
         self._write_limits(problem)
         oil_degc = (1 - oil) * (ambient_degc + c.top_oil_rise_k * c.oil(0.0))
@@ -268,20 +211,6 @@ class TransformerBlock:
         begin_ms, step_ms = problem.snapshot.issued_at_ms, 1000 * self._site.step_s
         return [begin_ms + step_ms * index for index in range(self._count)]
 
-    def _ambient_degc(self, problem: DispatchProblem) -> Array:
-        return problem.ambient_degc.get(self.transformer.name, np.full(self._count, self.transformer.ambient_degc))
-
-    def _state(self, problem: DispatchProblem) -> ThermalState:
-        """As tracked; without it, or with one that cannot be, where the first step's load would lead in the end."""
-        state = problem.snapshot.thermal.get(self.transformer.name)
-        if state is not None and all(abs(value) <= HOTTEST_DEGC for value in (*_terms(state), thermal.hot_spot_degc(state))):
-            return state
-        net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
-        loading = self._factor * math.hypot(net_kw, float(problem.load_kvar[0]))
-        return thermal.steady_state(
-            min(loading, self._loading_max_pu), float(self._ambient_degc(problem)[0]), self._constants
-        )
-
 
 class FirmCapacity:
     """With the largest transformer out, the others carry all of the power at the pcc within the firm loading."""
@@ -319,24 +248,3 @@ class FirmCapacity:
 
     def read(self, values: Array, parts: Parts) -> None:
         """Nothing of its own."""
-
-
-def firm_capacity_kva(site: Site) -> float:
-    """Most apparent power that stays within the firm loading when the largest transformer is out.
-
-    The others then share it as they share the rest now; those that carry nothing now, in proportion to their ratings.
-    """
-    loading_pu, shares = site.grid_connection.firm_loading_max_pu, site.transformer_shares()
-    if loading_pu is None or len(site.transformers) < 2:
-        return math.inf
-    largest = max(site.transformers, key=lambda transformer: transformer.rated_power_kva)
-    others = [transformer for transformer in site.transformers if transformer is not largest]
-    carried = sum(shares[transformer.name] for transformer in others)
-    if carried <= 0:
-        return loading_pu * sum(transformer.rated_power_kva for transformer in others)
-    carrying = [transformer for transformer in others if shares[transformer.name] > 0]
-    return loading_pu * min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
-
-
-def _terms(state: ThermalState) -> tuple[float, float, float]:
-    return state.top_oil_degc, state.winding_k, state.oil_lag_k

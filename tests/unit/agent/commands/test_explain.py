@@ -2,10 +2,11 @@
 
 import pytest
 
-from ringmain_agent.commands.binding_limits import Binding
 from ringmain_agent.commands.explain import Explanation, as_json, as_text, explain
+from ringmain_agent.equipment.binding_limit import Binding
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import Battery, CapacitorBank, FlexibleLoad, ThermalLoad, Transformer
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import Plan, Reason, Snapshot
 from ringmain_protocol.messages import Fallback, ReasonCode

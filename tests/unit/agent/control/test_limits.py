@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
+from ringmain_agent.site.grid_connection import Busbar
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
     CapacitorBank,
@@ -16,7 +17,7 @@ from ringmain_agent.site.nameplates import (
     TapChanger,
     Transformer,
 )
-from ringmain_agent.site.site import Busbar, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint
 from ringmain_protocol.messages import ReasonCode
 

@@ -8,8 +8,9 @@ import pytest
 from ringmain_agent.control.regulate import RegulatorState
 from ringmain_agent.control.settlement_period import PERIOD_MS, SettlementPeriod, update_period
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import Measured
 

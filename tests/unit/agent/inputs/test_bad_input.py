@@ -8,17 +8,16 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.config.agent import load_config
-from ringmain_agent.control import rule
 from ringmain_agent.control.limits import Limited, limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
-from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.hours import ALWAYS, LocalHours, hours_left_h
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot
+from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback
-from ringmain_toml import ConfigError
 
 Measure = Callable[..., Measurements]
 SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
@@ -130,7 +129,7 @@ def test_clock_that_jumps_an_hour_back_holds_the_limit_by_the_rule_until_there_i
 )
 def test_hours_of_a_load_follow_the_clock_on_the_wall_when_it_is_changed(day: str, hours: LocalHours, left_h: float) -> None:
     at_ms = round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
-    assert rule.hours_left_h(hours, at_ms, "Europe/Amsterdam") == pytest.approx(left_h)
+    assert hours_left_h(hours, at_ms, "Europe/Amsterdam") == pytest.approx(left_h)
 
 
 @pytest.mark.parametrize("day", ["2020-10-25T00:00", "2021-03-28T00:00"])

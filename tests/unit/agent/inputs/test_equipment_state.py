@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.inputs.equipment_state import (
     EquipmentState,
-    loadings_pu,
     update_equipment_state,
 )
 from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, OnOffLoad, Transformer
@@ -63,6 +63,18 @@ def test_temperatures_stay_when_the_clock_is_set_back_and_when_the_pcc_is_silent
     assert back.thermal == hot.thermal
     assert silent.thermal["large"].top_oil_degc == pytest.approx(hot.thermal["large"].top_oil_degc)
     assert loadings_pu(measured(now_ms), equipped) == {}
+
+
+def test_temperatures_that_cannot_be_are_not_followed_further(equipped: Site, measured: Measure, now_ms: int) -> None:
+    """A meter that showed 1e8 kW for a while: with it gone, the transformer is as warm as its loading would make it."""
+    broken = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0), equipped)
+    for minute in (1, 2):
+        at_ms = now_ms + 60_000 * minute
+        broken = update_equipment_state(broken, measured(at_ms, pcc_kw=1e8), equipped)
+    assert thermal.hot_spot_degc(broken.thermal["large"]) > 300.0
+    at_ms = now_ms + 180_000
+    expected = update_equipment_state(EquipmentState(), measured(at_ms, pcc_kw=2000.0), equipped).thermal
+    assert update_equipment_state(broken, measured(at_ms, pcc_kw=2000.0), equipped).thermal == expected
 
 
 def test_ambient_temperature_of_its_series_counts(equipped: Site, measured: Measure, now_ms: int) -> None:

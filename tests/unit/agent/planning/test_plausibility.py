@@ -9,6 +9,9 @@ from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.planning.plausibility import plausible_snapshot
+from ringmain_agent.site.grid_connection import TimedLimit
+from ringmain_agent.site.hours import LocalHours
+from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Reason, Snapshot, ThermalState
 from ringmain_protocol.messages import ReasonCode
@@ -39,6 +42,14 @@ def test_limit_that_is_no_number_is_that_of_the_site(snapshot: Snapshot, site: S
     assert reasons == [Reason(ReasonCode.IMPLAUSIBLE, text, "import_limit_kw")]
 
 
+def test_limit_that_is_no_number_is_that_of_the_site_at_this_time(snapshot: Snapshot, site: Site) -> None:
+    """The snapshot begins at 01:00 in Amsterdam; the night ends at 06:00."""
+    night = TimedLimit(hours=LocalHours(begin="00:00", end="06:00"), import_limit_kw=300.0)
+    timed = replace(site, grid_connection=replace(site.grid_connection, limit=(night,)))
+    made, _ = plausible_snapshot(replace(snapshot, import_limit_kw=[math.nan] * 96), timed)
+    assert made.import_limit_kw[:21] == [300.0] * 20 + [5000.0]
+
+
 def test_equipment_is_held_within_its_nameplate_or_not_at_all(snapshot: Snapshot, site: Site) -> None:
     held_kw = {"battery": 1e9, "pv": math.nan, "gone": 5.0}
     assert plausible_snapshot(replace(snapshot, held_kw=held_kw), site)[0].held_kw == {"battery": 2000.0}
@@ -52,6 +63,7 @@ def test_price_of_a_breach_is_neither_negative_nor_without_end(snapshot: Snapsho
 
 def test_temperatures_and_voltages_that_cannot_be_are_missing(snapshot: Snapshot, site: Site) -> None:
     thermal = {"t1": ThermalState(60.0, 20.0, 0.0), "t2": ThermalState(math.nan, 20.0, 0.0)}
+    site = replace(site, transformers=tuple(Transformer(name=name, rated_power_kva=5000.0) for name in thermal))
     made, _ = plausible_snapshot(replace(snapshot, thermal=thermal, voltage_pu=11.0, pcc_kw=1e12, pcc_kvar=-3.0), site)
     assert set(made.thermal) == {"t1"}
     assert (made.voltage_pu, made.pcc_kw, made.pcc_kvar) == (None, None, -3.0)

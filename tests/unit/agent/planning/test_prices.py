@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ringmain_agent.planning.prices import co2_g_per_kwh, export_price_per_kwh, import_price_per_kwh
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import PriceHours, Tariff
 from ringmain_agent.snapshot import Reason, Snapshot
 from ringmain_protocol.messages import ReasonCode

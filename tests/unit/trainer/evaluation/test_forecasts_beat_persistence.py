@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ringmain_model.session import open_session, run
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
-from ringmain_trainer.export.onnx_runtime import open_session, run
 from ringmain_trainer.features.dataset import Issue, SeriesHistory, StepTable, examples, training_rows
 from ringmain_trainer.features.design_matrix import Design
 from ringmain_trainer.features.feature_graph import FEATURES, columns_of, feature_model

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from ringmain_model.session import forecast, open_session, run
 from ringmain_trainer.config.estimators import (
     EstimatorsConfig,
     ExtraTreesConfig,
@@ -20,7 +21,6 @@ from ringmain_trainer.config.estimators import (
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file, on_thresholds, prove
-from ringmain_trainer.export.onnx_runtime import forecast, open_session, run
 from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
 from ringmain_trainer.training.train_site import TrainedModel, fit_site, issued_every, rows_of, window_of

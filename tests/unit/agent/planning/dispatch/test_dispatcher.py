@@ -8,13 +8,14 @@ import pytest
 
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
-from ringmain_agent.planning.dispatch.dispatcher import Program
 from ringmain_agent.planning.dispatch.linear_program import Solution
+from ringmain_agent.planning.dispatch.program import Program
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
-from ringmain_agent.snapshot import Snapshot
+from ringmain_agent.snapshot import ChargingSession, Snapshot
 
 Problem = Callable[..., DispatchProblem]
 
@@ -244,7 +245,7 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
 
     def stopped(program: Program, *given: Any) -> Solution:
         found = solve(program, *given)
-        if not program.features.one_way:
+        if not program.formulation.one_way.any():
             return found
         if dearer is None:
             raise DispatchError("Time limit reached", "no schedule yet")
@@ -264,6 +265,22 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
         assert result.objective == pytest.approx(exact.objective)
     else:
         assert exact.objective + 1e-3 < result.objective < exact.objective + 1.0
+
+
+def test_solves_of_a_plan_share_its_time(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planner is killed when it is late, so a limit is one of the plan, also if each solve takes all that it may."""
+    granted_s: list[float] = []
+    solve = Program.solve
+
+    def slow(program: Program, limit_s: float) -> Solution:
+        granted_s.append(limit_s)
+        return solve(program, 60.0)._replace(optimal=False, solve_s=limit_s)
+
+    monkeypatch.setattr(Program, "solve", slow)
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS), time_limit_s=2.0)
+    assert granted_s == [1.0, 0.5, 0.25]
+    assert result.solve_ms == pytest.approx(1750)
 
 
 def test_export_excess_that_nothing_can_avoid_is_not_burned_by_charging_and_discharging_at_once(problem: Problem) -> None:
@@ -299,10 +316,38 @@ def test_no_time_at_all_gives_an_error_with_its_condition_and_the_next_call_work
     assert dispatcher.dispatch(hard).optimal
 
 
-def test_warm_solves_give_the_same_as_cold_ones(problem: Problem) -> None:
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"flexible_loads": (FlexibleLoad(name="washing", power_max_kw=4.0, energy_kwh=6.0),)},
+        {"flexible_loads": (FlexibleLoad(name="washing", power_max_kw=4.0, power_min_kw=1.0, energy_kwh=6.0),)},
+        {"charging_stations": (ChargingStation(name="charger", power_max_kw=10.0),)},
+    ],
+    ids=["flexible", "flexible with a least power", "charger"],
+)
+def test_plans_go_on_for_ever_whatever_time_the_earlier_ones_took(problem: Problem, load: dict[str, Any]) -> None:
+    """The planner lives for months, so the time of all its solves is far beyond what one may take."""
+    rng = np.random.default_rng(0)
+    dispatcher = Dispatcher(small_site(site=load))
+    visits = {"charger": (ChargingSession(from_ms=0, to_ms=3 * 3_600_000, energy_kwh=12.0),)}
+    spent_s, limit_s = 0.0, 0.3
+    while spent_s < 1.5 * limit_s:
+        case = problem(
+            load_kw=rng.uniform(0, 12, 4),
+            import_price_per_kwh=rng.uniform(0.1, 0.3, 4),
+            import_ceiling_kw=[14] * 4,
+            visits=visits,
+        )
+        result = dispatcher.dispatch(case, time_limit_s=limit_s)
+        assert (result.optimal, result.gap < 1e-4) == (True, True), f"after {spent_s} s"
+        spent_s += result.solve_ms / 1000
+
+
+def test_schedule_does_not_depend_on_the_plans_before_it(problem: Problem) -> None:
+    """Two dispatchers of a site, one new and one that has made other plans, give the same to the last bit."""
     rng = np.random.default_rng(0)
     site = small_site(charge_efficiency=0.9, discharge_efficiency=0.95, soc_min_pu=0.1, soc_target_pu=0.5)
-    warm = Dispatcher(site)
+    used = Dispatcher(site)
     for _ in range(30):
         case = problem(
             load_kw=rng.uniform(0, 12, 4),
@@ -313,7 +358,9 @@ def test_warm_solves_give_the_same_as_cold_ones(problem: Problem) -> None:
             export_ceiling_kw=rng.uniform(0, 10, 4),
             soc_kwh={"battery": rng.uniform(0, 10)},
         )
-        assert warm.dispatch(case).objective == pytest.approx(Dispatcher(site).dispatch(case).objective, abs=1e-6)
+        again, first = used.dispatch(case), Dispatcher(site).dispatch(case)
+        assert again.objective == first.objective
+        np.testing.assert_array_equal(again.power_kw["battery"], first.power_kw["battery"])
 
 
 def test_site_without_equipment_is_only_its_load(problem: Problem) -> None:
