@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from ringmain_agent.equipment.registry import KINDS, equipment_by_kind
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Snapshot, ThermalState
 from ringmain_program.config import ConfigError, convert, parts
@@ -105,7 +106,7 @@ def read_snapshot(path: Path, site: Site) -> Snapshot:
 
 def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
     issued_at_ms = _ms(file.issued_at)
-    starts_ms = [issued_at_ms + 1000 * site.step_s * step for step in range(site.horizon_steps)]
+    starts_ms = step_starts_ms(issued_at_ms, site.step_s, site.horizon_steps)
     import_limit_kw, export_limit_kw = site.own_limits_kw(starts_ms)
     return Snapshot(
         issued_at_ms=issued_at_ms,

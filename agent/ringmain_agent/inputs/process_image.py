@@ -7,8 +7,9 @@ from msgspec.structs import replace
 from ringmain_agent.equipment import charging_sessions as vehicles
 from ringmain_agent.equipment import plausible
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
-from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes, step_starts_ms
+from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import PCC, REACTIVE, VOLTAGE, Site
 from ringmain_agent.snapshot import Measured, Measurements, Snapshot
 from ringmain_protocol.steps import step_start_ms
@@ -72,7 +73,7 @@ class ProcessImage:
         """Everything that a plan from the present step on is made from."""
         site, measured, now_ms = self._site, self.measurements, self.measurements.now_ms
         start_ms = step_start_ms(now_ms, site.step_s)
-        starts = list(step_starts_ms(start_ms, site.step_s, site.horizon_steps))
+        starts = step_starts_ms(start_ms, site.step_s, site.horizon_steps)
         imports, exports = self._upstream.limits_kw(site, starts, now_ms=now_ms)
         wishes = self._upstream.wishes(starts, now_ms=now_ms)
         positions = {switched.name: measured.fresh(switched.position_signal) for switched in site.switched}

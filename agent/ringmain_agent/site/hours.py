@@ -72,3 +72,8 @@ def hours_left_h(hours: LocalHours, now_ms: int, time_zone: str) -> float:
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1 if over_midnight else 0)
     end = midnight + timedelta(minutes=end_min)  # on the wall: the zone finds the instant
     return max((end.timestamp() * 1000 - now_ms) / 3.6e6, 0.0)
+
+
+def step_starts_ms(start_ms: int, step_s: int, steps: int) -> range:
+    """STARTs of the steps of a horizon."""
+    return range(start_ms, start_ms + 1000 * step_s * steps, 1000 * step_s)
