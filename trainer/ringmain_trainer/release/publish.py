@@ -21,7 +21,7 @@ from ringmain_trainer.errors import ExportError, PublishError
 from ringmain_trainer.export.onnx_file import check_file, with_release
 from ringmain_trainer.registry.candidates import Candidate, mark_released, read_newest_rejected, read_waiting
 from ringmain_trainer.registry.gate import Decision
-from ringmain_trainer.release.tuf_repository import Repository, open_repository
+from ringmain_trainer.release.tuf_repository import Repository
 
 RELEASES_KEPT: Final = 3
 """So many models of each site and signal stay in the list, for a way back."""
@@ -58,7 +58,7 @@ def publish(config: TrainerConfig, *, now: datetime, sites: Collection[str] = ()
         raise PublishError("what is released against the gate must be named: --force needs --site")
     with _alone(Path(config.keys)):
         waiting, undecided = _chosen(config, sites, force=force)
-        repository = open_repository(Path(config.repository), Path(config.keys))
+        repository = Repository(Path(config.repository), Path(config.keys))
         path = rollout_path(config.channel)
         before = _rollout(repository, path)
         release = max([before.release if before else 0, *map(_release_of, repository.target_paths())]) + 1
@@ -94,7 +94,7 @@ def refresh(config: TrainerConfig, *, now: datetime) -> None:
         PublishError: If the repository or the online key is missing.
     """
     with _alone(Path(config.keys)):
-        open_repository(Path(config.repository), Path(config.keys)).commit(now, online_only=True)
+        Repository(Path(config.repository), Path(config.keys)).commit(now, online_only=True)
 
 
 def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: int) -> int:
@@ -103,7 +103,7 @@ def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: in
     Raises:
         PublishError: If the broker does not take them in time. The release stands: agents look by themselves, too.
     """
-    hint = open_repository(Path(config.repository), Path(config.keys)).timestamp()
+    hint = Repository(Path(config.repository), Path(config.keys)).newest_timestamp()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     try:
         client.connect(host, port, keepalive=30)

@@ -19,7 +19,7 @@ from ringmain_trainer.errors import PublishError
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.registry.candidates import MODEL, RECORD, candidate_folder
 from ringmain_trainer.release.publish import publish, refresh
-from ringmain_trainer.release.tuf_repository import create_repository, open_repository, renew_root
+from ringmain_trainer.release.tuf_repository import Repository, create_repository, renew_root
 from ringmain_trainer.release.tuf_roles import ONLINE_KEY, ROOT_KEYS, TARGETS_KEY, bin_names
 from ringmain_trainer.training.train_fleet import train
 
@@ -178,7 +178,7 @@ def test_a_candidate_that_does_not_hold_stops_the_whole_release(config: TrainerC
     with pytest.raises(PublishError, match="liander-307"):
         publish(config, now=NOW)
     assert client.get(rollout_path("stable")) is None
-    assert open_repository(Path(config.repository), Path(config.keys)).target_paths() == []
+    assert Repository(Path(config.repository), Path(config.keys)).target_paths() == []
 
 
 @pytest.mark.parametrize("name", [TARGETS_KEY, ONLINE_KEY])
@@ -235,7 +235,7 @@ def test_a_model_signed_with_the_online_key_reaches_nobody(config: TrainerConfig
 
 def test_the_online_role_cannot_offer_models(config: TrainerConfig, client: Client) -> None:
     path = target_path("load_kw", "liander-435", 1)
-    repository = open_repository(Path(config.repository), Path(config.keys))
+    repository = Repository(Path(config.repository), Path(config.keys))
     repository.set_rollout(path, b"foreign")
     repository.commit(NOW)
     assert client.get(path) is None
@@ -269,7 +269,7 @@ def test_nothing_half_written_stands_in_the_repository(config: TrainerConfig) ->
 
 
 def test_an_unreadable_rollout_stops_the_publication(config: TrainerConfig) -> None:
-    repository = open_repository(Path(config.repository), Path(config.keys))
+    repository = Repository(Path(config.repository), Path(config.keys))
     repository.set_rollout(rollout_path("stable"), b"{}")
     repository.commit(NOW)
     train(config, now=NOW)
