@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import tuf.repository
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Timestamp  # type: ignore[attr-defined]
 from tuf.api.serialization.json import JSONSerializer
+from tuf.repository import Repository as TufRepository  # type: ignore[attr-defined]
 
 from ringmain_trainer.errors import PublishError
 from ringmain_trainer.files import write_file
@@ -32,7 +32,7 @@ from ringmain_trainer.release.tuf_roles import (
 _TIMESTAMP_FILE: Final = "timestamp.json"
 
 
-class Repository(tuf.repository.Repository):
+class Repository(TufRepository):
     """Metadata as last published: the state that the timestamp names, without leftovers of an interrupted publication.
 
     Target files are added and removed in memory; `commit` signs and writes.
