@@ -191,6 +191,7 @@ def _import(config: Any, options: argparse.Namespace) -> tuple[Any, int]:  # noq
     from ringmain_trainer.imports.importer import import_file  # noqa: PLC0415
 
     says = {"mapping": options.mapping, "site": options.site, "time_zone": options.time_zone}
+    says["local_time_zone"] = config.time_zone
     result = import_file(options.file, history=config.history, step_s=config.training.step_s, now=_now(), **says)
     if all(one.imported_before for one in result):
         log.info("%s was imported before: nothing to do", options.file)

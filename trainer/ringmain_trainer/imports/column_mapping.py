@@ -55,7 +55,10 @@ def units_of(signal: str) -> Mapping[str, tuple[float, float]]:
 
 
 class SignalMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One column: the signal or series that it becomes, unit and sign; `where` picks rows by the text of other columns."""
+    """One column: the signal or series that it becomes, unit and sign; `where` picks rows by the text of other columns.
+
+    `nominal_kv` of a current is the voltage between the lines, for a check of the power `x_kw` beside the current `x_a`.
+    """
 
     column: Text
     signal: Name
@@ -63,11 +66,14 @@ class SignalMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     positive: Literal["load", "generation"] = "load"
     to: Literal["steps", "series"] = "steps"
     where: dict[str, str] = {}
+    nominal_kv: Annotated[float, Meta(gt=0, le=1500)] | None = None
 
     def __post_init__(self) -> None:
         units = units_of(self.signal)
         if self.unit not in units:
             raise ValueError(f"unit {self.unit!r} does not fit {self.signal!r}; valid are {', '.join(units)}")
+        if self.nominal_kv is not None and not self.signal.endswith("_a"):
+            raise ValueError(f"nominal_kv stands with a current, a signal that ends in _a, not with {self.signal!r}")
 
     @property
     def per_interval(self) -> bool:

@@ -25,8 +25,10 @@ from ringmain_trainer.errors import HistoryError, ImportDataError
 from ringmain_trainer.history.delta import append, open_table
 from ringmain_trainer.history.tables import INSTANT, TABLES, bucket
 from ringmain_trainer.imports.column_mapping import FileFormat, fixed_offset_s, units_of
-from ringmain_trainer.imports.file_reader import Source, Values, read_source, read_values, samples
+from ringmain_trainer.imports.file_checks import check_file
+from ringmain_trainer.imports.file_reader import Values, read_values
 from ringmain_trainer.imports.header_recognition import describe, recognize
+from ringmain_trainer.imports.source_file import Source, read_source, samples
 
 log: Final = logging.getLogger("ringmain_trainer")
 
@@ -34,7 +36,10 @@ _ROWS_SHOWN: Final = 20
 
 
 class Imported(Struct):
-    """What came into a table from a file for one site and signal; no rows if the file was imported before."""
+    """Rows that came into a table from a file, for one site and signal; none if the file was imported before.
+
+    `warnings` name faults of the file that leave its rows usable, each with line or time and what to do.
+    """
 
     table: str
     site: str
@@ -45,6 +50,7 @@ class Imported(Struct):
     first_at: datetime | None
     last_at: datetime | None
     imported_before: bool = False
+    warnings: list[str] = []
 
 
 def import_file(  # noqa: PLR0913  what the command line says
@@ -56,6 +62,7 @@ def import_file(  # noqa: PLR0913  what the command line says
     mapping: Path | None = None,
     site: str | None = None,
     time_zone: str | None = None,
+    local_time_zone: str = "UTC",
 ) -> list[Imported]:
     """Put a CSV or Parquet file into the history.
 
@@ -67,6 +74,7 @@ def import_file(  # noqa: PLR0913  what the command line says
         mapping: TOML file that says what the columns mean; without one the names in the header must tell.
         site: The site that all rows belong to.
         time_zone: Time zone of stamps without an offset, when there is no mapping.
+        local_time_zone: The clock of the site, for a warning where stamps follow it although they were read by another one.
 
     Raises:
         ImportDataError: If anything in the file is uncertain; nothing of it was imported.
@@ -75,6 +83,9 @@ def import_file(  # noqa: PLR0913  what the command line says
     """
     source, chosen = read_mapped(path, mapping=mapping, site=site, time_zone=time_zone)
     found = read_values(source, chosen)
+    warnings = check_file(found, chosen.file, local_time_zone)
+    for site_name, text in sorted({(one_site, text) for (one_site, _), texts in warnings.items() for text in texts}):
+        log.warning("%s, site %s, %s", path, site_name, text)
     stream = stream_of(path, chosen)
     now_ms = round(1000 * now.timestamp())
     result: list[Imported] = []
@@ -88,7 +99,9 @@ def import_file(  # noqa: PLR0913  what the command line says
                 if open_table(history, table).transaction_version(transaction) is None:
                     raise HistoryError(f"{handle.table_uri} is written by others all the time: import {path} again")
                 before = True
-        result += [_imported(table.name, one, frame, before=before) for one, frame in frames]
+        for one, frame in frames:
+            noted = warnings[one.site, one.mapping.signal]
+            result.append(_imported(table.name, one, frame, before=before, warnings=noted))
     return result
 
 
@@ -106,7 +119,7 @@ def read_mapped(path: Path, *, mapping: Path | None, site: str | None, time_zone
             raise ConfigError("--time-zone is for files without --mapping; the mapping says time_zone")
         if site is not None:
             if chosen.file.site_column is not None:
-                raise ConfigError(f"{mapping}: file.site_column says whose the rows are, so --site is too much")
+                raise ConfigError(f"{mapping}: file.site_column says whose the rows are, remove --site")
             chosen = msgspec.structs.replace(chosen, file=msgspec.structs.replace(chosen.file, site=site))
         if chosen.file.site is None and chosen.file.site_column is None:
             raise ConfigError(f"{mapping}: file.site, file.site_column or --site must say whose the rows are")
@@ -138,7 +151,11 @@ def stream_of(path: Path, mapping: FileFormat) -> str:
     """Name of the stream of a file: a hash of its bytes and of what its columns mean."""
     with path.open("rb") as file:
         content = file_digest(file, "sha256").hexdigest()
-    return sha256(content.encode() + msgspec.json.encode(mapping, order="sorted")).hexdigest()[:32]
+    columns = [msgspec.to_builtins(one) for one in mapping.signal]
+    for column in columns:
+        del column["nominal_kv"]  # a check of the values changes none of them
+    meaning = {"file": mapping.file, "signal": columns}
+    return sha256(content.encode() + msgspec.json.encode(meaning, order="sorted")).hexdigest()[:32]
 
 
 def step_rows(rows: pl.DataFrame, signal: str, *, file_step_s: int, step_s: int) -> pl.DataFrame:
@@ -223,7 +240,7 @@ def _complete(rows: pl.DataFrame, kind: str, stream: str, now_ms: int) -> pl.Dat
     return ordered.sort("bucket", "month", *table.sort_by, maintain_order=True).rechunk()
 
 
-def _imported(table: str, values: Values, rows: pl.DataFrame, *, before: bool) -> Imported:
+def _imported(table: str, values: Values, rows: pl.DataFrame, *, before: bool, warnings: list[str]) -> Imported:
     at = rows["start_at" if "start_at" in rows.columns else "valid_at"]
     first, last = at.min(), at.max()
     return Imported(
@@ -236,4 +253,5 @@ def _imported(table: str, values: Values, rows: pl.DataFrame, *, before: bool) -
         first_at=first if isinstance(first, datetime) else None,
         last_at=last if isinstance(last, datetime) else None,
         imported_before=before,
+        warnings=warnings,
     )
