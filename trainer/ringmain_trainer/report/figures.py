@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import theilslopes
 
 from ringmain_trainer.calendar import utc_offsets
 from ringmain_trainer.features.dataset import SeriesHistory
@@ -228,7 +229,7 @@ def slopes(temperature_degc: Values, values: Values, balance_degc: float = 15.0)
     for name, side in (("cold", temperature_degc < balance_degc), ("warm", temperature_degc >= balance_degc)):
         x, y = temperature_degc[known & side], values[known & side]
         if len(x) >= 10 and np.ptp(x) > 3:
-            found[name] = Slope(_theil_sen(x, y), len(x))
+            found[name] = Slope(float(theilslopes(y, x).slope), len(x))
     return found
 
 
@@ -325,14 +326,6 @@ def _nanmean(values: Values, axis: int) -> Values:
     count = known.sum(axis=axis)
     mean: Values = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1)
     return np.where(count > 0, mean, np.nan)
-
-
-def _theil_sen(x: Values, y: Values) -> float:
-    """Median of the slopes between all pairs of points: outliers do not tilt it."""
-    first, second = np.triu_indices(len(x), 1)
-    run = x[second] - x[first]
-    apart = run != 0
-    return float(np.median((y[second] - y[first])[apart] / run[apart]))
 
 
 def _day_type(day: date, holidays: set[date]) -> DayType:
