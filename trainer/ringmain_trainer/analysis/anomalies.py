@@ -21,7 +21,7 @@ from ringmain_trainer.config.trainer import AnalysisConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.features.dataset import Floats
 from ringmain_trainer.features.feature_graph import GraphWriter
-from ringmain_trainer.quality.rules import runs
+from ringmain_trainer.quality.arrays import runs
 from ringmain_trainer.quantities import number
 
 DAYS_MIN: Final = 21

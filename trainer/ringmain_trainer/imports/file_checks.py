@@ -15,7 +15,7 @@ from ringmain_trainer.imports.column_mapping import FileMapping, fixed_offset_s
 from ringmain_trainer.imports.file_reader import Values
 from ringmain_trainer.quality.clock_faults import check_stamps
 from ringmain_trainer.quality.cross_checks import check_voltage
-from ringmain_trainer.quality.rules import Finding, Grid
+from ringmain_trainer.quality.marks import Finding, Grid
 
 _ADVICE: Final[Mapping[str, str]] = {
     "midnight": 'say midnight = "next_day" in the mapping',

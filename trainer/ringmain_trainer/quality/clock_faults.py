@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ringmain_trainer.calendar import utc_offsets
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
-from ringmain_trainer.quality.rules import Finding, Grid, Severity, Values, by_day, kind_of, spread_of
+from ringmain_trainer.quality.arrays import Values, by_day, spread_of
+from ringmain_trainer.quality.marks import Finding, Grid, Severity, kind_of
 
 Ints = NDArray[np.int64]
 

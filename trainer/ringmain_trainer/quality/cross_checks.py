@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
-from ringmain_trainer.quality.rules import Finding, Grid, Severity, Values, kind_of
+from ringmain_trainer.quality.arrays import Values
+from ringmain_trainer.quality.marks import Finding, Grid, Severity, kind_of
 
 _ROWS_MIN: Final = 500
 _ROOT_3: Final = 3**0.5

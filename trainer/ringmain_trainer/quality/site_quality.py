@@ -19,18 +19,8 @@ from ringmain_trainer.features.dataset import Floats, StepTable, read_series, re
 from ringmain_trainer.history.delta import scan
 from ringmain_trainer.quality.clock_faults import check_clock
 from ringmain_trainer.quality.cross_checks import check_beside
-from ringmain_trainer.quality.rules import (
-    Checked,
-    Finding,
-    Grid,
-    Severity,
-    SignalQuality,
-    check,
-    check_signal,
-    masked,
-    names_of,
-    quality_of,
-)
+from ringmain_trainer.quality.marks import Checked, Finding, Grid, Severity, SignalQuality, masked, names_of, quality_of
+from ringmain_trainer.quality.rules import check, check_signal
 from ringmain_trainer.workers import run_all
 
 SERIES: Final = "series/"

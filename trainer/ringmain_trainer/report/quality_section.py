@@ -7,7 +7,7 @@ from markupsafe import Markup
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from ringmain_trainer.quality.rules import Finding, Mark, SignalQuality
+from ringmain_trainer.quality.marks import Finding, Mark, SignalQuality
 from ringmain_trainer.report import figures, site_plots
 from ringmain_trainer.report.site_history import SiteHistory
 

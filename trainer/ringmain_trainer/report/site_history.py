@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ringmain_trainer.config.trainer import SignalKind, TrainerConfig
-from ringmain_trainer.quality.rules import Marks, kind_of, mask_bits
+from ringmain_trainer.quality.marks import Marks, kind_of, mask_bits
 from ringmain_trainer.quality.site_quality import SiteQuality
 from ringmain_trainer.quantities import Quantity
 from ringmain_trainer.report.figures import LocalDays, Values, local_days

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
 from ringmain_trainer.quality.clock_faults import check_clock, clock_changes, morning_shift
 from ringmain_trainer.quality.cross_checks import check_beside
-from ringmain_trainer.quality.rules import Finding, Grid, Mark, Marks, SignalQuality, check, check_signal, masked, plausible
+from ringmain_trainer.quality.marks import Finding, Grid, Mark, Marks, SignalQuality, masked, plausible
+from ringmain_trainer.quality.rules import check, check_signal
 
 CONFIG = QualityConfig()
 STATIONS = "nl_liander_10stations_15min.csv.gz"

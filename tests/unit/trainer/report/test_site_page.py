@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ringmain_trainer.config.trainer import TrainerConfig
-from ringmain_trainer.quality.rules import Grid, check
+from ringmain_trainer.quality.marks import Grid
+from ringmain_trainer.quality.rules import check
 from ringmain_trainer.quality.site_quality import SiteQuality
 from ringmain_trainer.report.model_scores import ModelPart
 from ringmain_trainer.report.site_history import SiteHistory
