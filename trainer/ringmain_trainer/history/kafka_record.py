@@ -37,7 +37,7 @@ class Record(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What stands around a payload: site, name of the series, when the bridge received it, whether its time can be true."""
+    """The facts beside a payload: site, name of the series, receipt by the bridge, and whether its time can be true."""
 
     site: str
     name: str | None
@@ -46,7 +46,7 @@ class Facts(NamedTuple):
 
 
 class ReceivedLog:
-    """What the history already holds: sequences by (site, stream), newest issues by (site, series), last status by site.
+    """Messages in the history: sequences by (site, stream), newest issues by (site, series), last status by site.
 
     All streams of a site's outbox count one sequence over all kinds, so the ranges are few although each kind alone has
     holes.
@@ -77,7 +77,7 @@ class ReceivedLog:
 
 
 def facts_of(record: Record) -> Facts:
-    """What stands around a payload.
+    """The facts beside a payload.
 
     Raises:
         MessageError: If there is no site, no value, or no name of a series.

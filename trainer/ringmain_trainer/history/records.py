@@ -42,7 +42,7 @@ class Batch:
         return self._rows.unsure
 
     def add(self, record: Record, known: ReceivedLog) -> MessageError | None:
-        """Take one record in, unless it was seen before; the error says why it could not be used."""
+        """Add one record, unless it is a duplicate; the error names the fault of a record that cannot be used."""
         try:
             new = self._rows.take(record, known)
         except MessageError as error:
@@ -56,5 +56,5 @@ class Batch:
         return self._rows.frame()
 
     def taken(self) -> pl.DataFrame:
-        """What the messages are known by: `site`, `stream` (the name of a series), `number` (sequence, issue or instant)."""
+        """Keys of the messages: `site`, `stream` (the name of a series), `number` (sequence, issue or instant)."""
         return self._rows.taken()

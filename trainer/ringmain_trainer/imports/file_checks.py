@@ -26,22 +26,22 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 
 
-def check_file(found: Sequence[Values], file: FileMapping, local_time_zone: str) -> dict[tuple[str, str], list[str]]:
+def check_file(imported: Sequence[Values], file: FileMapping, local_time_zone: str) -> dict[tuple[str, str], list[str]]:
     """Warnings by site and signal; signals that share their rows share the warnings about stamps.
 
     Args:
-        found: The values of the file.
+        imported: The values of the file.
         file: How its stamps were read.
         local_time_zone: The clock of the sites: stamps that were read by another one may still follow it.
     """
-    warnings: dict[tuple[str, str], list[str]] = {(one.site, one.mapping.signal): [] for one in found}
-    by_rows = sorted(range(len(found)), key=lambda i: (found[i].site, sorted(found[i].mapping.where.items()), i))
-    for _, indices in groupby(by_rows, key=lambda i: (found[i].site, sorted(found[i].mapping.where.items()))):
-        together = [found[i] for i in indices]
+    warnings: dict[tuple[str, str], list[str]] = {(one.site, one.mapping.signal): [] for one in imported}
+    by_rows = sorted(range(len(imported)), key=lambda i: (imported[i].site, sorted(imported[i].mapping.where.items()), i))
+    for _, indices in groupby(by_rows, key=lambda i: (imported[i].site, sorted(imported[i].mapping.where.items()))):
+        together = [imported[i] for i in indices]
         texts = list(_stamp_warnings(together[0], file, local_time_zone))
         for one in together:
             warnings[one.site, one.mapping.signal] += texts
-    for site, signal, text in _voltage_warnings(found):
+    for site, signal, text in _voltage_warnings(imported):
         warnings[site, signal].append(text)
     return warnings
 
@@ -76,9 +76,9 @@ def _place(stamps: pl.DataFrame, finding: Finding) -> str:
     return f"line {line}, {at:%Y-%m-%d %H:%M}"
 
 
-def _voltage_warnings(found: Sequence[Values]) -> Iterator[tuple[str, str, str]]:
+def _voltage_warnings(imported: Sequence[Values]) -> Iterator[tuple[str, str, str]]:
     """Power of `x_kw` against the current `x_a` and the voltage: `nominal_kv` of the mapping, else `x_v` of the file."""
-    by_name = {(one.site, one.mapping.signal): one for one in found if one.mapping.to == "steps"}
+    by_name = {(one.site, one.mapping.signal): one for one in imported if one.mapping.to == "steps"}
     for (site, name), current in by_name.items():
         power = by_name.get((site, f"{name.removesuffix('_a')}_kw"))
         if power is None or not name.endswith("_a"):

@@ -34,7 +34,7 @@ class Values(NamedTuple):
 
 
 def read_values(source: Source, mapping: FileFormat) -> list[Values]:
-    """What the mapping takes out of the file, by site and signal, in order of time.
+    """The values that the mapping takes out of the file, by site and signal, in order of time.
 
     Raises:
         ImportDataError: With line and column of what cannot be read.
@@ -117,13 +117,8 @@ def _numbers(source: Source, rows: pl.DataFrame, column: str, file: FileMapping)
         plain = texts.cast(pl.String).str.strip_chars()
         plain = plain.set(plain.is_in(list(file.missing)).fill_null(value=False), None)
         if file.decimal == ",":
-            refuse(
-                source,
-                rows.filter(plain.str.contains(".", literal=True)),
-                column,
-                column,
-                "has a point beside decimal commas",
-            )
+            pointed = rows.filter(plain.str.contains(".", literal=True))
+            refuse(source, pointed, column, column, 'has a decimal point, but decimal = ","')
             plain = plain.str.replace(",", ".", literal=True)
         values = plain.cast(pl.Float64, strict=False)
         hint = (

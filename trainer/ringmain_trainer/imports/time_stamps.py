@@ -93,11 +93,11 @@ def _parsed(source: Source, rows: pl.DataFrame, plain: pl.Series, file: FileMapp
     """Text to instants with, or stamps without, offset."""
     if file.format is not None:
         try:
-            made = plain.str.to_datetime(file.format, strict=False, time_unit="us")
+            parsed = plain.str.to_datetime(file.format, strict=False, time_unit="us")
         except pl.exceptions.PolarsError as error:
             raise ImportDataError(f"{source.path}: format {file.format!r} cannot be used: {error}") from error
-        zone = made.dtype.time_zone if isinstance(made.dtype, pl.Datetime) else None
-        return made.dt.convert_time_zone("UTC") if zone else made
+        zone = parsed.dtype.time_zone if isinstance(parsed.dtype, pl.Datetime) else None
+        return parsed.dt.convert_time_zone("UTC") if zone else parsed
     first = next((text for text in plain.head(100).to_list() if text), "")
     if _ISO.fullmatch(first):
         return _iso(plain)

@@ -23,12 +23,12 @@ def runs(mask: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def spread_of(values: Values) -> float:
     """P99 - P1 of what is there; the whole range where most values are the same; 0 if there is none."""
-    found = values[np.isfinite(values)]
-    if not len(found):
+    known = values[np.isfinite(values)]
+    if not len(known):
         return 0.0
-    n = len(found) - 1
+    n = len(known) - 1
     low, high = round(0.01 * n), round(0.99 * n)
-    ordered = np.partition(found, (0, low, high, n)) if n else found
+    ordered = np.partition(known, (0, low, high, n)) if n else known
     return float(ordered[high] - ordered[low]) or float(ordered[n] - ordered[0])
 
 
@@ -57,15 +57,15 @@ def towards(allowed: Bools, *, back: bool) -> Bools:
 
 def quantile_of(values: Values, share: float) -> float:
     """A quantile of the values that are there, by rank; 0 if there is none."""
-    found = values[np.isfinite(values)]
-    if not len(found):
+    known = values[np.isfinite(values)]
+    if not len(known):
         return 0.0
-    rank = round(share * (len(found) - 1))
-    return float(np.partition(found, rank)[rank])
+    rank = round(share * (len(known) - 1))
+    return float(np.partition(known, rank)[rank])
 
 
 def _changes(days: Values) -> NDArray[np.int64]:
-    """How often the value changes, by day."""
+    """Number of changes of the value, by day."""
     changes: NDArray[np.int64] = (np.diff(days, axis=1) != 0).sum(axis=1) - np.isnan(np.diff(days, axis=1)).sum(axis=1)
     return changes
 

@@ -32,11 +32,11 @@ _CONTROLLED: Final = frozenset(
         "vehicles",
     )
 )
-"""Words of what rests and starts by order: it stands still, jumps and is at zero for days, and nothing is wrong."""
+"""Words of equipment that rests and starts by order: it may stand still, jump and be at zero for days."""
 
 
 class Mark(IntFlag):
-    """What is wrong with a value. `GAP`: there is none. The numbers are stored; new ones are added at the end."""
+    """A fault of a value. `GAP`: there is none. The numbers are stored; new ones are added at the end."""
 
     GAP = 1
     RANGE = 2
@@ -99,7 +99,7 @@ class Checked(NamedTuple):
 
 
 def kind_of(signal: str, config: QualityConfig) -> SignalKind:
-    """What a signal measures: `quality.kinds`, else from the words and the unit in its name."""
+    """The kind of a signal: from `quality.kinds`, else from the words and the unit in its name."""
     if signal in config.kinds:
         return config.kinds[signal]
     words = signal.split("_")
@@ -118,8 +118,8 @@ def kind_of(signal: str, config: QualityConfig) -> SignalKind:
         "_per_kwh": SignalKind.PRICE,
         "_per_mwh": SignalKind.PRICE,
     }
-    found = next((kind for ending, kind in endings.items() if signal.endswith(ending)), None)
-    return found or (SignalKind.LOAD if power else SignalKind.OTHER)
+    by_unit = next((kind for ending, kind in endings.items() if signal.endswith(ending)), None)
+    return by_unit or (SignalKind.LOAD if power else SignalKind.OTHER)
 
 
 def masked(values: NDArray[np.float32], checked: Checked, config: QualityConfig) -> NDArray[np.float32]:
@@ -128,12 +128,12 @@ def masked(values: NDArray[np.float32], checked: Checked, config: QualityConfig)
 
 
 def mask_bits(config: QualityConfig) -> int:
-    """The marks whose values are taken out, as one number; none when the rules are switched off."""
+    """The marks of `quality.mask`, as one number; none when the rules are switched off."""
     return sum(int(Mark[name.upper()]) for name in config.mask) if config.enabled else 0
 
 
 def masked_counts(marks: Marks, signals: Sequence[str], config: QualityConfig) -> dict[str, int]:
-    """How many values each mark takes out, by `signal.mark`."""
+    """Number of values that each mark takes out, by `signal.mark`."""
     names = config.mask if config.enabled else ()
     counts = {
         f"{signal}.{name}": int(((marks[:, column] & Mark[name.upper()]) != 0).sum())

@@ -72,9 +72,9 @@ def check_signal(values: Values, signal: str, grid: Grid, config: QualityConfig)
     marks: Marks = np.zeros(len(values), np.int16)
     findings: list[Finding] = []
     for rule in RULES:
-        new, found = rule(values, marks, settings)
+        new, listed = rule(values, marks, settings)
         marks = marks | new
-        findings += found
+        findings += listed
     counts = {mark.name.lower(): int(((marks & mark) != 0).sum()) for mark in Mark if mark.name}
     good = int((marks == 0).sum())
     summary = SignalQuality(

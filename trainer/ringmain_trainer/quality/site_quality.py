@@ -37,7 +37,7 @@ _CHECKED: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
 
 
 class SiteQuality(Struct, frozen=True, kw_only=True):
-    """What the rules found at one site; without a check `reason` says why.
+    """Findings at one site; without a check `reason` says why.
 
     `findings` are those that concern the clock, doubled steps, or several signals; those of one signal stand with it.
     """
@@ -234,7 +234,7 @@ def _doubled(config: TrainerConfig, read: SiteSteps, until: datetime | None) -> 
             signal=signal,
             rule="duplicate",
             severity=Severity.WARNING,
-            reason=f"{count} steps were told more than once, with different values; the one received last counts",
+            reason=f"{count} steps were received more than once, with different values; the one received last counts",
             from_s=first,
             to_s=last + config.training.step_s,
             count=count,

@@ -24,14 +24,14 @@ from ringmain_trainer.registry.gate import Decision
 from ringmain_trainer.release.tuf_repository import Repository
 
 RELEASES_KEPT: Final = 3
-"""So many models of each site and signal stay in the list, for a way back."""
+"""Models of each site and signal that stay in the list, for a way back."""
 
 ALL_SITES_PERMILLE: Final = 1000
 _ANNOUNCE_TIMEOUT_S: Final = 15.0
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """What was published; `forced` are the paths that a person released against the gate, `waiting` counts the undecided."""
+    """A publication; `forced` are the paths that a person released against the gate, `waiting` counts the undecided."""
 
     release: int
     previous: int
@@ -48,14 +48,14 @@ def publish(config: TrainerConfig, *, now: datetime, sites: Collection[str] = ()
         config: Where candidates, keys and repository are.
         now: Time of signing.
         sites: Candidates of these sites only; all if empty.
-        force: Release what waits at these sites whatever the gate said, or, where nothing waits, what it rejected last. The
-            record of the candidate tells it for ever.
+        force: Release the waiting candidates of these sites against the gate, or, where none waits, the last rejected one.
+            The record of the candidate keeps this.
 
     Raises:
         PublishError: If nothing may be released, a candidate does not hold, or a key or the repository is missing.
     """
     if force and not sites:
-        raise PublishError("what is released against the gate must be named: --force needs --site")
+        raise PublishError("--force releases against the gate and needs --site")
     with _alone(Path(config.keys)):
         waiting, undecided = _chosen(config, sites, force=force)
         repository = Repository(Path(config.repository), Path(config.keys))
@@ -125,10 +125,10 @@ def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: in
 
 
 def _chosen(config: TrainerConfig, sites: Collection[str], *, force: bool) -> tuple[list[Candidate], int]:
-    """What is to be released, and how many others wait undecided.
+    """The candidates to release, and the number of others that wait undecided.
 
     Raises:
-        PublishError: If it is nothing; the text says why.
+        PublishError: If there is none; the text says why.
     """
     candidates = Path(config.candidates)
     waiting = read_waiting(candidates)
@@ -182,12 +182,12 @@ def _outdated(paths: Iterable[str]) -> list[str]:
     by_model: dict[str, list[str]] = {}
     for path in paths:
         by_model.setdefault(path.rsplit("/", 1)[0], []).append(path)
-    return [old for found in by_model.values() for old in sorted(found, key=_release_of)[:-RELEASES_KEPT]]
+    return [old for releases in by_model.values() for old in sorted(releases, key=_release_of)[:-RELEASES_KEPT]]
 
 
 @contextmanager
 def _alone(keys: Path) -> Generator[None]:
-    """One publication at a time: the lock is beside the keys, not in the folder that the world reads."""
+    """One publication at a time: the lock lies with the keys, not in the folder that the world reads."""
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(keys / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -52,14 +52,14 @@ def errors_by_lead(curves: Mapping[str, Values], step_s: int, quantity: Quantity
         return svg(figure, f"leads-{quantity.name}", f"Error of {quantity.name} by lead time: forecast and persistences")
 
 
-def calibration(scored: Scored, found: Values, by_lead: Values, quantity: Quantity) -> Markup:
+def calibration(scored: Scored, below: Values, by_lead: Values, quantity: Quantity) -> Markup:
     """Reliability of the quantiles; where what happened falls between them; coverage by lead time."""
     levels = np.array(scored.levels)
     with mpl.rc_context(STYLE):
         figure, panels = panels_figure(FULL_INCH, 2.7, columns=3)
         axes = panels[0]
         axes.plot([0, 100], [0, 100], color="#999999", linewidth=0.9, linestyle="--", label="ideal")
-        axes.plot(100 * levels, 100 * found, "o-", color=FORECAST, markersize=5, label="forecast")
+        axes.plot(100 * levels, 100 * below, "o-", color=FORECAST, markersize=5, label="forecast")
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
         axes.set_xlabel("quantile, %")
@@ -68,7 +68,7 @@ def calibration(scored: Scored, found: Values, by_lead: Values, quantity: Quanti
         axes.legend(loc="upper left")
         axes = panels[1]
         edges = np.concatenate([[0.0], levels, [1.0]])
-        shares = 100 * np.diff(np.concatenate([[0.0], found, [1.0]]))
+        shares = 100 * np.diff(np.concatenate([[0.0], below, [1.0]]))
         names = [
             f"below\nP{100 * levels[0]:g}",
             *(f"P{100 * a:g} to\nP{100 * b:g}" for a, b in pairwise(levels)),

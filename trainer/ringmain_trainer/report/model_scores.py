@@ -94,11 +94,11 @@ def _trained_before(config: TrainerConfig, model: ModelConfig, data: SiteData, r
     try:
         return fit_site(config, model, data, rows.tolist(), now=now).content
     except (TooLittleDataError, ExportError):
-        return None  # the caller says in the report that it could not be done
+        return None  # the page says that the scores are in sample
 
 
 def why_no_model(config: TrainerConfig, data: SiteData | None, signal: str) -> str:
-    """What the data say about a model that is not there."""
+    """The reason in the data for a missing model."""
     if data is None:
         return f"no steps of {signal} in the history"
     try:
@@ -110,14 +110,14 @@ def why_no_model(config: TrainerConfig, data: SiteData | None, signal: str) -> s
 
 def _score(config: TrainerConfig, model: ModelConfig, data: SiteData, content: bytes, rows: Rows) -> Scored:
     window = window_of(config)
-    made = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist())
-    history = made.inputs["history"]
+    scored_examples = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist())
+    history = scored_examples.inputs["history"]
     return Scored(
         levels=config.training.quantiles,
-        issued_at_s=made.issued_at_s,
+        issued_at_s=scored_examples.issued_at_s,
         step_s=window.step_s,
-        quantiles=forecast(open_session(content), made.inputs).astype(np.float64),
-        targets=made.targets.astype(np.float64),
+        quantiles=forecast(open_session(content), scored_examples.inputs).astype(np.float64),
+        targets=scored_examples.targets.astype(np.float64),
         yesterday=persistence(history, window, 1),
         last_week=persistence(history, window, 7),
     )

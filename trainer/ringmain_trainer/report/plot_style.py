@@ -1,4 +1,4 @@
-"""What the pictures of the report share: colors, axes, and the figure as an SVG element. Text stays text.
+"""Shared parts of the pictures of the report: colors, axes, and the figure as an SVG element. Text stays text.
 
 The same arrays give the same bytes: no dates, no random names. Heat maps are small images inside the SVG, long curves come
 decimated: a page of many pictures stays light.

@@ -76,7 +76,7 @@ def weekly_profile(band: Band, quantity: Quantity, zone: str) -> Markup:
 
 
 def heat_map(days: LocalDays, quantity: Quantity, zone: str) -> Markup:
-    """Days from left to right, the time of day upwards, the value as color; grey where there is none."""
+    """Days from left to right, the time of day upwards, the value as color; gray where there is none."""
     shown = _fewer(days.values, _HEAT_DAYS_MAX, _HEAT_ROWS_MAX)
     with mpl.rc_context(STYLE):
         figure, (axes,) = panels_figure(FULL_INCH, 2.7)
@@ -109,7 +109,7 @@ def heat_map(days: LocalDays, quantity: Quantity, zone: str) -> Markup:
 
 
 def duration_curve(share: Values, values: Values, quantity: Quantity) -> Markup:
-    """How much of the time a value is reached or passed."""
+    """Share of the time in which a value is reached or passed."""
     with mpl.rc_context(STYLE):
         figure, (axes,) = panels_figure(HALF_INCH, 2.8)
         axes.plot(share, values, color=COLORS[0])

@@ -42,7 +42,7 @@ _SITE: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
 class ReportedSite(Struct, frozen=True, kw_only=True):
-    """What became of one site; with `reason` its page says only why there is no report."""
+    """The report of one site; with `reason` its page says only why there is none."""
 
     site: str
     file: str
@@ -57,7 +57,7 @@ def report(config: TrainerConfig, *, now: datetime, site: str | None = None) -> 
 
     Args:
         config: Where the history and the models are, and what is configured.
-        now: Said on the pages.
+        now: Time that the pages show.
         site: Only this one; the page of the fleet is left as it is.
 
     Raises:
@@ -83,22 +83,22 @@ def report(config: TrainerConfig, *, now: datetime, site: str | None = None) -> 
 
 
 def last_training(candidates: Path) -> dict[str, dict[str, TrainingResult]]:
-    """What became of each site and signal in the newest training, as its journal says; nothing without one."""
+    """Results of the newest training by site and signal, from its journal; none without one."""
     file = candidates / JOURNAL
-    found: dict[str, dict[str, TrainingResult]] = {}
+    results: dict[str, dict[str, TrainingResult]] = {}
     for line in file.read_bytes().splitlines()[1:] if file.is_file() else []:
         try:
             result = msgspec.json.decode(line, type=TrainingResult)
         except msgspec.MsgspecError:
             continue  # a training that is under way, or was killed in this line
-        found.setdefault(result.site, {})[result.signal] = result
-    return found
+        results.setdefault(result.site, {})[result.signal] = result
+    return results
 
 
 def write_site(
     config: TrainerConfig, task: tuple[str, dict[str, TrainingResult]], *, now: datetime
 ) -> tuple[ReportedSite, SiteSummary]:
-    """Write the page of one site, with what became of its models in the newest training.
+    """Write the page of one site, with the results of its models in the newest training.
 
     Raises:
         HistoryError: If it has no steps of the configured length.
@@ -185,7 +185,7 @@ class _StoredModel(NamedTuple):
 
 
 def _newest(candidates: Path, signal: str, site: str) -> _StoredModel | None:
-    """What waits, else the newest release, else the newest that was rejected.
+    """The waiting candidate, else the newest release, else the newest rejected one.
 
     Raises:
         PublishError: If its files are not whole.
@@ -207,17 +207,17 @@ def _newest(candidates: Path, signal: str, site: str) -> _StoredModel | None:
 
 
 def _decided(record: CandidateRecord) -> list[tuple[str, str]]:
-    """What the gate said."""
-    found = [("decision", f"{record.decision}: {record.reason}")]
+    """The decision of the gate."""
+    facts = [("decision", f"{record.decision}: {record.reason}")]
     if record.scores:
-        found.append(("scores of the gate", ", ".join(f"{name} {number(value)}" for name, value in record.scores.items())))
+        facts.append(("scores of the gate", ", ".join(f"{name} {number(value)}" for name, value in record.scores.items())))
     if record.forced:
-        found.append(("released", "by a person, against the gate"))
-    return found
+        facts.append(("released", "by a person, against the gate"))
+    return facts
 
 
 def _measured(trained: TrainingResult | None, stored: _StoredModel) -> list[tuple[str, str]]:
-    """What the newest training measured, if this model is its own."""
+    """Measurements of the newest training, if this model is its own."""
     if trained is None or not trained.trained or trained.metrics != stored.record.metrics:
         return []
     notes = [("notes of the training", "; ".join(trained.notes))] if trained.notes else []
