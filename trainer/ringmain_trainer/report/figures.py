@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
+from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
 from ringmain_trainer.calendar import utc_offsets
 from ringmain_trainer.features.dataset import SeriesHistory
