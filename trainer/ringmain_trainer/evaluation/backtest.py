@@ -28,7 +28,8 @@ from ringmain_trainer.evaluation.backtest_table import Line, Prediction, frame_o
 from ringmain_trainer.features.dataset import SeriesHistory, SiteData, StepTable, examples, read_site
 from ringmain_trainer.models.fit import PERSISTENCE, persistence
 from ringmain_trainer.models.metrics import Forecasts
-from ringmain_trainer.quality.rules import Grid, check, masked, plausible
+from ringmain_trainer.quality.marks import Grid, masked, plausible
+from ringmain_trainer.quality.rules import check
 from ringmain_trainer.registry.champion import Released, read_released
 from ringmain_trainer.training.train_fleet import sites_of
 from ringmain_trainer.training.train_site import fit_site, rows_of, window_of

@@ -15,7 +15,8 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, is_time_zone
 from ringmain_trainer.history.delta import scan
-from ringmain_trainer.quality.rules import Grid, check, masked, masked_counts, plausible
+from ringmain_trainer.quality.marks import Grid, masked, masked_counts, plausible
+from ringmain_trainer.quality.rules import check
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
