@@ -29,7 +29,9 @@ from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, 
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.export.onnx_runtime import forecast, open_session
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.features.examples import examples
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import persistence
 from ringmain_trainer.training.train_site import fit_site, window_of
 

@@ -15,19 +15,11 @@ from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, 
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.onnx_file import QUANTILES, TOLERANCE, damaged, forecast_model, prove
-from ringmain_trainer.export.onnx_runtime import as_rows, open_session, run, run_singly
-from ringmain_trainer.features.dataset import (
-    Examples,
-    Inputs,
-    Issue,
-    SeriesHistory,
-    StepTable,
-    Window,
-    examples,
-    training_rows,
-)
-from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.export.onnx_runtime import open_session, run, run_singly
+from ringmain_trainer.features.design_matrix import Design, as_rows
+from ringmain_trainer.features.examples import Examples, Inputs, Window, examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import FittedModel, fit_model, predict
 
 WINDOW = Window(900, 768, 96)

@@ -23,11 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.analysis.onnx_files import splice
+from ringmain_trainer.arrays import Floats
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.export.onnx_runtime import as_rows, open_session, run_in_blocks
-from ringmain_trainer.features.dataset import Examples, Floats, SiteData, Window, examples
-from ringmain_trainer.features.design_matrix import Fold, time_folds
+from ringmain_trainer.export.onnx_runtime import open_session, run_in_blocks
+from ringmain_trainer.features.design_matrix import Fold, as_rows, time_folds
+from ringmain_trainer.features.examples import Examples, Window, examples
 from ringmain_trainer.features.feature_graph import (
     FEATURES,
     FeatureSpec,
@@ -36,6 +37,7 @@ from ringmain_trainer.features.feature_graph import (
     feature_model,
     value_info,
 )
+from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import persistence
 from ringmain_trainer.training.train_site import feature_spec, window_of
 

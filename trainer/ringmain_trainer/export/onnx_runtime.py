@@ -2,15 +2,15 @@
 
 import statistics
 import time
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from ringmain_trainer.features.dataset import Floats, Inputs
+from ringmain_trainer.arrays import Floats
+from ringmain_trainer.features.examples import Inputs
 
 _BLOCK: Final = 16
 _LATENCY_RUNS: Final = 21
@@ -79,8 +79,3 @@ def single_latency_ms(session: ort.InferenceSession, inputs: Inputs) -> float:
         session.run(None, one)
         taken.append(time.thread_time() - begin)
     return 1000 * statistics.median(taken)
-
-
-def as_rows(features: Floats) -> NDArray[Any]:
-    """Features `(N, horizon, columns)` as rows for scikit-learn: float32 values, float64 arithmetic."""
-    return features.reshape(-1, features.shape[2]).astype(np.float64)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from ringmain_trainer.arrays import Floats, Values
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.export.onnx_runtime import as_rows
-from ringmain_trainer.features.dataset import Examples, Floats, Window
-from ringmain_trainer.features.design_matrix import Design, Fold, held_out, time_folds
+from ringmain_trainer.features.design_matrix import Design, Fold, as_rows, held_out, time_folds
+from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.features.feature_graph import WEEK_PEAK
 from ringmain_trainer.models.calibration import conformal_shifts
 from ringmain_trainer.models.estimators import Fitter, Settings, fitters
@@ -31,13 +32,10 @@ RANGE_MARGIN: Final = 0.25
 PERSISTENCE: Final = {"yesterday": 1, "last_week": 7}
 """Seasonal persistence by name: whole days before the target."""
 
-_DAY_S: Final = 86400
 _REST_SHARE: Final = 0.005
 """At rest is below this share of the range: PV at night, with what its inverters need."""
 _REST_TRUE: Final = 0.999
 _ONE_FIT: Final = threading.Lock()
-
-Matrix = NDArray[np.float64]
 
 
 class Limits(NamedTuple):
@@ -84,12 +82,12 @@ class FittedModel(Struct, frozen=True, kw_only=True):
     held_out: Forecasts | None = None
 
 
-def predict(model: FittedModel, features: Floats) -> Matrix:
+def predict(model: FittedModel, features: Floats) -> Values:
     """What scikit-learn says, put in order and clamped: `(N, horizon_steps, quantiles)`."""
     return _finished(model, blended(model.members, features, model.shifts.shape[1]) + model.shifts, features)
 
 
-def blended(members: Iterable[Member], features: Floats, count: int) -> Matrix:
+def blended(members: Iterable[Member], features: Floats, count: int) -> Values:
     """The weighted mean of what the members say, `(N, horizon_steps, count)`."""
     rows, shape = as_rows(features), features.shape[:2]
     total = np.zeros((*shape, count))
@@ -169,7 +167,7 @@ class _Chosen(NamedTuple):
     fitters: dict[str, Fitter]
     candidate: int
     settings: Settings
-    said: list[Matrix]
+    said: list[Values]
 
 
 def _choose(name: str, made: dict[str, Fitter], folds: list[Fold], design: Design, judge: bool) -> _Chosen:  # noqa: FBT001
@@ -233,7 +231,7 @@ def _members(
     )
 
 
-def _scored(model: FittedModel, curves: Matrix, design: Design, quantiles: tuple[float, ...]) -> Forecasts:
+def _scored(model: FittedModel, curves: Values, design: Design, quantiles: tuple[float, ...]) -> Forecasts:
     """Forecasts of each half of the held-out days, with the quantiles calibrated on the other half."""
     features, data, window = design.features, design.data, design.window
     truth = data.targets.astype(np.float64)
@@ -259,7 +257,7 @@ def _metrics(scored: Forecasts) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
-def _finished(model: FittedModel, curves: Matrix, features: Floats) -> Matrix:
+def _finished(model: FittedModel, curves: Values, features: Floats) -> Values:
     """Curves in order, clamped, and zero at rest."""
     clamped = np.clip(np.maximum.accumulate(curves, axis=2), *model.limits)
     return clamped if model.rest is None else np.where(_at_rest(model.rest, features)[:, :, None], 0.0, clamped)
@@ -270,7 +268,7 @@ def _at_rest(rest: ZeroOutput, features: Floats) -> NDArray[np.bool_]:
     return found
 
 
-def _awake(rest: ZeroOutput | None, features: Floats, truth: Matrix) -> Matrix:
+def _awake(rest: ZeroOutput | None, features: Floats, truth: Values) -> Values:
     """The truth where the forecast is not zero anyway: the band of the day must not come out of the nights."""
     return truth if rest is None else np.where(_at_rest(rest, features), np.nan, truth)
 
@@ -326,8 +324,8 @@ def zero_output_of(design: Design, count: int) -> ZeroOutput | None:
     return ZeroOutput(column, threshold)
 
 
-def persistence(history: NDArray[np.float32] | NDArray[np.int64], window: Window, days: int) -> Matrix:
+def persistence(history: NDArray[np.float32] | NDArray[np.int64], window: Window, days: int) -> Values:
     """The target whole days before, `(N, horizon_steps)`; where that is still to come, the next older whole day."""
-    day, lead = _DAY_S // window.step_s, np.arange(window.horizon_steps)
+    day, lead = DAY_S // window.step_s, np.arange(window.horizon_steps)
     rows = np.maximum(0, window.history_steps + lead - day * np.maximum(days, lead // day + 1))
     return history[:, rows, 0].astype(np.float64)

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from ringmain_trainer.errors import PublishError
-from ringmain_trainer.evaluation.drift import Reference
 from ringmain_trainer.files import write_file
 from ringmain_trainer.models.fit import FittedModel
 from ringmain_trainer.registry.gate import Decision
+from ringmain_trainer.registry.input_reference import Reference
 
 _WAITING: Final = "waiting"
 _RELEASED: Final = "released"

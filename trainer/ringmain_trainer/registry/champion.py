@@ -12,7 +12,8 @@ from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.export.onnx_runtime import RUNTIME_ERRORS, open_session, run_in_blocks
-from ringmain_trainer.features.dataset import Inputs, SiteData, Window, examples, read_site
+from ringmain_trainer.features.examples import Inputs, Window, examples
+from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.models.fit import later_half
 from ringmain_trainer.models.metrics import Forecasts
 from ringmain_trainer.registry.candidates import read_champion

@@ -34,10 +34,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from ringmain_trainer.arrays import Values
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.evaluation import PromotionConfig
-from ringmain_trainer.models.metrics import Forecasts, Values, by_day, mean, pinball_losses
+from ringmain_trainer.models.metrics import Forecasts, by_day, mean, pinball_losses
 
-_DAY_S: Final = 86400
 _EXACT_DAYS_MAX: Final = 200
 
 
@@ -164,7 +165,7 @@ def second_look(made: Forecasts, champion: Champion, first: Verdict, config: Pro
         return None
     if mean(losses) <= (1 + config.second_look_share) * champion.loss_at_training:
         return None
-    newest: NDArray[np.bool_] = made.issued_at_s > made.issued_at_s[-1] - config.days_min * _DAY_S
+    newest: NDArray[np.bool_] = made.issued_at_s > made.issued_at_s[-1] - config.days_min * DAY_S
     return newest
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringmain_trainer.calendar import utc_offsets
-from ringmain_trainer.features.dataset import SeriesHistory
+from ringmain_trainer.history.site_reader import SeriesHistory
 from ringmain_trainer.models import metrics
 
 Values = NDArray[np.float64]

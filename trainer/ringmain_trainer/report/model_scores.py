@@ -10,7 +10,8 @@ from ringmain_protocol.manifest import ModelManifest
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_runtime import forecast, open_session
-from ringmain_trainer.features.dataset import SiteData, examples, training_rows
+from ringmain_trainer.features.examples import examples, training_rows
+from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import persistence
 from ringmain_trainer.report.figures import Scored
 from ringmain_trainer.training.train_site import fit_site, rows_of, window_of

@@ -14,7 +14,7 @@ from ringmain_trainer.calendar import zone_rules
 from ringmain_trainer.config.trainer import SignalKind, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.evaluation.drift import InputDrift, input_reasons
-from ringmain_trainer.features.dataset import StepTable
+from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.quality.rules import Mark, Marks, kind_of, mask_bits
 from ringmain_trainer.quality.site_quality import SiteQuality
 from ringmain_trainer.report import figures as numbers

@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
-from ringmain_trainer.evaluation.drift import InputDrift, input_drift, inputs_of
+from ringmain_trainer.evaluation.drift import InputDrift, input_drift
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.features.dataset import SiteData, read_series, read_site
+from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.files import write_file
+from ringmain_trainer.history.site_reader import read_series
 from ringmain_trainer.quality.site_quality import check_steps, read_site_steps, site_quality
 from ringmain_trainer.registry.candidates import (
     CandidateRecord,
@@ -24,6 +25,7 @@ from ringmain_trainer.registry.candidates import (
     read_newest_rejected,
     read_waiting_of,
 )
+from ringmain_trainer.registry.input_reference import inputs_of
 from ringmain_trainer.report.figures import newest_known, scores
 from ringmain_trainer.report.fleet_page import fleet_page
 from ringmain_trainer.report.model_scores import Model, judge, why_no_model

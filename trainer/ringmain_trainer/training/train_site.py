@@ -14,18 +14,20 @@ import numpy as np
 from msgspec import Struct
 
 from ringmain_protocol.manifest import FORMAT, ModelManifest
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
-from ringmain_trainer.evaluation.drift import references
 from ringmain_trainer.export.onnx_file import TOLERANCE, check_file, damaged, forecast_model, on_thresholds, prove, seal
 from ringmain_trainer.export.onnx_runtime import open_session, run, run_in_blocks, single_latency_ms
-from ringmain_trainer.features.dataset import Examples, SiteData, Window, examples, read_site, training_rows
 from ringmain_trainer.features.design_matrix import Design, held_out
+from ringmain_trainer.features.examples import Examples, Window, examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
+from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.models.fit import FittedModel, fit_model
 from ringmain_trainer.registry.candidates import CandidateRecord, drop_candidate, is_waiting, prune_rejected, write_candidate
 from ringmain_trainer.registry.champion import judge
 from ringmain_trainer.registry.gate import Decision, Verdict
+from ringmain_trainer.registry.input_reference import references
 from ringmain_trainer.training.journal import inputs_hash
 
 YEARS_AHEAD: Final = 6
@@ -34,7 +36,6 @@ YEARS_AHEAD: Final = 6
 _UNRELEASED: Final = 1  # a manifest needs a release; the real one is given when it is published
 _PROBES: Final = 6
 _HELD_OUT_PROVED: Final = 200
-_DAY_S: Final = 86400
 _SHARE_NOTED: Final = 0.5
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
@@ -122,7 +123,7 @@ def train_model(  # noqa: PLR0913  what, from what, when; and what is finished a
         decision=verdict.decision,
         reason=verdict.reason,
         scores=verdict.scores,
-        inputs=references(data, model, window_of(config), config.drift),
+        inputs=references(data, model, window_of(config), config.drift.days),
     )
     write_candidate(folder, trained.fitted, trained.content, record)
     prune_rejected(folder, model.signal, site, config.promotion.rejected_kept)
@@ -153,7 +154,7 @@ def rows_of(config: TrainerConfig, data: SiteData) -> list[int]:
     every = issued_every(training, len(data.steps.values))
     rows = training_rows(data.steps, window, every=every, share_min=training.history_share_min)
     if len(rows) < training.forecasts_min:
-        days = len(data.steps.values) * window.step_s / _DAY_S
+        days = len(data.steps.values) * window.step_s / DAY_S
         text = f"{len(rows)} forecasts to train on in {days:.1f} days, {training.forecasts_min} are needed"
         masked = data.masked or {}
         dead = next((name for name in masked if name.endswith(".dead")), "")
@@ -173,7 +174,7 @@ def issued_every(training: TrainingConfig, steps: int) -> int:
     most = max(training.forecasts_min, training.rows_max // training.horizon_steps)
     if steps <= most * training.issue_every_steps:
         return training.issue_every_steps
-    return next(every for every in count(-(-steps // most)) if gcd(every, _DAY_S // training.step_s) == 1)
+    return next(every for every in count(-(-steps // most)) if gcd(every, DAY_S // training.step_s) == 1)
 
 
 def fit_site(

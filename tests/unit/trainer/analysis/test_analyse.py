@@ -43,8 +43,9 @@ from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, Trainer
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import damaged
 from ringmain_trainer.export.onnx_runtime import open_session, run
-from ringmain_trainer.features.dataset import SiteData, StepTable
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.registry.candidates import candidate_folder
 from ringmain_trainer.training.train_site import rows_of, train_model
 

@@ -17,8 +17,9 @@ from ringmain_trainer.analysis.onnx_files import prove_same
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.export.onnx_file import damaged
 from ringmain_trainer.export.onnx_runtime import open_session, run
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.training.train_site import rows_of
 
 FILE = "nl_liander_4stations_fcst_inputs_15min.csv.gz"

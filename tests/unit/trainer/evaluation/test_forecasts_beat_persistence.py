@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.export.onnx_runtime import open_session, run
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, StepTable, examples, training_rows
 from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.features.examples import examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, columns_of, feature_model
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import fit_model, persistence, predict
 from ringmain_trainer.training.train_site import feature_spec, window_of
 

@@ -20,9 +20,10 @@ from ringmain_trainer.export.onnx_file import (
     with_release,
 )
 from ringmain_trainer.export.onnx_runtime import open_session, run
-from ringmain_trainer.features.dataset import Examples, StepTable, examples, training_rows
 from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.features.examples import Examples, examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
+from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.models.fit import FittedModel, fit_model
 from ringmain_trainer.training.train_site import window_of
 

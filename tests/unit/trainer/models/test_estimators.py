@@ -21,9 +21,8 @@ from ringmain_trainer.config.estimators import (
     RidgeConfig,
 )
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.export.onnx_runtime import as_rows
-from ringmain_trainer.features.dataset import Examples, Window
-from ringmain_trainer.features.design_matrix import Design, time_folds
+from ringmain_trainer.features.design_matrix import Design, as_rows, time_folds
+from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.models.estimators import candidates_of, fitters, one_hot
 from ringmain_trainer.models.fit import fit_model, predict
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ringmain_trainer.config.estimators import EstimatorsConfig, RidgeConfig
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.features.dataset import Examples, Window
 from ringmain_trainer.features.design_matrix import Design, held_out
+from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.models.calibration import conformal_shifts
 from ringmain_trainer.models.fit import RANGE_MARGIN, FittedModel, fit_model, limits_of, persistence, predict
 

@@ -21,8 +21,10 @@ from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, Training
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file, on_thresholds, prove
 from ringmain_trainer.export.onnx_runtime import forecast, open_session, run
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.features.examples import examples
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.training.train_site import TrainedModel, fit_site, issued_every, rows_of, window_of
 
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z, three weeks before the clocks change
