@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.onnx_file import QUANTILES, TOLERANCE, damaged, forecast_model, prove
@@ -58,7 +59,7 @@ class Made:
         self.features = run(self.session, data.inputs, FEATURES)
         design = Design(self.features, columns_of(self.spec), data, WINDOW)
         model = ModelConfig(signal="load_kw", history=["load_kw"], estimators=estimators)
-        self.fitted: FittedModel = fit_model(design, CONFIG, model)
+        self.fitted: FittedModel = fit_model(design, recipe_of(CONFIG, model))
         self.model: onnx.ModelProto = forecast_model(self.spec, self.fitted, self.features)
         self.spread = float(np.ptp(np.nanquantile(data.targets, [0.01, 0.99])))
 

@@ -14,7 +14,8 @@ from benchmarks.day_ahead import Protocol, Scored, configuration, figures, run, 
 from benchmarks.day_ahead import test_days_of as days_of
 from benchmarks.series_file import SeriesFile, SeriesFileError
 
-from ringmain_trainer.training.train_site import fit_site
+from ringmain_trainer.config.recipe import recipe_of
+from ringmain_trainer.training.recipe import fit_site
 
 DAY_S = 86400
 START_S = int(datetime(2021, 3, 1, tzinfo=UTC).timestamp())
@@ -167,7 +168,7 @@ def test_first_leads_that_nobody_asks_for_are_neither_trained_on_nor_judged() ->
     site = site_data(file, protocol, "load", START_S, START_S + 40 * DAY_S)
     rows = range(24 * 8 + 6, 24 * 38, 6)
     now = datetime(2021, 5, 1, tzinfo=UTC)
-    trained = fit_site(config, config.model[0], site, rows, now=now).fitted
+    trained = fit_site(recipe_of(config, config.model[0]), site, rows, now=now).fitted
     assert trained.held_out is not None
     assert np.isnan(trained.held_out.actual[:, :18]).all()
     assert np.isfinite(trained.held_out.actual[:, 18:]).all()

@@ -42,6 +42,9 @@ from ringmain_trainer.models.fit import FittedModel, predict
 TOLERANCE: Final = 2e-5
 """Largest allowed difference between file and scikit-learn, as a share of P99 - P1 of the target."""
 
+PROBES: Final = 6
+"""Newest forecasts that a file is proved on, whole and damaged."""
+
 QUANTILES: Final = "quantiles"
 _HALF_DAY_S: Final = 43200
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ringmain_trainer.arrays import Bools, Floats, Ints
+from ringmain_trainer.config.trainer import TrainingConfig
 from ringmain_trainer.history.site_reader import SeriesHistory, StepTable
 
 Inputs = dict[str, Floats | Ints]
@@ -21,6 +22,11 @@ class Window(NamedTuple):
     step_s: int
     history_steps: int
     horizon_steps: int
+
+
+def window_of(training: TrainingConfig) -> Window:
+    """Shape of the models of a configuration."""
+    return Window(training.step_s, training.history_steps, training.horizon_steps)
 
 
 class Examples(NamedTuple):

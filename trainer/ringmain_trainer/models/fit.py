@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.arrays import Floats, Values
 from ringmain_trainer.calendar import DAY_S
-from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
+from ringmain_trainer.config.recipe import Recipe
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.features.design_matrix import Design, Fold, as_rows, held_out, time_folds
 from ringmain_trainer.features.examples import Examples, Window
@@ -97,13 +97,12 @@ def blended(members: Iterable[Member], features: Floats, count: int) -> Values:
     return total
 
 
-def fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> FittedModel:
-    """Choose on folds, calibrate and measure on the held-out days, fit on all.
+def fit_model(design: Design, recipe: Recipe) -> FittedModel:
+    """Choose on folds, calibrate and score on the held-out days, fit on all.
 
     Args:
         design: Features and examples, in order of issue.
-        config: Grids, folds and quantiles.
-        model: Which estimators, with which weights.
+        recipe: Estimators with their grids and weights, folds and quantiles.
 
     Raises:
         TooLittleDataError: If there is nothing to learn from before the held-out days, or nothing to judge on.
@@ -111,11 +110,11 @@ def fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fitt
     # Sums have one order then: the same result everywhere on one type of machine. The limit is the whole process's, and
     # ends with the fit: where a worker has several threads, only one fits at a time.
     with _ONE_FIT, threadpool_limits(1):
-        return _fit_model(design, config, model)
+        return _fit_model(design, recipe)
 
 
-def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> FittedModel:
-    training, data, window = config.training, design.data, design.window
+def _fit_model(design: Design, recipe: Recipe) -> FittedModel:
+    model, training, data, window = recipe.model, recipe.training, design.data, design.window
     early, late = held_out(data, window, training)
     train, count = int(early.sum()), len(late)
     if not np.isfinite(data.targets[early]).any():
@@ -125,7 +124,7 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
         raise TooLittleDataError("too little data: the held-out days have no value")
     folds = time_folds(data.issued_at_s[early], window, training.folds)
     chosen = [
-        _choose(name, fitters(name, design, config.estimators, training.quantiles), folds, design, model.weights == "fitted")
+        _choose(name, fitters(name, design, recipe.estimators, training.quantiles), folds, design, model.weights == "fitted")
         for name in model.estimators
     ]
     weights = _weights(chosen, folds, design) if model.weights == "fitted" else [1 / len(chosen)] * len(chosen)

@@ -11,7 +11,7 @@ from ringmain_trainer.report import html as report_page
 from ringmain_trainer.report import plots
 from ringmain_trainer.report.html import Cell, Html
 from ringmain_trainer.report.site_page import ModelSummary, SiteSummary
-from ringmain_trainer.training.train_site import unit_of
+from ringmain_trainer.units import unit_of
 
 _RANKED_MAX: Final = 40
 """Sites in the picture of the ranking; of more, the best and the worst half of so many."""

@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringmain_protocol.manifest import ModelManifest
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_runtime import forecast, open_session
-from ringmain_trainer.features.examples import examples, training_rows
+from ringmain_trainer.features.examples import examples, training_rows, window_of
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import persistence
 from ringmain_trainer.report.figures import Scored
-from ringmain_trainer.training.train_site import fit_site, rows_of, window_of
+from ringmain_trainer.training.recipe import fit_and_prove, rows_of
 
 Rows = NDArray[np.int64]
 
@@ -47,7 +48,7 @@ def judge(config: TrainerConfig, model: ModelConfig, data: SiteData, made: Model
     Raises:
         TooLittleDataError: If there is nothing to score on.
     """
-    window, training, report = window_of(config), config.training, config.report
+    window, training, report = window_of(config.training), config.training, config.report
     steps, step_s = data.steps, window.step_s
     rows = np.array(training_rows(steps, window, every=training.issue_every_steps, share_min=training.history_share_min))
     if not len(rows):
@@ -75,7 +76,7 @@ def _trained_before(config: TrainerConfig, model: ModelConfig, data: SiteData, r
     if len(rows) < config.training.forecasts_min:
         return None
     try:
-        return fit_site(config, model, data, rows.tolist(), now=now).content
+        return fit_and_prove(recipe_of(config, model), data, rows.tolist(), now=now).content
     except (TooLittleDataError, ExportError):
         return None  # the caller says in the report that it could not be done
 
@@ -85,14 +86,14 @@ def why_no_model(config: TrainerConfig, data: SiteData | None, signal: str) -> s
     if data is None:
         return f"no steps of {signal} in the history"
     try:
-        rows_of(config, data)
+        rows_of(config.training, data)
     except TooLittleDataError as error:
         return str(error)
     return "no candidate and no release: `ringmain-trainer train` has not run since, or has refused it; its log says why"
 
 
 def _score(config: TrainerConfig, model: ModelConfig, data: SiteData, content: bytes, rows: Rows) -> Scored:
-    window = window_of(config)
+    window = window_of(config.training)
     made = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist())
     history = made.inputs["history"]
     return Scored(

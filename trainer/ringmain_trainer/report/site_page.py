@@ -24,7 +24,7 @@ from ringmain_trainer.report.figures import DayType, LocalDays, Scored, Scores, 
 from ringmain_trainer.report.html import Html
 from ringmain_trainer.report.model_scores import Model, ScoredModel
 from ringmain_trainer.report.plots import Quantity
-from ringmain_trainer.training.train_site import unit_of
+from ringmain_trainer.units import unit_of
 
 _MONTHS_MAX: Final = 24
 _FINDINGS_MAX: Final = 30

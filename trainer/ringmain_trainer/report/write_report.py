@@ -14,6 +14,7 @@ from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
 from ringmain_trainer.evaluation.drift import InputDrift, input_drift
 from ringmain_trainer.export.onnx_file import check_file
+from ringmain_trainer.features.examples import window_of
 from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.files import write_file
 from ringmain_trainer.history.site_reader import read_series
@@ -32,7 +33,7 @@ from ringmain_trainer.report.model_scores import Model, judge, why_no_model
 from ringmain_trainer.report.site_page import ModelPart, SiteHistory, SiteSummary, bad_site_page, site_page, site_summary
 from ringmain_trainer.training.journal import FILE as JOURNAL
 from ringmain_trainer.training.train_fleet import sites_of
-from ringmain_trainer.training.train_site import TrainingResult, window_of
+from ringmain_trainer.training.train_site import TrainingResult
 from ringmain_trainer.workers import run_all
 
 FLEET_PAGE: Final = "index.html"
@@ -230,7 +231,7 @@ def _drift(config: TrainerConfig, model: ModelConfig, data: SiteData, found: _Fo
     if end_s - first_s < config.drift.days_min * _DAY_S:
         return {}
     compared = {}
-    for name, (values, at_s) in inputs_of(data, model, window_of(config)).items():
+    for name, (values, at_s) in inputs_of(data, model, window_of(config.training)).items():
         reference, new = found.record.inputs.get(name), (at_s >= first_s) & (at_s < end_s)
         one = None if reference is None else input_drift(values[new], at_s[new], reference, config.drift)
         if one is not None:

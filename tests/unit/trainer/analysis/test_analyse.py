@@ -47,7 +47,8 @@ from ringmain_trainer.features.feature_graph import FEATURES, feature_model
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.registry.candidates import candidate_folder
-from ringmain_trainer.training.train_site import rows_of, train_model
+from ringmain_trainer.training.recipe import rows_of
+from ringmain_trainer.training.train_site import train_model
 
 NOW = datetime(2021, 2, 1, tzinfo=UTC)
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z, a Saturday
@@ -194,7 +195,7 @@ def test_the_risk_of_a_daily_peak_is_learned_and_the_file_says_what_scikit_learn
 ) -> None:
     data = site_data(45)
     config = msgspec.structs.replace(trainer_config, analysis=AnalysisConfig(violation_rows_max=6_000, limit_quantile=0.9))
-    fitted = fit_violations(config, model, data, rows_of(config, data), now=NOW)
+    fitted = fit_violations(config, model, data, rows_of(config.training, data), now=NOW)
     assert fitted.limit.source.startswith("no limit in analysis.limits: the quantile 0.9 ")
     assert fitted.by_step.f1 > 0.7
     assert fitted.by_step.recall > 0.7
@@ -224,7 +225,7 @@ def test_limits_come_from_the_configuration_and_a_limit_never_reached_is_a_reaso
     config = msgspec.structs.replace(trainer_config, analysis=analysis)
     text = r"limit -100 to 9999 \(analysis.limits\): 0 of \d+ steps of the first days are outside"
     with pytest.raises(TooLittleDataError, match=text):
-        fit_violations(config, model, data, rows_of(config, data), now=NOW)
+        fit_violations(config, model, data, rows_of(config.training, data), now=NOW)
 
 
 # The command

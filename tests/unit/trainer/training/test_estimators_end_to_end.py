@@ -17,15 +17,16 @@ from ringmain_trainer.config.estimators import (
     MlpConfig,
     RandomForestConfig,
 )
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file, on_thresholds, prove
 from ringmain_trainer.export.onnx_runtime import forecast, open_session, run
-from ringmain_trainer.features.examples import examples
+from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
-from ringmain_trainer.training.train_site import TrainedModel, fit_site, issued_every, rows_of, window_of
+from ringmain_trainer.training.recipe import TrainedModel, fit_site, issued_every, rows_of
 
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z, three weeks before the clocks change
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -86,12 +87,12 @@ def made_site(days: int = 28, step_s: int = 3600, signal: str = "load_kw", seed:
 
 
 def fitted(config: TrainerConfig, data: SiteData) -> TrainedModel:
-    return fit_site(config, config.model[0], data, rows_of(config, data), now=NOW)
+    return fit_site(recipe_of(config, config.model[0]), data, rows_of(config.training, data), now=NOW)
 
 
 def newest_forecasts(config: TrainerConfig, data: SiteData, made: TrainedModel, days: int = 5) -> Any:
     """Forecasts of the file for the last days, and what happened."""
-    window = window_of(config)
+    window = window_of(config.training)
     day = 86400 // window.step_s
     rows = [len(data.steps.values) - window.horizon_steps - day * k - 5 for k in range(days)]
     asked = examples(data.steps, data.series.values(), window, rows)
@@ -204,11 +205,11 @@ def test_values_that_overflow_are_refused_by_name() -> None:
 def test_held_out_days_without_a_value_are_refused_by_name() -> None:
     data = made_site()
     config = made_config()
-    rows = rows_of(config, data)
+    rows = rows_of(config.training, data)
     values = data.steps.values.copy()
     values[-9 * 24 :, 0] = np.nan
     with pytest.raises(TooLittleDataError, match="held-out days have no value"):
-        fit_site(config, config.model[0], data._replace(steps=StepTable(START_S, values)), rows, now=NOW)
+        fit_site(recipe_of(config, config.model[0]), data._replace(steps=StepTable(START_S, values)), rows, now=NOW)
 
 
 def test_a_model_that_is_too_large_or_too_slow_is_refused_with_the_limit() -> None:
@@ -231,7 +232,7 @@ def test_the_gate_sees_a_threshold_that_moved_by_one_bit() -> None:
     config, data = made_config(estimators=("hist_gradient_boosting",)), made_site(60)
     made = fitted(config, data)
     model = onnx.load_from_string(made.content)
-    asked = examples(data.steps, data.series.values(), window_of(config), rows_of(config, data)[-20:])
+    asked = examples(data.steps, data.series.values(), window_of(config.training), rows_of(config.training, data)[-20:])
     probes = on_thresholds(model, asked.inputs, made.spec)
     features = run(open_session(feature_model(made.spec)), probes, FEATURES)
     prove(model, made.fitted, probes, features, made.manifest.tolerance)

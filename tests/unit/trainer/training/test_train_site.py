@@ -16,7 +16,8 @@ from ringmain_trainer.errors import PublishError
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder, read_waiting
 from ringmain_trainer.training.train_fleet import train
-from ringmain_trainer.training.train_site import persistence_beaten, unit_of
+from ringmain_trainer.training.train_site import persistence_beaten
+from ringmain_trainer.units import unit_of
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
