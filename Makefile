@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target builds what it needs first.
 
 PYTHON ?= python3
-EXTRAS := agent,bridge,trainer,dask,mlflow,plot,demo,dev
+EXTRAS := agent,bridge,trainer,dask,mlflow,plot,demo,docs,dev
 KAFKA_JARS := .cache/kafka
 ARGS ?=
 FAULTS ?= 100
@@ -21,7 +21,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo setup servers test test-fast test-integration test-end-to-end chaos check fix lock build clean
+.PHONY: help demo setup servers test test-fast test-integration test-end-to-end chaos check fix docs lock build clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,12 +54,16 @@ check: .venv/.ready  ## format, lint, types, who imports whom
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/mypy tests benchmarks
+	.venv/bin/mypy tests benchmarks docs
 	.venv/bin/lint-imports
 
 fix: .venv/.ready  ## format, and repair what the linter can
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: .venv/.ready  ## the pages as a site, into .cache/site; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+	@echo "Open .cache/site/index.html. With search: $(PYTHON) -m http.server --directory .cache/site"
 
 lock:  ## resolve all dependencies afresh and rewrite constraints.txt
 	@$(call require_python)

@@ -4,6 +4,7 @@ A gateway as it is in service: model fetched through TUF and active, a week of h
 broker is the embedded one, on loopback. Limits to compare with: `limits` in the output (from the requirements).
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -58,6 +59,7 @@ STEP_MS: Final = 900_000
 
 def main() -> None:
     """Prepare a gateway, measure, print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     broker = start_mqtt()
     try:
         with tempfile.TemporaryDirectory() as name, answers() as stream:
@@ -246,7 +248,8 @@ def time_plans(loaded: LoadedConfig) -> tuple[list[float], Plan]:
     agent = Agent(loaded, simulated=False)
     forecaster, dispatcher = Forecaster(loaded.site), Dispatcher(loaded.site)
     now_ms, times = time.time_ns() // 1_000_000, []
-    snapshot = agent._snapshot(now_ms)  # noqa: SLF001  what the planner is given in service
+    agent._image.take(now_ms)  # noqa: SLF001
+    snapshot = agent._snapshot()  # noqa: SLF001  what the planner is given in service
     result = plan(snapshot, loaded.site, forecaster, dispatcher)
     for _ in range(PLANS):
         begin = time.perf_counter()
@@ -267,14 +270,14 @@ def time_cycles(loaded: LoadedConfig, newest: Plan) -> list[float]:
         values = {"load_kw": load_kw, "pv_kw": -100.0, "battery_kw": 0.0, "battery_soc_kwh": 9000.0, "pcc_kw": load_kw - 100}
         begin = time.perf_counter()
         measurements = Measurements(
+            now_ms=now_ms,
+            stale_after_s=site.regulator.stale_after_s,
             newest={signal: Measured(value, now_ms) for signal, value in values.items()},
             import_limit_kw=limit_kw,
             export_limit_kw=site.grid_connection.export_limit_kw,
         )
-        regulation, state = regulate(measurements, newest, state, site, now_ms)
-        limited = limit_setpoints(
-            regulation.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms
-        )
+        regulation, state = regulate(measurements, newest, state, site)
+        limited = limit_setpoints(regulation.setpoints, site=site, measurements=measurements, previous=state.sent)
         for name, output in loaded.config.outputs.items():
             setpoint_payload(output, limited.power_kw[name], sequence=i, now_ms=now_ms)
         state = remember(state, limited.power_kw, now_ms)

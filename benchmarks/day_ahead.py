@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFile, SeriesFileError, read_series_file
+from ringmain_model.session import forecast, open_session
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable

@@ -19,11 +19,11 @@ import numpy as np
 import onnx
 from msgspec import Meta, Struct
 
+from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_protocol.manifest import FORMAT, ModelManifest
 from ringmain_trainer.arrays import Values
 from ringmain_trainer.errors import ExportError, TooLittleDataError
-from ringmain_trainer.export.onnx_file import QUANTILES, TOLERANCE, check_file, seal
-from ringmain_trainer.export.onnx_runtime import open_session, run, run_singly
+from ringmain_trainer.export.onnx_file import TOLERANCE, check_file, seal
 from ringmain_trainer.features.examples import Inputs, Window
 from ringmain_trainer.features.feature_graph import FeatureSpec, GraphWriter, filled_gaps, gap_shifts, value_info
 

@@ -33,8 +33,8 @@ from benchmarks.direct_linear import (
     usable_lookbacks,
 )
 from benchmarks.series_file import SeriesFileError, instants, numbers, read_table
+from ringmain_model.session import forecast, open_session
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.features.examples import Inputs
 
 HORIZONS: Final = (96, 192, 336, 720)

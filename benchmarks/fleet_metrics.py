@@ -6,6 +6,7 @@ scrapes a thread wakes every half millisecond, as a network thread does; the sta
 same fleets are shown by a custom collector of prometheus_client, for comparison.
 """
 
+import argparse
 import json
 import statistics
 import threading
@@ -36,6 +37,7 @@ BRIDGE: Final = BridgeState(
 
 def main() -> None:
     """Measure both fleets, each with both ways to show it."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     result: dict[str, object] = {"limits": LIMITS}
     for count in SITES:
         ours, other = _measure(count, _with_ringmain()), _measure(count, _with_prometheus_client)

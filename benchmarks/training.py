@@ -25,8 +25,8 @@ import polars as pl
 import psutil
 from deltalake import write_deltalake
 
+from ringmain_model.session import forecast, open_session
 from ringmain_protocol import topics
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.history.delta import open_table
 from ringmain_trainer.history.tables import INSTANT, TABLES, bucket
 from ringmain_trainer.registry.candidates import MODEL

@@ -15,9 +15,9 @@ from ringmain_agent.gateway.connections import local_connection, upstream_connec
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.gateway.watchdog import notify
-from ringmain_agent.inputs.equipment_state import decode_equipment_state, encode_equipment_state
+from ringmain_agent.inputs.equipment_state import EquipmentState, decode_equipment_state, encode_equipment_state
 from ringmain_agent.inputs.feed_messages import FeedMessages
-from ringmain_agent.inputs.process_image import Situation
+from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.models.store import ModelStore
@@ -26,7 +26,8 @@ from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracy
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
 from ringmain_agent.outputs.status import current_status
 from ringmain_agent.planning.client import Planner
-from ringmain_agent.snapshot import Plan, Snapshot
+from ringmain_agent.snapshot import Measurements, Plan, Snapshot
+from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import (
@@ -39,7 +40,6 @@ from ringmain_protocol.messages import (
     encode,
 )
 from ringmain_protocol.steps import StepValue
-from ringmain_toml import ConfigError
 
 logger = logging.getLogger("ringmain_agent")
 
@@ -73,10 +73,9 @@ class Agent:
             steps_kept=site.history_steps,
         )
         self._inputs = FeedMessages(config, self._history, self._state, self._outbox, history_steps=site.history_steps)
-        self._situation = Situation(site, self._history, self._upstream_inputs)
-        self._regulator = RegulatorState()
         self._planned_around: tuple[str, ...] = ()
-        self._restore()
+        self._regulator, equipment_state = self._restore()
+        self._image = ProcessImage(site, self._history, self._upstream_inputs, equipment_state=equipment_state)
         last_sequence = int(self._state.fact("setpoint_sequence") or 0)
         self._equipment = SetpointSender(config.outputs, site, last_sequence=last_sequence)
         self._setpoints = SetpointReports(valid_for_s=site.regulator.valid_for_s)
@@ -87,7 +86,7 @@ class Agent:
         self._plan: Plan | None = None
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reason="starting")
         self._status: tuple[float, tuple[object, ...]] = (-1e9, ())
-        self._committed_ms = self._now_ms = 0
+        self._committed_ms = 0
         self._connects = 0
         self._local = local_connection(loaded, self._inputs.topics, simulated=simulated)
         self._upstream = upstream_connection(loaded)
@@ -120,28 +119,28 @@ class Agent:
     # One cycle
 
     def _cycle(self, cycle: Cycle) -> int:
-        now_ms = self._now_ms = cycle.now_ms
+        now_ms = cycle.now_ms
         self._inputs.take(cycle)
         self._take_upstream(now_ms)
         closed = self._inputs.close_steps(now_ms)
         for step in closed:
             if step.signal in self._accuracy:
                 self._accuracy[step.signal].closed(step, self._history)
-        self._situation.advance(now_ms)
+        measurements = self._image.take(now_ms, self._equipment.not_followed)
         wanted = self._plan_wanted(closed)
         if wanted:
-            self._planner.request(self._snapshot(now_ms))
+            self._planner.request(self._snapshot())
         waits = wanted and cycle.tick is not None
         self._take_plan(self._planner.wait(self._config.planner_timeout_s) if waits else self._planner.poll(), now_ms)
-        sent = self._regulate(now_ms)
+        sent = self._regulate(measurements)
         self._commit(cycle)
         self._exchange()
         return sent
 
-    def _regulate(self, now_ms: int) -> int:
+    def _regulate(self, measurements: Measurements) -> int:
         """Setpoints through `limits` and out; says how many messages went."""
-        measurements = self._situation.measurements(now_ms, self._equipment.not_followed)
-        regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site, now_ms)
+        now_ms = measurements.now_ms
+        regulation, self._regulator = regulate(measurements, self._plan, self._regulator, self._site)
         self._say_changes(regulation)
         self._regulation = regulation
         limited = limit_setpoints(
@@ -150,7 +149,6 @@ class Agent:
             site=self._site,
             measurements=measurements,
             previous=self._regulator.sent,
-            now_ms=now_ms,
         )
         sent = 0
         if self._inputs.mode is Mode.CONTROL:
@@ -178,10 +176,10 @@ class Agent:
 
     def _exchange(self) -> None:
         """Everything with upstream that needs no decision: receipts, outbox, models, status."""
-        self._take_upstream(self._now_ms)
+        self._take_upstream(self._image.measurements.now_ms)
         self._publish()
         self._inputs_changed |= self._models.poll(now_s=time.monotonic())
-        self._report_status(self._now_ms)
+        self._report_status()
 
     def _take_upstream(self, now_ms: int) -> None:
         now_s = time.monotonic()
@@ -215,13 +213,11 @@ class Agent:
         self._inputs_changed = False
         return bool(closed) or self._plan is None or changed
 
-    def _snapshot(self, now_ms: int) -> Snapshot:
-        return self._situation.snapshot(
-            now_ms,
+    def _snapshot(self) -> Snapshot:
+        return self._image.snapshot(
             signals=self._config.feeds,
             billing_peak_kw=self._regulator.quarter.peaks_kw,
             models=self._models.paths,
-            not_followed=self._planned_around,
         )
 
     def _take_plan(self, plan: Plan | None, now_ms: int) -> None:
@@ -265,7 +261,7 @@ class Agent:
         self._inputs.write()
         self._state.set_fact("setpoint_sequence", self._equipment.last_sequence)
         self._state.set_fact("regulator", encode_state(self._regulator))
-        self._state.set_fact("tracked", encode_equipment_state(self._situation.equipment_state))
+        self._state.set_fact("tracked", encode_equipment_state(self._image.equipment_state))
         self._state.commit()
 
     def _publish(self) -> None:
@@ -273,7 +269,7 @@ class Agent:
             if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
                 logger.debug("message %d waits: upstream has no room", sequence)
 
-    def _report_status(self, now_ms: int) -> None:
+    def _report_status(self) -> None:
         now_s = time.monotonic()
         state = (
             self._inputs.mode,
@@ -285,11 +281,11 @@ class Agent:
         if now_s - before_s < (self._config.status_interval_s if state == before else 0.5):
             return
         if self._upstream.publish(
-            topics.topic(self._config.site, topics.STATUS), encode(self._current_status(now_ms)), retain=True
+            topics.topic(self._config.site, topics.STATUS), encode(self._current_status()), retain=True
         ):
             self._status = (now_s, state)
 
-    def _current_status(self, now_ms: int) -> Status:
+    def _current_status(self) -> Status:
         reasons = [self._regulation.reason, self._plan.reason if self._plan else "", self._planner.failure]
         reasons += [self._models.trouble, *self._models.reasons.values(), self._state.trouble]
         dropped = dict(self._state.dropped)
@@ -299,10 +295,9 @@ class Agent:
             loaded=self._loaded,
             mode=self._inputs.mode,
             regulation=self._regulation,
-            measurements=self._situation.measurements(now_ms),
+            measurements=self._image.measurements,
             accuracy=self._accuracy,
             reasons=reasons,
-            now_ms=now_ms,
             stream=self._outbox.stream,
             releases=self._models.releases,
             billing_peak_kw=self._regulator.billing_peak_kw,
@@ -316,13 +311,14 @@ class Agent:
 
     # Restart
 
-    def _restore(self) -> None:
+    def _restore(self) -> tuple[RegulatorState, EquipmentState]:
         self._inputs.restore()
+        regulator, equipment_state = RegulatorState(), EquipmentState()
         try:
             if (kept := self._state.fact("regulator")) is not None:
-                self._regulator = decode_state(kept)
+                regulator = decode_state(kept)
             if (kept := self._state.fact("tracked")) is not None:
-                self._situation.equipment_state = decode_equipment_state(kept)
+                equipment_state = decode_equipment_state(kept)
         except ValueError as error:
             logger.warning("kept state is damaged or of another version, and not used: %s", error)
         for topic, payload in self._state.retained():
@@ -330,6 +326,7 @@ class Agent:
                 self._upstream_inputs.take(topic, payload, now_ms=0)
             except MessageError as error:
                 logger.warning("remembered message is not used: %s", error)
+        return regulator, equipment_state
 
     def _finish(self) -> None:
         self._write()

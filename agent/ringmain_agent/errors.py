@@ -3,9 +3,10 @@
     AgentError
       ForecastError: the next source of a forecast decides (seasonal persistence, then none)
       DispatchError: the next rung of the fallback ladder decides
-      ModelRejectedError: the active model stays, the reason is reported
 
-`ringmain_toml.ConfigError` stops the program with exit status 78; `ringmain_protocol` has `MessageError`.
+`ringmain_program.config.ConfigError` stops the program with exit status 78. After
+`ringmain_model.errors.ModelRejectedError` the active model stays, and the reason is reported. `ringmain_protocol` has
+`MessageError`.
 """
 
 
@@ -23,7 +24,3 @@ class DispatchError(AgentError):
     def __init__(self, condition: str, message: str) -> None:
         super().__init__(f"{message} ({condition})")
         self.condition = condition
-
-
-class ModelRejectedError(AgentError):
-    """The model file must not run: unreadable, manifest, inputs or golden vectors are wrong."""

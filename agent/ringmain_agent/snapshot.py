@@ -3,9 +3,15 @@
 No NumPy here: the main process holds step values as packed float32. Instants are int64 milliseconds UTC.
 """
 
+import math
+from typing import Final
+
 from msgspec import Struct
 
 from ringmain_protocol.messages import AtMs, Fallback, Quality
+
+AHEAD_MAX_MS: Final = 60_000
+"""A measurement further ahead of the clock is not current."""
 
 
 class ForecastResult(Struct, frozen=True, kw_only=True):
@@ -126,11 +132,14 @@ class Measured(Struct, frozen=True):
 
 
 class Measurements(Struct, frozen=True, kw_only=True):
-    """What a cycle works on: the newest value of each signal, the limits in force now (site and envelopes), what is tracked.
+    """The process image: newest value of each signal, limits in force (site and envelopes), and state of the equipment.
 
-    Fields beyond the limits mean the same as in a Snapshot.
+    Taken once a cycle, at `now_ms`; all stages of the cycle work on it. Fields beyond the limits mean the same as in a
+    Snapshot.
     """
 
+    now_ms: AtMs
+    stale_after_s: float
     newest: dict[str, Measured]
     import_limit_kw: float
     export_limit_kw: float
@@ -143,14 +152,14 @@ class Measurements(Struct, frozen=True, kw_only=True):
     operations_left: dict[str, int] = {}
     held_kw: dict[str, float] = {}
 
-    def fresh(self, signal: str, now_ms: int, stale_after_s: float) -> float | None:
-        """The newest value, unless it is missing, too old, or from more than a minute in the future."""
+    def fresh(self, signal: str) -> float | None:
+        """The newest value, a finite number; `None` if it is missing, stale, or more than a minute ahead of the clock."""
         measured = self.newest.get(signal)
         if measured is None or measured.value is None or measured.quality == Quality.MISSING:
             return None
-        if not -60_000 <= now_ms - measured.at_ms <= 1000 * stale_after_s:
+        if not -AHEAD_MAX_MS <= self.now_ms - measured.at_ms <= 1000 * self.stale_after_s:
             return None
-        return measured.value
+        return measured.value if math.isfinite(measured.value) else None
 
 
 class SentSetpoint(Struct, frozen=True):

@@ -44,14 +44,14 @@ class _Sending(Entry, eq=False, gc=False):
     identity: Identity | None
     reason: str | None
     record: Record
-    settled: Callable[["_Sending"], None]
+    confirmed: Callable[["_Sending"], None]
     failed: Callable[["_Sending", KafkaError], None]
     attempt: int = 1
 
     def reported(self, error: KafkaError | None, _message: Message | None) -> None:
         """Delivery report, in the poll thread."""
         if error is None:
-            self.settled(self)
+            self.confirmed(self)
         else:
             self.failed(self, error)
 
@@ -71,9 +71,13 @@ class Bridge:
         random: Random,
         version: str,
         *,
-        receipts: Receipts | None = None,
+        receipts: Receipts,
+        sources: Sequence[Callable[[], Sequence[Counts]]] = (),
     ) -> None:
-        """`receipts` of another bridge are shared, and that one publishes them: then call `settle` instead of `round`."""
+        """`sources` count what came over other connections, for the same books.
+
+        Bridges may share `receipts`: one of them publishes; the others call `confirm` instead of `round`.
+        """
         limits = config.limits
         self._reader = reader
         self._writer = writer
@@ -83,29 +87,26 @@ class Bridge:
         self._fleet = Fleet(expiry_s=limits.site_expiry_s, sites_max=limits.sites_max, signals=config.fleet.signals)
         self._site_metrics = SiteMetrics(series_max=limits.series_max, signals=config.fleet.signals)
         self._replica = config.replica, config.replicas
-        self._receipts = receipts or Receipts(
-            interval_s=limits.receipt_interval_s, expiry_s=limits.site_expiry_s, sites_max=limits.sites_max
-        )
+        self._receipts = receipts
+        self._sources = sources
         self._forwarder = Forwarder(
             replica=config.replica,
             time_ahead_max_ms=int(limits.time_ahead_max_s * 1000),
             time_behind_max_ms=int(limits.time_behind_max_s * 1000),
         )
         self._plain = _PLAIN - ({topics.READINGS} if config.fleet.signals else set())
-        self._settled: list[_Sending] = []
+        self._confirmed: list[_Sending] = []
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         self._delivery_errors: Counter[str] = Counter()
         self._receipts_published = self._series_dropped = 0
-        self._connections = self._connections_said = 0
+        self._connections = self._connections_published = 0
         self._next_receipts_s = self._next_expiry_s = float("-inf")
         self._now_s = 0.0
         self._failing = ""
         self._stopping = False
         self._own_shards = frozenset(name.split("/")[2] for name in topics.bridge_filters(*self._replica))
         self.kafka_ready = False
-        self.also: Callable[[], Sequence[Counts]] = tuple
-        """What came over other connections, for the same books."""
 
     def connected(self, *, session_present: bool) -> None:
         """The reader is connected."""
@@ -130,7 +131,7 @@ class Bridge:
             for _ in [message for message in messages if not message.mid]:
                 self._window.dropped(STOPPING)
             return
-        forward, settled, failed = self._forwarder.forward, self._settled.append, self._failed
+        forward, confirmed, failed = self._forwarder.forward, self._confirmed.append, self._failed
         own = None if self._replica[1] == 1 else self._own_shards
         alive: set[str] = set()
         entries: list[Entry] = []
@@ -149,7 +150,7 @@ class Bridge:
                 continue
             entries.append(_Sending(
                 message.mid, message.dup, (topic, payload), len(topic) + len(payload), now_s, False,
-                message, forwarded.site, forwarded.identity, forwarded.reason, record, settled, failed,
+                message, forwarded.site, forwarded.identity, forwarded.reason, record, confirmed, failed,
             ))  # fmt: skip
         if alive:
             self._fleet.alive(alive, received_ms=messages[-1].received_ms, received_s=messages[-1].received_s)
@@ -163,7 +164,7 @@ class Bridge:
             KafkaFatalError: If the producer is of no use any more; end the process.
         """
         self._writer.poll(POLL_S, now_s=now_s)
-        self.settle(now_s=now_s)
+        self.confirm(now_s=now_s)
         if now_s >= self._next_receipts_s or self._stopping:
             self._next_receipts_s = now_s + RECEIPTS_EVERY_S
             self._publish_receipts(now_s)
@@ -172,16 +173,16 @@ class Bridge:
             self._fleet.expire(now_s=now_s)
             self._receipts.expire(now_s=now_s)
 
-    def settle(self, *, now_s: float) -> None:
+    def confirm(self, *, now_s: float) -> None:
         """Acknowledge what Kafka has confirmed since the last time, once; note what receipts shall say."""
         self._now_s = now_s
-        settled = self._settled.copy()
-        self._settled.clear()
-        self._window.settle([(sending, sending.reason) for sending in settled])
-        if settled:
+        confirmed = self._confirmed.copy()
+        self._confirmed.clear()
+        self._window.confirm([(sending, sending.reason) for sending in confirmed])
+        if confirmed:
             self._failing = ""
             self._writer.answered()
-        for sending in settled:
+        for sending in confirmed:
             site, identity = sending.site, sending.identity
             if site is not None and identity is not None:
                 self._receipts.arrived(site, identity.stream, identity.sequence, now_s=now_s)
@@ -194,23 +195,18 @@ class Bridge:
         self._stopping = True
 
     @property
-    def receipts(self) -> Receipts:
-        """What has arrived; to be shared with a bridge that only settles."""
-        return self._receipts
-
-    @property
     def is_stopping(self) -> bool:
         """Whether nothing more is taken in."""
         return self._stopping
 
     def is_drained(self) -> bool:
         """Whether Kafka has everything, and the broker every receipt."""
-        said = not self._reader.is_connected or (self._receipts.unsaid == 0 and self._reader.unconfirmed == 0)
+        said = not self._reader.is_connected or (self._receipts.unpublished == 0 and self._reader.unconfirmed == 0)
         return said and self.counts().in_flight == 0
 
     def counts(self) -> Counts:
         """What was counted so far."""
-        return total([self._window.counts(), *self.also()])
+        return total([self._window.counts(), *(counts for source in self._sources for counts in source())])
 
     def metrics(self) -> bytes:
         """The page for Prometheus."""
@@ -265,13 +261,13 @@ class Bridge:
     def _publish_receipts(self, now_s: float) -> None:
         if not self._reader.is_connected:
             return
-        if self._connections_said != self._connections:
-            self._connections_said = self._connections
-            self._receipts.say_all_again()
+        if self._connections_published != self._connections:
+            self._connections_published = self._connections
+            self._receipts.republish_all()
         if self._stopping:
-            self._receipts.say_all_now()
+            self._receipts.flush()
         for site, receipt in self._receipts.due(now_s=now_s):
             if self._reader.publish(topics.topic(site, topics.RECEIPT), encode(receipt)):
                 self._receipts_published += 1
             else:
-                self._receipts.unsent(site, receipt.stream)
+                self._receipts.not_published(site, receipt.stream)

@@ -1,15 +1,15 @@
 """The configuration of the bridge: one TOML file, checked as a whole at start; every default is here."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-import ringmain_toml
+from ringmain_program.brokers import KafkaBroker, MqttBroker, file_problems, private_files, with_absolute_files
+from ringmain_program.config import ConfigError
+from ringmain_program.config import load as load_config
 from ringmain_protocol import topics
-from ringmain_toml import ConfigError
 
 REPLICA: Final = "{replica}"
 CLIENT_ID: Final = f"ringmain-bridge-{REPLICA}"
@@ -18,51 +18,22 @@ CLIENT_ID: Final = f"ringmain-bridge-{REPLICA}"
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 
 
-class Mqtt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Mqtt(MqttBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The broker to read from. Files are paths, relative to the configuration file."""
 
     host: Text = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535)] = 1883
-    client_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    username: Text | None = None
-    password_file: Text | None = None
-    ca_file: Text | None = None
-    certificate_file: Text | None = None
-    key_file: Text | None = None
-    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     reader: Literal["fast", "stock"] = "fast"
 
-    def __post_init__(self) -> None:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file needs a username")
 
-
-class Kafka(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Kafka(KafkaBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The Kafka to write to, and how missing topics are created."""
 
-    bootstrap_servers: Text = "127.0.0.1:9092"
-    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: Text | None = None
-    sasl_password_file: Text | None = None
-    ca_file: Text | None = None
-    certificate_file: Text | None = None
-    key_file: Text | None = None
     linger_ms: Annotated[int, Meta(ge=0, le=1000)] = 5
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
     message_timeout_s: Annotated[int, Meta(ge=2, le=86400)] = 3600
     partitions: Annotated[int, Meta(ge=1, le=1000)] = 12
     replication_factor: Annotated[int, Meta(ge=1, le=10)] = 1
     retention_days: Annotated[int, Meta(ge=1, le=36500)] = 30
-
-    def __post_init__(self) -> None:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        sasl = (self.sasl_mechanism, self.sasl_username, self.sasl_password_file)
-        if self.security_protocol.startswith("sasl") and None in sasl:
-            raise ValueError("sasl needs sasl_mechanism, sasl_username and sasl_password_file")
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,7 +58,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What of the sites' readings is shown in Prometheus, besides their status."""
+    """Readings of the sites that Prometheus shows besides their status."""
 
     signals: list[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]] = []
 
@@ -113,7 +84,7 @@ class BridgeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self._client_id_of(self.replica)
 
     @property
-    def leftover_client_ids(self) -> list[str]:
+    def abandoned_client_ids(self) -> list[str]:
         """Whose sessions this replica ends, in case that there once were more replicas: each ends every n-th.
 
         Nobody's if the client id does not tell the replica.
@@ -130,67 +101,22 @@ class BridgeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self._client_id.replace(REPLICA, str(replica))
 
 
-Table = TypeVar("Table", Mqtt, Kafka)
-
-
 def load(path: Path) -> BridgeConfig:
     """The configuration in a TOML file, with every file it names as an absolute path.
 
     Raises:
         ConfigError: With every problem in it, unreadable files included.
     """
-    config = ringmain_toml.load(path, BridgeConfig)
-    problems = [f"{path}: {problem}" for problem in _unreadable(config, path.parent)]
+    config, folder = load_config(path, BridgeConfig), path.parent
+    mqtt, kafka = with_absolute_files(config.mqtt, folder), with_absolute_files(config.kafka, folder)
+    tables = (("mqtt", mqtt), ("kafka", kafka))
+    problems = [f"{path}: {table}.{problem}" for table, broker in tables for problem in file_problems(broker)]
     if problems:
         raise ConfigError("\n".join(problems))
-    folder = path.parent.resolve()
-    return msgspec.structs.replace(config, mqtt=_absolute(config.mqtt, folder), kafka=_absolute(config.kafka, folder))
-
-
-def read_secret(path: str) -> str:
-    """The secret in a file, without white space around it. Read when it is used, so that it can be exchanged; never logged.
-
-    Raises:
-        OSError: If the file cannot be read.
-        ValueError: If there is nothing in it, or what is in it is no text.
-    """
-    secret = Path(path).read_text("utf-8").strip()
-    if not secret:
-        raise ValueError(f"{path} is empty")
-    return secret
-
-
-def _files(table: Mqtt | Kafka) -> dict[str, str]:
-    named = ((field, getattr(table, field)) for field in table.__struct_fields__ if field.endswith("_file"))
-    return {field: name for field, name in named if name is not None}
+    return msgspec.structs.replace(config, mqtt=mqtt, kafka=kafka)
 
 
 def secret_files(config: BridgeConfig) -> dict[str, str]:
     """The files that nobody else should read, by their keys in the configuration."""
-    return {
-        f"{key}.{field}": name
-        for key, table in (("mqtt", config.mqtt), ("kafka", config.kafka))
-        for field, name in _files(table).items()
-        if field.endswith(("password_file", "key_file"))
-    }
-
-
-def _unreadable(config: BridgeConfig, folder: Path) -> Iterator[str]:
-    for key, table in (("mqtt", config.mqtt), ("kafka", config.kafka)):
-        for field, name in _files(table).items():
-            try:
-                if field.endswith("password_file"):
-                    read_secret(str(folder / name))
-                else:
-                    with (folder / name).open("rb"):
-                        pass
-            except OSError as error:
-                yield f"{key}.{field}: {name} cannot be read: {error.strerror}"
-            except UnicodeDecodeError:
-                yield f"{key}.{field}: {name} is not UTF-8 text"
-            except ValueError as error:
-                yield f"{key}.{field}: {error}"
-
-
-def _absolute(table: Table, folder: Path) -> Table:
-    return msgspec.structs.replace(table, **{field: str(folder / name) for field, name in _files(table).items()})
+    tables = (("mqtt", config.mqtt), ("kafka", config.kafka))
+    return {f"{table}.{key}": name for table, broker in tables for key, name in private_files(broker).items()}

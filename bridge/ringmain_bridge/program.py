@@ -3,11 +3,13 @@
 The main thread is the poll thread. Beside it run the reader's threads and the web server's.
 """
 
+import argparse
 import logging
 import os
 import signal
 import threading
 import time
+from functools import partial
 from importlib import metadata
 from random import Random
 from types import FrameType
@@ -19,13 +21,13 @@ from ringmain_bridge.bridge import Bridge
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.fleet.web import WebServer
 from ringmain_bridge.forwarding.kafka_writer import KafkaFatalError, KafkaWriter
-from ringmain_bridge.mqtt.backoff import BackOff
+from ringmain_bridge.forwarding.receipts import Receipts
 from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_bridge.replicas import AbandonedSessions, foreign_filters
+from ringmain_program.backoff import BackOff
+from ringmain_program.command import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED, Clock, Outcome
 from ringmain_protocol import topics
-from ringmain_toml import EXIT_CONFIG
 
-EXIT_FAILURE: Final = 1
 HEARTBEAT_MAX_S: Final = 60.0
 FLOW_EVERY_S: Final = 60.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
@@ -35,17 +37,17 @@ DRAINED_ROUNDS: Final = 2
 LOG = logging.getLogger("ringmain_bridge")
 
 
-def run(config: BridgeConfig) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status."""
+def run(config: BridgeConfig, _options: argparse.Namespace, _clock: Clock) -> Outcome:
+    """Run until SIGTERM or SIGINT."""
     try:
         running = _Running(config)
     except KafkaException as error:  # librdkafka reads certificates and keys at once
         LOG.error("configuration: kafka: %s", error.args[0].str())  # noqa: TRY400
-        return EXIT_CONFIG
+        return Outcome(status=EXIT_CONFIG)
     except (OSError, ValueError) as error:  # the password has gone since the configuration was checked
         LOG.error("configuration: kafka: %s", error)  # noqa: TRY400
-        return EXIT_CONFIG
-    return running.run()
+        return Outcome(status=EXIT_CONFIG)
+    return Outcome(status=running.run())
 
 
 class _Running:
@@ -65,14 +67,11 @@ class _Running:
         )
         self._writer = KafkaWriter(config.kafka, client_id=config.client_id, queue_bytes=2 * config.limits.window_bytes)
         version = metadata.version("ringmain")
-        self._bridge = Bridge(config, self._reader, self._writer, self._random, version)
-        self._leftovers = AbandonedSessions(
-            config.mqtt,
-            config.leftover_client_ids,
-            lambda reader: Bridge(config, reader, self._writer, self._random, version, receipts=self._bridge.receipts),
-            self._random,
-        )
-        self._bridge.also = self._leftovers.counts
+        limits = config.limits
+        receipts = Receipts(interval_s=limits.receipt_interval_s, expiry_s=limits.site_expiry_s, sites_max=limits.sites_max)
+        new_bridge = partial(Bridge, config, writer=self._writer, random=self._random, version=version, receipts=receipts)
+        self._abandoned = AbandonedSessions(config.mqtt, config.abandoned_client_ids, new_bridge, self._random)
+        self._bridge = new_bridge(self._reader, sources=[self._abandoned.counts])
 
     def run(self) -> int:
         threading.excepthook = _end_the_process
@@ -85,22 +84,22 @@ class _Running:
             )
         except OSError as error:
             LOG.error("cannot listen on %s:%d: %s", http.listen, http.port, error.strerror)  # noqa: TRY400
-            return EXIT_FAILURE
+            return EXIT_FAILED
         web.start()
         LOG.info("listening http://%s:%d/metrics", http.listen, web.port)
         try:
             self._await_topics()
             if not self._stop.is_set():
                 self._reader.start(self._bridge)
-                self._leftovers.start()
+                self._abandoned.start()
             self._forward()
             self._drain()
         except KafkaFatalError as error:
             LOG.critical("kafka producer has failed, ending: %s", error)
-            return EXIT_FAILURE
+            return EXIT_FAILED
         finally:
             web.stop()
-        return 0
+        return EXIT_DONE
 
     def _await_topics(self) -> None:
         """Wait until Kafka has all topics; MQTT is not read before, and the broker keeps the session."""
@@ -138,7 +137,7 @@ class _Running:
         """Acknowledge what Kafka confirms before the deadline; the rest comes again at the next start."""
         LOG.info("stopping")
         self._bridge.begin_stop()
-        self._leftovers.stop()
+        self._abandoned.stop()
         deadline_s = time.monotonic() + self._config.limits.stop_timeout_s
         drained_rounds = 0
         while self._bridge.kafka_ready and (now_s := time.monotonic()) < deadline_s:
@@ -147,12 +146,12 @@ class _Running:
             if drained_rounds == DRAINED_ROUNDS:
                 break
         self._reader.stop(DISCONNECT_TIMEOUT_S)
-        self._leftovers.join()
+        self._abandoned.join()
         LOG.info("stopped in_flight=%d", self._bridge.counts().in_flight)
 
     def _round(self, now_s: float) -> None:
         self._bridge.round(now_s=now_s)
-        self._leftovers.settle(now_s=now_s)
+        self._abandoned.confirm(now_s=now_s)
 
     def _health(self) -> tuple[bool, str]:
         """Whether the poll thread goes round. An absent neighbor is no reason to restart: see the metrics."""
@@ -173,4 +172,4 @@ def _end_the_process(args: threading.ExceptHookArgs) -> None:
         return
     LOG.critical("thread %s died", args.thread and args.thread.name, exc_info=args.exc_value)
     logging.shutdown()
-    os._exit(EXIT_FAILURE)
+    os._exit(EXIT_FAILED)

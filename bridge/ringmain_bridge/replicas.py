@@ -62,7 +62,7 @@ class _Outcome(Enum):
 class AbandonedSessions:
     """Ends the sessions of replicas that are gone, one after the other, in a thread of its own.
 
-    `settle` runs in the poll thread, `counts` in any.
+    `confirm` runs in the poll thread, `counts` in any.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class AbandonedSessions:
         self._taken: list[Bridge] = []  # one a session: its own connection and window; Kafka and receipts are shared
         self._past = total([])
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leftover-sessions", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="abandoned-sessions", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once."""
         if self._client_ids:
             self._thread.start()
 
-    def settle(self, *, now_s: float) -> None:
+    def confirm(self, *, now_s: float) -> None:
         """Acknowledge what Kafka has confirmed."""
         for bridge in self._of_now():
-            bridge.settle(now_s=now_s)
+            bridge.confirm(now_s=now_s)
             if bridge.is_stopping and bridge.counts().in_flight == 0:
                 with self._lock:
                     self._taken.remove(bridge)

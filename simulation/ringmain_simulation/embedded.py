@@ -1,7 +1,8 @@
 """A broker and a Kafka without installing anything, for the demo and for fast tests; both listen on 127.0.0.1 only.
 
-`python -m ringmain_simulation.embedded mqtt|kafka` serves until its standard input is closed, which also happens when the
-process that started it dies; the first line on standard output is the address. Both forget everything when they end.
+`python -m ringmain_simulation.embedded mqtt|kafka` serves until Ctrl-C or SIGTERM. If standard input is a pipe, it also ends
+when the pipe is closed, as happens when the process that started it dies. The first line on standard output is the address,
+the first on standard error says how the server ends. Both servers forget everything when they end.
 Production and the end-to-end test use Mosquitto and Apache Kafka; `KNOWN_DIFFERENCES` lists what they do and these do not.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import ctypes
 import logging
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -16,7 +18,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Final, NamedTuple
 
 from ringmain_protocol import topics
@@ -126,7 +128,7 @@ def _start(arguments: list[str], log: Path | None) -> EmbeddedServer:
 
 
 def serve_mqtt(port: int) -> None:
-    """Be an MQTT broker until standard input ends."""
+    """Be an MQTT broker until somebody ends it."""
     from iotcore.iotcore import IotCoreBroker  # noqa: PLC0415  the demo's extra
 
     # The broker writes an error record for every packet.
@@ -142,7 +144,7 @@ def serve_mqtt(port: int) -> None:
 
 
 def serve_kafka() -> None:
-    """Be a Kafka until standard input ends."""
+    """Be a Kafka until somebody ends it."""
     cluster = MockCluster()
     for topic in (*topics.KAFKA_TOPICS.values(), topics.DEADLETTER):
         cluster.create_topic(topic, PARTITIONS)
@@ -225,14 +227,27 @@ def _send_without_delay(port: int) -> None:
 
 
 def _announce_and_wait(address: str) -> None:
+    """Say where the server listens, then wait for the end of a pipe or for a signal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    piped = stat.S_ISFIFO(os.fstat(0).st_mode)
+    end = "the pipe on standard input is closed" if piped else "Ctrl-C or SIGTERM"
+    sys.stderr.write(f"serves at {address} until {end}\n")
     sys.stdout.write(address + "\n")
     sys.stdout.flush()
-    sys.stdin.buffer.read()  # ends when the other end of the pipe is closed
+    if piped:
+        sys.stdin.buffer.read()
+        _end()
+    while True:
+        signal.pause()
+
+
+def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
     os._exit(0)  # neither server can be shut down in order, and neither has anything to lose
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve until somebody ends it."""
     parser = argparse.ArgumentParser(prog="python -m ringmain_simulation.embedded", description=__doc__.split("\n", 1)[0])
     parser.add_argument("server", choices=["mqtt", "kafka"])
     parser.add_argument("--port", type=int, default=0, help="port of the MQTT broker; default: a free one")

@@ -1,5 +1,6 @@
 """Simulated sites on given brokers: agents, bridge and trainer are started by somebody else."""
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,13 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ringmain_program.command import EXIT_FAILED, Outcome
+from ringmain_program.config import load
 from ringmain_protocol.messages import Mode
 from ringmain_simulation.configs import write_agent_config
 from ringmain_simulation.data import load_excerpt
-from ringmain_simulation.lockstep import Lockstep, SiteCounts
+from ringmain_simulation.lockstep import Lockstep, LockstepError, SiteCounts
 from ringmain_simulation.scenario import DEMO, LONG
 from ringmain_simulation.sites import simulated_sites
-from ringmain_toml import load
 
 
 class RunBroker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +60,15 @@ def load_run_config(path: Path) -> RunConfig:
     return msgspec.structs.replace(config, agents=str(path.resolve().parent / config.agents))
 
 
+def run_command(options: argparse.Namespace) -> Outcome:
+    """`ringmain-simulate run`."""
+    try:
+        return Outcome(run(load_run_config(options.config)))
+    except (LockstepError, TimeoutError) as error:
+        print(error, file=sys.stderr)  # noqa: T201  for the person at the terminal
+        return Outcome(status=EXIT_FAILED)
+
+
 def run(config: RunConfig) -> RunResult:
     """Drive the sites through the history in observe, then in control, against agents that somebody starts."""
     scenario = DEMO if config.scenario == "demo" else LONG
@@ -69,6 +80,10 @@ def run(config: RunConfig) -> RunResult:
                 Path(config.agents) / name, site.design, scenario, local=(config.mqtt.host, config.mqtt.port)
             )
             sys.stderr.write(f"start: ringmain-agent run --clock simulation --config {path}\n")
+    sys.stderr.write(
+        f"waiting for the broker at {config.mqtt.host}:{config.mqtt.port}, then for the agents of {', '.join(sites)}"
+        f" (each at most {config.answer_timeout_s:g} s)\n"
+    )
     ticks = 0
     with Lockstep(
         sites, scenario, excerpt, host=config.mqtt.host, port=config.mqtt.port, answer_timeout_s=config.answer_timeout_s

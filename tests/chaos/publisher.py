@@ -51,7 +51,6 @@ class PublishingSite:
             Broker(host=HOST, port=port, keepalive_s=5),
             client_id=f"ringmain-agent-{name}",
             subscriptions=[topics.topic(name, topics.RECEIPT)],
-            resolve=Path,
             persistent=True,
         )
         self._connection.start()

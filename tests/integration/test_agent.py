@@ -186,7 +186,7 @@ def give_history(folder: Path) -> None:
 
 def _planner(agent: Program) -> psutil.Process:
     children = psutil.Process(agent.pid).children(recursive=True)
-    return next(child for child in children if "planner" in " ".join(child.cmdline()))
+    return next(child for child in children if "planning.process" in " ".join(child.cmdline()))
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ from benchmarks.ingest import measure
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 
+from ringmain_program.brokers import KafkaBroker
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Readings, Series, Steps, encode
-from ringmain_trainer.config.trainer import IngestConfig, KafkaConfig, TrainerConfig
+from ringmain_trainer.config.trainer import IngestConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError, IngestError
 from ringmain_trainer.history.delta import scan
 from ringmain_trainer.history.ingest import Summary, ingest
@@ -80,7 +81,7 @@ class Sender:
 
 
 def config_for(kafka: Kafka, history: Path, **changes: Any) -> TrainerConfig:
-    kafka_config = KafkaConfig(bootstrap_servers=kafka.bootstrap_servers)
+    kafka_config = KafkaBroker(bootstrap_servers=kafka.bootstrap_servers)
     return TrainerConfig(history=str(history), kafka=kafka_config, ingest=IngestConfig(**changes))
 
 

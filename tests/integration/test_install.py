@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def run(*command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def test_the_wheel_holds_every_package_with_all_its_modules_and_types(gateway: Path) -> None:
+    """A package that the build does not name works in every checkout and is missing on every gateway."""
+    wheel = next(gateway.parent.parent.glob("ringmain-*.whl"))
+    held = set(zipfile.ZipFile(wheel).namelist())
+    packages = [marker.parent for marker in ROOT.glob("*/ringmain_*/py.typed")]
+    assert {package.name for package in packages} >= {"ringmain_protocol", "ringmain_program", "ringmain_model"}
+    files = {file for package in packages for file in (*package.rglob("*.py"), package / "py.typed")}
+    assert {file.relative_to(file_root(file)).as_posix() for file in files} - held == set()
+
+
+def file_root(file: Path) -> Path:
+    """The folder of a part, such as `agent`, in which its package stands."""
+    return ROOT / file.relative_to(ROOT).parts[0]
 
 
 def test_the_agent_checks_its_sample_configuration(gateway: Path) -> None:

@@ -27,7 +27,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.number = 0
         self.inflight: dict[int, int] = {}  # packet id -> message, as the broker knows it
         self.order: deque[int] = deque()  # packet ids sent on this connection, unacknowledged
-        self.unsent: deque[int] = deque()  # packet ids that the broker has yet to send again
+        self.not_published: deque[int] = deque()  # packet ids that the broker has yet to send again
         self.orphans: dict[int, int] = {}  # packet id -> message, as the window should know those of dead connections
         self.producing: list[tuple[Entry, int]] = []
         self.in_kafka: set[int] = set()
@@ -64,13 +64,13 @@ class WindowMachine(RuleBasedStateMachine):
         self.connected = True
         self.window.opened(session_present=self.present)
         self.present = True
-        self.unsent.extend(self.inflight)
+        self.not_published.extend(self.inflight)
 
-    @precondition(lambda self: self.connected and self.unsent)
+    @precondition(lambda self: self.connected and self.not_published)
     @rule(number=st.integers(1, 10))
     def redeliver(self, number: int) -> None:
         """As many as come before the next cut."""
-        self.send([self.unsent.popleft() for _ in range(min(number, len(self.unsent)))], dup=True)
+        self.send([self.not_published.popleft() for _ in range(min(number, len(self.not_published)))], dup=True)
 
     @precondition(lambda self: not self.connected)
     @rule()
@@ -83,7 +83,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.inflight = dict(enumerate(messages, start=1))
         self.send(list(self.inflight), dup=False)
 
-    @precondition(lambda self: self.connected and not self.unsent and len(self.inflight) < 10)
+    @precondition(lambda self: self.connected and not self.not_published and len(self.inflight) < 10)
     @rule(fleet_only=st.lists(st.booleans(), min_size=1, max_size=4))
     def publish(self, *, fleet_only: list[bool]) -> None:
         """New messages with QoS 1."""
@@ -118,19 +118,19 @@ class WindowMachine(RuleBasedStateMachine):
         count = data.draw(st.integers(1, len(self.producing)))
         chosen = [self.producing.pop(data.draw(st.integers(0, len(self.producing) - 1))) for _ in range(count)]
         self.in_kafka.update(message for _, message in chosen)
-        self.window.settle([(entry, reason) for entry, _ in chosen])
+        self.window.confirm([(entry, reason) for entry, _ in chosen])
 
     @precondition(lambda self: self.producing)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         """Not delivered now: it is produced again, behind what came meanwhile."""
         self.producing.append(self.producing.pop(data.draw(st.integers(0, len(self.producing) - 1))))
-        self.window.settle([])
+        self.window.confirm([])
 
     @rule()
     def idle_round(self) -> None:
         """A poll round without a report."""
-        self.window.settle([])
+        self.window.confirm([])
 
     @precondition(lambda self: self.connected)
     @rule()
@@ -150,7 +150,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.connected = False
         waiting = {mid: self.inflight[mid] for mid in self.order if mid not in self.acknowledged}
         self.orphans |= {mid: message for mid, message in waiting.items() if message not in self.fleet_only}
-        self.unsent.clear()
+        self.not_published.clear()
         self.acknowledged.clear()  # lost in transit
         self.order.clear()
 
@@ -179,8 +179,8 @@ class WindowMachine(RuleBasedStateMachine):
     def every_message_is_accounted_for(self) -> None:
         """The books balance: received == delivered + dead_lettered + dropped + in_flight."""
         counts = self.window.counts()
-        settled = counts.delivered + sum(counts.dead_lettered.values()) + sum(counts.dropped.values())
-        assert counts.received == settled + counts.in_flight == self.received
+        confirmed = counts.delivered + sum(counts.dead_lettered.values()) + sum(counts.dropped.values())
+        assert counts.received == confirmed + counts.in_flight == self.received
         assert counts.in_flight == len(self.producing)
         assert counts.dropped == ({OVERFLOW: self.dropped} if self.dropped else {})
         assert counts.unacknowledged == len(self.order) - len(self.acknowledged)
@@ -197,7 +197,7 @@ class WindowMachine(RuleBasedStateMachine):
             self.connect()
         self.redeliver(99)
         self.in_kafka.update(message for _, message in self.producing)
-        self.window.settle([(entry, None) for entry, _ in self.producing])
+        self.window.confirm([(entry, None) for entry, _ in self.producing])
         self.producing.clear()
         self.broker_takes_acknowledgments()
         assert not self.inflight

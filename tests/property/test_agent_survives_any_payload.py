@@ -321,11 +321,15 @@ def test_a_damaged_state_is_not_used_or_does_no_harm(
         restored = decode_state(kept)
     except ValueError:
         restored = RegulatorState()
-    measurements = Measurements(newest=newest, import_limit_kw=500.0, export_limit_kw=400.0)
-    regulation, after = regulate(measurements, None, restored, SITE, NOW_MS)
-    limited = limit_setpoints(
-        regulation.setpoints, site=SITE, measurements=measurements, previous=after.sent, now_ms=NOW_MS
-    ).power_kw
+    measurements = Measurements(
+        now_ms=NOW_MS,
+        stale_after_s=SITE.regulator.stale_after_s,
+        newest=newest,
+        import_limit_kw=500.0,
+        export_limit_kw=400.0,
+    )
+    regulation, after = regulate(measurements, None, restored, SITE)
+    limited = limit_setpoints(regulation.setpoints, site=SITE, measurements=measurements, previous=after.sent).power_kw
     assert -200.0 <= (limited["battery"] or 0.0) <= 200.0
     assert -300.0 <= (limited["pv"] or 0.0) <= 0.0
     assert decode_state(encode_state(after)) == after

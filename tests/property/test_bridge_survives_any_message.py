@@ -17,6 +17,7 @@ from ringmain_bridge.config import Fleet as FleetConfig
 from ringmain_bridge.fleet.state import Fleet
 from ringmain_bridge.forwarding.forward import MAX_TOPIC_BYTES, REASONS, Forwarded, Forwarder, MqttMessage, Record
 from ringmain_bridge.forwarding.kafka_writer import MAX_RECORD_BYTES
+from ringmain_bridge.forwarding.receipts import Receipts
 from ringmain_protocol import messages, topics
 from ringmain_protocol.messages import MAX_MESSAGE_BYTES, Receipt, decode, encode
 from support.hostile import FUZZ, KINDS, SAMPLES, hostile_payloads, hostile_topics, instants
@@ -142,7 +143,8 @@ def bridge_between(neighbors: Any) -> Bridge:
         fleet=FleetConfig(signals=list(ALLOWED)),
         limits=Limits(receipt_interval_s=1.0, sites_max=4),
     )
-    bridge = Bridge(config, neighbors, neighbors, Random(1), "0.1.0")
+    receipts = Receipts(interval_s=1.0, expiry_s=config.limits.site_expiry_s, sites_max=4)
+    bridge = Bridge(config, neighbors, neighbors, Random(1), "0.1.0", receipts=receipts)
     bridge.connected(session_present=False)
     return bridge
 
@@ -177,8 +179,8 @@ def test_books_balance_and_all_pages_can_be_read_after_any_messages(arrived: lis
 def assert_balanced(bridge: Bridge, neighbors: Neighbors, arrived: list[MqttMessage]) -> None:
     """Nothing is lost from view, and whoever looks can read what the bridge shows."""
     counts = bridge.counts()
-    settled = counts.delivered + sum(counts.dead_lettered.values()) + sum(counts.dropped.values())
-    assert counts.received == settled + counts.in_flight == len(neighbors.records)
+    confirmed = counts.delivered + sum(counts.dead_lettered.values()) + sum(counts.dropped.values())
+    assert counts.received == confirmed + counts.in_flight == len(neighbors.records)
     assert counts.received + counts.consumed == len(arrived)
     assert counts.dead_lettered.keys() <= set(REASONS)
     assert neighbors.acknowledged == [message.mid for message in arrived if message.mid][: len(neighbors.acknowledged)]

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError
-from ringmain_trainer.export.onnx_file import QUANTILES, TOLERANCE, damaged, forecast_model, prove
-from ringmain_trainer.export.onnx_runtime import open_session, run, run_singly
+from ringmain_trainer.export.onnx_file import TOLERANCE, damaged, forecast_model, prove
 from ringmain_trainer.features.design_matrix import Design, as_rows
 from ringmain_trainer.features.examples import Examples, Inputs, Window, examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info

@@ -121,8 +121,14 @@ def test_pcc_is_inside_the_limits_whenever_the_equipment_can_bring_it_there(
     )
     values: dict[str, Any] = {"load_kw": load_kw, "pv_kw": pv_kw, "one_soc_kwh": 200.0, "two_soc_kwh": 50.0}
     newest = {name: Measured(value, NOW_MS) for name, value in values.items()}
-    measurements = Measurements(newest=newest, import_limit_kw=500.0, export_limit_kw=500.0)
-    result, _ = regulate(measurements, made, RegulatorState(), SITE, NOW_MS)
+    measurements = Measurements(
+        now_ms=NOW_MS,
+        stale_after_s=SITE.regulator.stale_after_s,
+        newest=newest,
+        import_limit_kw=500.0,
+        export_limit_kw=500.0,
+    )
+    result, _ = regulate(measurements, made, RegulatorState(), SITE)
     one, two, bound = result.setpoints["one"], result.setpoints["two"], result.setpoints["pv"]
     assert one is not None
     assert two is not None

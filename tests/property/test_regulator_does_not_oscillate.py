@@ -53,12 +53,14 @@ def closed_loop(site: Site, load_kw: list[float], wiring: Wiring, *, sun_kw: flo
         newest = {name: Measured(value, now_ms) for name, value in values.items()}
         limits = site.grid_connection
         measurements = Measurements(
-            newest=newest, import_limit_kw=limits.import_limit_kw, export_limit_kw=limits.export_limit_kw
+            now_ms=now_ms,
+            stale_after_s=site.regulator.stale_after_s,
+            newest=newest,
+            import_limit_kw=limits.import_limit_kw,
+            export_limit_kw=limits.export_limit_kw,
         )
-        result, state = regulate(measurements, None, state, site, now_ms)
-        limited = limit_setpoints(
-            result.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms
-        ).power_kw
+        result, state = regulate(measurements, None, state, site)
+        limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent).power_kw
         state = remember(state, limited, now_ms)
         powers = {name: kw or 0.0 for name, kw in limited.items() if name != "pv"}
         bound_kw = limited.get("pv")

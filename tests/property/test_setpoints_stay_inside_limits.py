@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
@@ -86,6 +87,8 @@ SIGNALS = (
 MEASURED = st.builds(Measured, st.one_of(st.none(), POWER), INSTANT, st.integers(0, 2))
 MEASUREMENTS = st.builds(
     Measurements,
+    now_ms=st.just(NOW_MS),
+    stale_after_s=st.just(RegulatorSettings().stale_after_s),
     newest=st.dictionaries(st.sampled_from(SIGNALS), MEASURED),
     import_limit_kw=st.floats(0, 1e4),
     export_limit_kw=st.floats(0, 1e4),
@@ -140,7 +143,7 @@ def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, floa
             continue
         assert math.isfinite(power)
         assert -battery.discharge_max_kw <= power <= battery.charge_max_kw
-        soc_kwh = measurements.fresh(battery.soc_signal, NOW_MS, site.regulator.stale_after_s)
+        soc_kwh = measurements.fresh(battery.soc_signal)
         assert soc_kwh is not None
         assert math.isfinite(soc_kwh)
         after = battery.soc_after_kwh(soc_kwh, power, site.regulator.valid_for_s / 3600)
@@ -158,10 +161,10 @@ def test_setpoints_stay_inside_limits(
     site: Site, measurements: Measurements, previous: dict[str, SentSetpoint], wished: dict[str, float | None]
 ) -> None:
     """A setpoint that is followed for its whole validity leaves the energy inside its band, or does not move it out."""
-    limited = limit_setpoints(wished, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
+    limited = limit_setpoints(wished, site=site, measurements=measurements, previous=previous)
     assert set(limited.power_kw) == set(wished) & {e.name for e in site.powered}
     assert_safe(site, measurements, limited.power_kw)
-    again = limit_setpoints(limited.power_kw, site=site, measurements=measurements, previous=previous, now_ms=NOW_MS)
+    again = limit_setpoints(limited.power_kw, site=site, measurements=measurements, previous=previous)
     assert again.power_kw == limited.power_kw
 
 
@@ -170,7 +173,7 @@ def test_regulator_answers_whatever_is_measured_and_planned(
     site: Site, measurements: Measurements, previous: dict[str, SentSetpoint], plan: Plan | None
 ) -> None:
     state = RegulatorState(sent=previous)
-    result, state = regulate(measurements, plan, state, site, NOW_MS)
+    result, state = regulate(measurements, plan, state, site)
     assert set(result.setpoints) == {e.name for e in site.powered}
     assert all(power is None or math.isfinite(power) for power in result.setpoints.values())
     limited = limit_setpoints(
@@ -179,14 +182,13 @@ def test_regulator_answers_whatever_is_measured_and_planned(
         site=site,
         measurements=measurements,
         previous=state.sent,
-        now_ms=NOW_MS,
     )
     assert_safe(site, measurements, limited.power_kw)
     position = limited.positions["bank"]
-    at = measurements.fresh("bank_position", NOW_MS, site.regulator.stale_after_s)
+    at = measurements.fresh("bank_position")
     assert position is None or (at is not None and 0 <= position <= 3 and abs(position - round(at)) <= 1)
     state = remember(state, limited.power_kw, NOW_MS)
-    later, _ = regulate(measurements, plan, state, site, NOW_MS + 1000)
+    later, _ = regulate(replace(measurements, now_ms=NOW_MS + 1000), plan, state, site)
     assert set(later.setpoints) == set(result.setpoints)
 
 
@@ -210,9 +212,15 @@ def test_energy_stays_inside_its_band_in_the_closed_loop(load_kw: list[float], s
         now_ms = NOW_MS + 180_000 * cycle
         values: dict[str, Any] = {"load_kw": load, "one_kw": power_kw, "one_soc_kwh": soc_kwh, "pcc_kw": load + power_kw}
         newest = {name: Measured(value, now_ms - 180_000) for name, value in values.items()}
-        measurements = Measurements(newest=newest, import_limit_kw=3000.0, export_limit_kw=3000.0)
-        result, state = regulate(measurements, None, state, site, now_ms)
-        limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms)
+        measurements = Measurements(
+            now_ms=now_ms,
+            stale_after_s=site.regulator.stale_after_s,
+            newest=newest,
+            import_limit_kw=3000.0,
+            export_limit_kw=3000.0,
+        )
+        result, state = regulate(measurements, None, state, site)
+        limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent)
         state = remember(state, limited.power_kw, now_ms)
         power_kw = limited.power_kw["one"] or 0.0
         soc_kwh = battery.soc_after_kwh(soc_kwh, power_kw, 0.05)

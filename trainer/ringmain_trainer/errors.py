@@ -9,7 +9,7 @@
       ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
       PublishError: the repository or a candidate is not fit to be signed; nothing was published
 
-A configuration that cannot be used is `ringmain_toml.ConfigError`.
+A configuration that cannot be used is `ringmain_program.config.ConfigError`.
 """
 
 

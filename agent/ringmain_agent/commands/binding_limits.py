@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from ringmain_agent.commands.costs import operations
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.planning.dispatch.transformer import chord_errors, firm_capacity_kva
+from ringmain_agent.equipment.transformer import firm_capacity_kva, highest_loading_pu
+from ringmain_agent.planning.dispatch.transformer import chord_errors
 from ringmain_agent.site.nameplates import Battery, Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
@@ -57,9 +58,9 @@ def _connection(plan: Plan, snapshot: Snapshot, site: Site) -> Iterator[Binding]
         ("export", -1.0, snapshot.export_limit_kw, snapshot.wished_export_kw),
     ):
         flow_kw = [sign * pcc for pcc in plan.pcc_kw]
-        ceiling_kw = [max(limit - connection.margin_kw, 0.0) for limit in limits_kw]
+        ceiling_kw = [connection.less_margin_kw(limit) for limit in limits_kw]
         yield _highest(f"{name} limit less margin", "kW", flow_kw, ceiling_kw, plan)
-        wishes = [math.inf if wish is None else max(wish - connection.margin_kw, 0.0) for wish in wished_kw]
+        wishes = [math.inf if wish is None else connection.less_margin_kw(wish) for wish in wished_kw]
         if snapshot.breach_per_kwh > 0 and wishes:
             wishes += [math.inf] * (len(flow_kw) - len(wishes))
             yield _highest(f"requested {name} less margin", "kW", flow_kw, wishes, plan)
@@ -68,8 +69,7 @@ def _connection(plan: Plan, snapshot: Snapshot, site: Site) -> Iterator[Binding]
 def _transformer(transformer: Transformer, plan: Plan, site: Site) -> Iterator[Binding]:
     """The dispatch holds temperatures that are above the real ones by up to the error of its chords."""
     name, limits = transformer.name, thermal.limits_at(transformer, _starts_ms(plan), site.time_zone)
-    told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
-    errors = chord_errors(thermal.constants(transformer), max(1.0, transformer.loading_max_pu, *told))
+    errors = chord_errors(thermal.constants(transformer), highest_loading_pu(transformer))
     for what, unit, values, most, near in (
         ("loading", "pu", plan.loading_pu, [limit.loading_max_pu for limit in limits], NEAR_PU),
         ("top oil", "degC", plan.top_oil_degc, [limit.top_oil_max_degc for limit in limits], errors.top_oil_k + NEAR_K),

@@ -1,11 +1,22 @@
-"""What `ringmain-agent check` tells of a configuration that is valid."""
+"""`ringmain-agent check`: a valid configuration in brief, and advice about it."""
 
+import argparse
 from collections.abc import Iterator
 
-from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.config.agent import LoadedConfig, load_config
 from ringmain_agent.site.hours import minutes
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import PCC, REACTIVE, Site
+from ringmain_program.command import Outcome
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Check a configuration.
+
+    Raises:
+        ConfigError: With every problem in it.
+    """
+    return Outcome(report(load_config(options.config)))
 
 
 def report(loaded: LoadedConfig) -> dict[str, object]:

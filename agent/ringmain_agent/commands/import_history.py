@@ -1,5 +1,6 @@
 """Step values from elsewhere, so that a new site can forecast from its first day."""
 
+import argparse
 import csv
 import gzip
 import io
@@ -9,14 +10,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.config.agent import LoadedConfig, load_config
 from ringmain_agent.gateway.state_file import StateFile
+from ringmain_program.command import Outcome
+from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import StepValue, float32
-from ringmain_toml import ConfigError
 
 MAX_FILE_BYTES: Final = 50_000_000
 MAX_TEXT_BYTES: Final = 500_000_000
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Import a file into the state of a site.
+
+    Raises:
+        ConfigError: If the configuration or the file is not valid.
+    """
+    return Outcome({"imported_steps": import_history(options.file, load_config(options.config))})
 
 
 def read_history(path: Path, loaded: LoadedConfig) -> list[StepValue]:

@@ -1,5 +1,6 @@
 """`ringmain-agent plan`: one situation through the agent's own planner, explained."""
 
+import argparse
 import os
 import sys
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ringmain_agent.commands.explain import Explanation, explain
+from ringmain_agent.commands.explain import Explanation, as_text, explain
 from ringmain_agent.commands.snapshot_file import read_snapshot
 from ringmain_agent.config.agent import load_config
 from ringmain_agent.planning.dispatch import Dispatcher
@@ -15,6 +16,21 @@ from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
+from ringmain_program.command import Outcome
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Solve, and draw if asked to.
+
+    Raises:
+        ConfigError: With every problem of the first file that has any.
+    """
+    explanation, snapshot, site = explained(options.config, options.snapshot)
+    if options.plot is not None:
+        from ringmain_agent.commands.plot import draw  # noqa: PLC0415  only this needs the extra `plot`
+
+        draw(explanation, snapshot, site, options.plot)
+    return Outcome(explanation, text=as_text)
 
 
 def explained(site_file: Path, snapshot_file: Path) -> tuple[Explanation, Snapshot, Site]:

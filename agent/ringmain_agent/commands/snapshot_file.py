@@ -14,11 +14,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-import ringmain_toml
-from ringmain_agent.inputs.series_and_envelopes import own_limits_kw
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Snapshot, ThermalState
-from ringmain_toml import ConfigError
+from ringmain_program.config import ConfigError, convert, parts
 
 MAX_BYTES: Final = 10_000_000
 Instant = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$")]
@@ -100,14 +98,14 @@ def read_snapshot(path: Path, site: Site) -> Snapshot:
         raise ConfigError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: must be a JSON object")
-    file = ringmain_toml.convert(table, SnapshotFile, name=str(path), check=lambda table: _problems(table, site))
+    file = convert(table, SnapshotFile, name=str(path), check=lambda table: _problems(table, site))
     return _as_snapshot(file, site)
 
 
 def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
     issued_at_ms = _ms(file.issued_at)
     starts_ms = [issued_at_ms + 1000 * site.step_s * step for step in range(site.horizon_steps)]
-    import_limit_kw, export_limit_kw = own_limits_kw(site, starts_ms)
+    import_limit_kw, export_limit_kw = site.own_limits_kw(starts_ms)
     return Snapshot(
         issued_at_ms=issued_at_ms,
         step_s=site.step_s,
@@ -178,21 +176,21 @@ def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
         "billing_peak_kw": [charge.name for charge in site.tariff.demand_charges],
     }
     for key, valid in names.items():
-        for name in ringmain_toml.parts(table, key):
+        for name in parts(table, key):
             if name not in valid:
                 near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
                 hint = f"did you mean `{near[0]}`?" if near else f"valid are {', '.join(valid)}" if valid else "it has none"
                 yield f"{key}.{name}: not of this site; {hint}"
     for key in ("forecasts", "forecasts_high"):
-        for name in ringmain_toml.parts(table, key):
+        for name in parts(table, key):
             yield from _length_problems(f"{key}.{name}", table[key][name], site)
-    told = {*ringmain_toml.parts(table, "forecasts"), *ringmain_toml.parts(table, "history")}
+    told = {*parts(table, "forecasts"), *parts(table, "history")}
     for signal in site.forecast_signals:
         if signal not in told:
             yield f"forecasts.{signal}: missing, and there is no history.{signal} to repeat"
     for key in ("import_limit_kw", "export_limit_kw"):
         yield from _length_problems(key, table.get(key), site)
-    for name in set(ringmain_toml.parts(table, "forecasts_high")) - set(ringmain_toml.parts(table, "forecasts")):
+    for name in set(parts(table, "forecasts_high")) - set(parts(table, "forecasts")):
         yield f"forecasts_high.{name}: needs forecasts.{name} too"
 
 
@@ -203,11 +201,11 @@ def _length_problems(key: str, values: object, site: Site) -> Iterator[str]:
 
 def _instant_problems(table: dict[str, Any], site: Site) -> Iterator[str]:
     told = {"issued_at": table.get("issued_at")}
-    for name in ringmain_toml.parts(table, "visits"):
+    for name in parts(table, "visits"):
         for index, visit in enumerate(table["visits"][name] if isinstance(table["visits"][name], list) else ()):
             if isinstance(visit, dict):
                 told |= {f"visits.{name}[{index}].{key}": visit.get(key) for key in ("from_at", "to_at")}
-    for name in ringmain_toml.parts(table, "runs"):
+    for name in parts(table, "runs"):
         told[f"runs.{name}.since_at"] = (
             table["runs"][name].get("since_at") if isinstance(table["runs"][name], dict) else None
         )

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final, NamedTuple
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-import ringmain_toml
 from ringmain_agent.config.feed import Feed, feed_problem
 from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.config.output import Output, output_problem
@@ -19,9 +18,10 @@ from ringmain_agent.site import nameplates as nameplate
 from ringmain_agent.site.nameplates import Equipment
 from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
+from ringmain_program.brokers import MqttBroker
+from ringmain_program.config import ConfigError, load, part, parts
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Mode
-from ringmain_toml import ConfigError
 
 HISTORY_DAYS: Final = 8
 """A week of lags and a day to fill gaps from."""
@@ -114,26 +114,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 """Every kind of equipment, by the name of its tables."""
 
 
-class Broker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Broker(MqttBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[mqtt.local]` or `[mqtt.upstream]`: a broker and the files with which the agent proves itself."""
 
-    host: Annotated[str, Meta(min_length=1, max_length=253)]
-    port: Annotated[int, Meta(gt=0, lt=65536)] = 1883
-    client_id: str | None = None
-    username: str | None = None
-    password_file: str | None = None
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
-    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
-
     def __post_init__(self) -> None:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
+        super().__post_init__()
         if self.certificate_file is not None and self.ca_file is None:
-            raise ValueError("certificate_file needs ca_file: without it the broker is not verified")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file needs username")
+            raise ValueError("certificate_file needs ca_file: an agent trusts the authority of its broker and no other")
 
 
 class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -260,7 +247,7 @@ def load_config(path: Path) -> LoadedConfig:
     Raises:
         ConfigError: With everything that is wrong in it: file, key and what would be valid.
     """
-    config = ringmain_toml.load(path, Config, check=_part_problems)
+    config = load(path, Config, check=_part_problems)
     problems, site = list(_problems(config)), None
     try:
         site = config.as_site()
@@ -274,26 +261,26 @@ def load_config(path: Path) -> LoadedConfig:
 
 def _part_problems(table: dict[str, Any]) -> Iterator[str]:
     """Problems inside one feed or output, also when other tables are wrong."""
-    for signal in ringmain_toml.parts(table, "feeds"):
-        feed = ringmain_toml.part(table, Feed, "feeds", signal)
+    for signal in parts(table, "feeds"):
+        feed = part(table, Feed, "feeds", signal)
         if not topics.is_signal(signal):
             yield f"feeds.{signal}: a signal must match [a-z][a-z0-9_]{{0,62}}"
         elif feed is not None and (problem := feed_problem(signal, feed)):
             yield f"feeds.{signal}: {problem}"
     for kind in KINDS:
-        for name in ringmain_toml.parts(table, kind):
+        for name in parts(table, kind):
             yield from _equipment_problems(table, kind, name)
 
 
 def _equipment_problems(table: dict[str, Any], kind: str, name: str) -> Iterator[str]:
     if not topics.is_signal(name):
         yield f"{kind}.{name}: an equipment's name must match [a-z][a-z0-9_]{{0,62}}"
-    keys = list(ringmain_toml.parts(table, kind, name))
+    keys = list(parts(table, kind, name))
     if "name" in keys:
         yield f"{kind}.{name}.name: the name of an equipment is that of its table; remove the key"
     if "curtailable" in keys:
         yield f"{kind}.{name}.curtailable: a plant with an output can be curtailed, one without cannot; remove the key"
-    output = ringmain_toml.part(table, Output, kind, name, "output")
+    output = part(table, Output, kind, name, "output")
     if output is not None and (problem := output_problem(output)):
         yield f"{kind}.{name}.output: {problem}"
 

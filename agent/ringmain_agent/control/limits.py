@@ -28,6 +28,8 @@ from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, SentSetpoint
 
 ROUNDING_KW: Final = 1e-9
+KVAR_MAX: Final = 1e8
+"""A measured reactive power beyond is not believed, in either direction."""
 
 
 class Limited(Struct, frozen=True, kw_only=True):
@@ -59,13 +61,12 @@ class PowerRange(NamedTuple):
         return min(max(power_kw, self.least_on_kw), self.most_kw) if power_kw > 0 else power_kw
 
 
-def limit_setpoints(  # noqa: PLR0913  keyword-only; nothing may be left out
+def limit_setpoints(
     setpoints: Mapping[str, float | None],
     *,
     site: Site,
     measurements: Measurements,
     previous: Mapping[str, SentSetpoint],
-    now_ms: int,
     positions: Mapping[str, int | None] | None = None,
 ) -> Limited:
     """The setpoints as they may leave the agent.
@@ -75,7 +76,6 @@ def limit_setpoints(  # noqa: PLR0913  keyword-only; nothing may be left out
         site: Nameplates and settings.
         measurements: Energy in the batteries, powers, positions and operations left.
         previous: The last setpoints that were sent.
-        now_ms: The present instant.
         positions: What is wished of equipment with positions; `None` leaves it where it is.
     """
     equipment = {e.name: e for e in site.powered}
@@ -85,7 +85,7 @@ def limit_setpoints(  # noqa: PLR0913  keyword-only; nothing may be left out
         if name not in equipment:
             reasons.append(f"{name} is not equipment of this site")
             continue
-        allowed = _allowed(equipment[name], site, measurements, previous, now_ms)
+        allowed = _allowed(equipment[name], site, measurements, previous)
         if wished is None:
             power_kw[name] = None
         elif not math.isfinite(wished):
@@ -98,18 +98,18 @@ def limit_setpoints(  # noqa: PLR0913  keyword-only; nothing may be left out
             power_kw[name] = granted = allowed.clip(wished)
             if abs(granted - wished) > ROUNDING_KW:
                 reasons.append(f"{name} limited from {wished:.1f} to {granted:.1f} kW")
-    _unload_transformers(power_kw, reasons, site, measurements, now_ms)
-    granted_positions = _positions(positions or {}, reasons, site, measurements, now_ms)
+    _unload_transformers(power_kw, reasons, site, measurements)
+    granted_positions = _positions(positions or {}, reasons, site, measurements)
     return Limited(power_kw=power_kw, reasons=tuple(reasons), positions=granted_positions)
 
 
 def _allowed(
-    equipment: Equipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint], now_ms: int
+    equipment: Equipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> PowerRange | None:
     """What an equipment may be set to; `None` where that is not known."""
     match equipment:
         case Battery():
-            return _battery_range(equipment, site, measurements, previous.get(equipment.name), now_ms)
+            return _battery_range(equipment, site, measurements, previous.get(equipment.name))
         case Generator():
             return PowerRange(-equipment.rated_power_kw, 0.0)
         case OnOffLoad():
@@ -122,17 +122,16 @@ def _allowed(
             return None
 
 
-def _battery_range(
-    battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None, now_ms: int
-) -> PowerRange | None:
+def _battery_range(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> PowerRange | None:
     """Nameplate, ramp and the energy left over a setpoint's validity. Energy goes before ramp: empty stops at once."""
-    soc_kwh = measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s)
-    if soc_kwh is None or not math.isfinite(soc_kwh):
+    soc_kwh = measurements.fresh(battery.soc_signal)
+    if soc_kwh is None:
         return None
+    soc_kwh = _clip(soc_kwh, 0.0, battery.capacity_kwh)
     least, most = -battery.discharge_max_kw, battery.charge_max_kw
-    base = _ramp_base(battery, site, measurements, last, now_ms)
+    base = _ramp_base(battery, site, measurements, last)
     if base is not None:
-        reach_kw = battery.ramp_kw_per_min * max(now_ms - base.at_ms, 1000) / 60_000
+        reach_kw = battery.ramp_kw_per_min * max(measurements.now_ms - base.at_ms, 1000) / 60_000
         power_kw = base.power_kw if base.power_kw is not None else 0.0
         least, most = _clip(power_kw - reach_kw, least, most), _clip(power_kw + reach_kw, least, most)
     validity_h = site.regulator.valid_for_s / 3600
@@ -143,24 +142,26 @@ def _battery_range(
     return PowerRange(_clip(least, lowest, highest), _clip(most, lowest, highest))
 
 
-def _ramp_base(
-    battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None, now_ms: int
-) -> SentSetpoint | None:
+def _ramp_base(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> SentSetpoint | None:
     """Where the ramp starts: the last setpoint while it is in force, else the measured power, else nowhere."""
-    if last is not None and last.power_kw is not None and 0 <= now_ms - last.at_ms <= 1000 * site.regulator.valid_for_s:
+    if (
+        last is not None
+        and last.power_kw is not None
+        and 0 <= measurements.now_ms - last.at_ms <= 1000 * site.regulator.valid_for_s
+    ):
         return last
-    power_kw = measurements.fresh(battery.power_signal, now_ms, site.regulator.stale_after_s)
-    if power_kw is None or not math.isfinite(power_kw):
+    power_kw = measurements.fresh(battery.power_signal)
+    if power_kw is None:
         return None
     return SentSetpoint(power_kw, measurements.newest[battery.power_signal].at_ms)
 
 
 def _unload_transformers(
-    power_kw: dict[str, float | None], reasons: list[str], site: Site, measurements: Measurements, now_ms: int
+    power_kw: dict[str, float | None], reasons: list[str], site: Site, measurements: Measurements
 ) -> None:
     """Take from what draws power, in the order of the site, what no rating of a transformer allows."""
-    most_kw = _emergency_kw(site, measurements, now_ms)
-    expected_kw = _expected_pcc_kw(power_kw, site, measurements, now_ms)
+    most_kw = _emergency_kw(site, measurements)
+    expected_kw = _expected_pcc_kw(power_kw, site, measurements)
     if expected_kw is None or expected_kw <= most_kw:
         return
     excess_kw = expected_kw - most_kw
@@ -176,10 +177,10 @@ def _unload_transformers(
         reasons.append(f"{equipment.name} limited from {drawn_kw:.1f} to {granted:.1f} kW for the transformers")
 
 
-def _emergency_kw(site: Site, measurements: Measurements, now_ms: int) -> float:
+def _emergency_kw(site: Site, measurements: Measurements) -> float:
     """Most power through the pcc that the highest rating of each transformer allows."""
-    kvar = measurements.fresh("pcc_kvar", now_ms, site.regulator.stale_after_s)
-    kvar = kvar if kvar is not None and math.isfinite(kvar) else 0.0
+    kvar = measurements.fresh("pcc_kvar")
+    kvar = kvar if kvar is not None and abs(kvar) <= KVAR_MAX else 0.0
     shares, most_kw = site.transformer_shares(), math.inf
     for transformer in site.transformers:
         ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
@@ -189,22 +190,20 @@ def _emergency_kw(site: Site, measurements: Measurements, now_ms: int) -> float:
     return most_kw
 
 
-def _expected_pcc_kw(
-    power_kw: Mapping[str, float | None], site: Site, measurements: Measurements, now_ms: int
-) -> float | None:
+def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measurements: Measurements) -> float | None:
     """What will flow at the pcc when batteries and loads have followed; `None` where that cannot be told."""
-    parts_kw = [measurements.fresh("pcc_kw", now_ms, site.regulator.stale_after_s)]
+    parts_kw = [measurements.fresh("pcc_kw")]
     for equipment in (*site.batteries, *site.controllable_loads):
         setpoint_kw = power_kw.get(equipment.name)
         if setpoint_kw is not None:
-            measured_kw = measurements.fresh(equipment.power_signal, now_ms, site.regulator.stale_after_s)
+            measured_kw = measurements.fresh(equipment.power_signal)
             parts_kw += [setpoint_kw, None if measured_kw is None else -measured_kw]
-    known_kw = [part for part in parts_kw if part is not None and math.isfinite(part)]
+    known_kw = [part for part in parts_kw if part is not None]
     return math.fsum(known_kw) if len(known_kw) == len(parts_kw) else None
 
 
 def _positions(
-    wished: Mapping[str, int | None], reasons: list[str], site: Site, measurements: Measurements, now_ms: int
+    wished: Mapping[str, int | None], reasons: list[str], site: Site, measurements: Measurements
 ) -> dict[str, int | None]:
     """Each position, or `None` where the equipment stays as it is."""
     switched = {equipment.name: equipment for equipment in site.switched}
@@ -213,22 +212,20 @@ def _positions(
         if name not in switched:
             reasons.append(f"{name} is not equipment of this site")
         elif position is not None:
-            granted[name] = _position(switched[name], position, reasons, site, measurements, now_ms)
+            granted[name] = _position(switched[name], position, reasons, measurements)
         else:
             granted[name] = None
     return granted
 
 
-def _position(  # noqa: PLR0913, PLR0917  one position and all that it depends on
+def _position(
     switched: CapacitorBank | TapChanger,
     wished: int,
     reasons: list[str],
-    site: Site,
     measurements: Measurements,
-    now_ms: int,
 ) -> int | None:
-    measured = measurements.fresh(switched.position_signal, now_ms, site.regulator.stale_after_s)
-    if measured is None or not math.isfinite(measured):
+    measured = measurements.fresh(switched.position_signal)
+    if measured is None:
         reasons.append(f"{switched.name} stays: its position is not known")
         return None
     at = round(measured)

@@ -11,11 +11,13 @@ from msgspec import Struct
 
 from ringmain_agent.control.planned_step import PlannedStep
 from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kwh
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
+from ringmain_agent.equipment.transformer import believed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
 from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
-from ringmain_agent.site.site import BILLING_PERIOD_S, REACTIVE, Site
+from ringmain_agent.site.site import BILLING_PERIOD_S, Site
 from ringmain_agent.snapshot import Measurements
 
 HASTE_S: Final = 60.0
@@ -34,51 +36,48 @@ class PccRange(Struct, frozen=True):
     transformer: str = ""
 
 
-def pcc_range(
-    measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int
-) -> PccRange:
+def pcc_range(measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site) -> PccRange:
     """Least and most power at the pcc for the rest of the quarter-hour, so that everything holds that must."""
-    tightest, transformers = _transformers(measurements, site, now_ms)
-    safe = transformers.intersect_or_nearest_end(_connection(measurements, site))
-    held = safe.intersect_or_nearest_end(_wished(measurements, step)).intersect_or_nearest_end(
-        _demand(step, quarter, site, now_ms)
+    tightest, transformers = _transformers(measurements, site)
+    safe = transformers.intersect_or_nearest_end(_connection(measurements, site, measurements.now_ms))
+    held = safe.intersect_or_nearest_end(_wished(measurements, step, site)).intersect_or_nearest_end(
+        _demand(step, quarter, site, measurements.now_ms)
     )
-    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, now_ms))
+    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, measurements.now_ms))
     binds = held.most >= transformers.most or held.least <= transformers.least
     return PccRange(held, safe.most, tightest if binds else "")
 
 
-def _transformers(measurements: Measurements, site: Site, now_ms: int) -> tuple[str, Interval]:
+def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
     """What all transformers can carry, with one of them out of service where that is demanded; and the tightest one."""
-    kvar = measurements.fresh(REACTIVE, now_ms, site.regulator.stale_after_s) or 0.0
-    kvar = kvar if math.isfinite(kvar) else 0.0
+    kvar = pcc_kvar(measurements)
     tightest, most_kw = "", math.inf
     for transformer in site.transformers:
-        share = site.transformer_shares()[transformer.name]
-        carried_kva = _loading_max_pu(transformer, measurements, site, now_ms) * transformer.rated_power_kva / share
-        if (limit_kw := active_kw(carried_kva, kvar)) < most_kw:
+        most_kva = carried_kva(transformer, _loading_max_pu(transformer, measurements, site), site)
+        if (limit_kw := active_kw(most_kva, kvar)) < most_kw:
             tightest, most_kw = transformer.name, limit_kw
-    if (firm_pu := site.grid_connection.firm_loading_max_pu) is not None:
-        ratings_kva = sorted(transformer.rated_power_kva for transformer in site.transformers)
-        if (limit_kw := active_kw(firm_pu * math.fsum(ratings_kva[:-1]), kvar)) < most_kw:
-            tightest, most_kw = "firm capacity", limit_kw
+    if (limit_kw := active_kw(firm_capacity_kva(site), kvar)) < most_kw:
+        tightest, most_kw = "firm capacity", limit_kw
     return tightest, Interval(-most_kw, most_kw)
 
 
-def _connection(measurements: Measurements, site: Site) -> Interval:
+def _connection(measurements: Measurements, site: Site, now_ms: int) -> Interval:
     """The limits of the connection and of envelopes, with their margin."""
-    margin_kw = site.grid_connection.margin_kw
-    return Interval(-max(measurements.export_limit_kw - margin_kw, 0.0), max(measurements.import_limit_kw - margin_kw, 0.0))
+    own_import_kw, own_export_kw = site.own_limits_kw([now_ms])
+    import_kw = plausible.limit_kw(measurements.import_limit_kw, own_import_kw[0])
+    export_kw = plausible.limit_kw(measurements.export_limit_kw, own_export_kw[0])
+    connection = site.grid_connection
+    return Interval(-connection.less_margin_kw(export_kw), connection.less_margin_kw(import_kw))
 
 
-def _wished(measurements: Measurements, step: PlannedStep | None) -> Interval:
-    """Envelopes that may be breached at a price are held as far as the plan holds them."""
+def _wished(measurements: Measurements, step: PlannedStep | None, site: Site) -> Interval:
+    """Envelopes that may be breached at a price are held, with their margin, as far as the plan holds them."""
     least_kw, most_kw = ANYTHING.least, ANYTHING.most
     planned_kw = step.pcc_kw if step is not None else 0.0
-    if measurements.wished_import_kw is not None:
-        most_kw = max(measurements.wished_import_kw, planned_kw)
-    if measurements.wished_export_kw is not None:
-        least_kw = min(-measurements.wished_export_kw, planned_kw)
+    if (import_kw := plausible.wished_kw(measurements.wished_import_kw)) is not None:
+        most_kw = max(site.grid_connection.less_margin_kw(import_kw), planned_kw)
+    if (export_kw := plausible.wished_kw(measurements.wished_export_kw)) is not None:
+        least_kw = min(-site.grid_connection.less_margin_kw(export_kw), planned_kw)
     return Interval(min(least_kw, most_kw), most_kw)
 
 
@@ -105,13 +104,16 @@ def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_
     return Interval(min(least_kw, most_kw), most_kw)
 
 
-def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, now_ms: int) -> float:
+def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site) -> float:
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
-    limits = limits_at(transformer, [now_ms], site.time_zone)[0]
-    state = measurements.thermal.get(transformer.name)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
-    if state is None or not math.isfinite(hot_spot_degc(state) + ambient_degc):
-        return limits.loading_max_pu
+    limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    state = believed_state(
+        measurements.thermal.get(transformer.name),
+        loading_pu=loadings_pu(measurements, site).get(transformer.name, 0.0),
+        ambient_degc=ambient_degc,
+        transformer=transformer,
+    )
     known, step_min = constants(transformer), site.step_s / 60
 
     def holds_at(loading_pu: float) -> bool:

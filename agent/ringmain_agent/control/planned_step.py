@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ringmain_agent.control import rule
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange, on_off_range
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
@@ -102,7 +103,7 @@ def rule_schedule(
         load_kw: Median forecast of the load.
         pv_kw: Median forecast of each PV plant by name, negative when generating.
     """
-    margin_kw, step_h = site.grid_connection.margin_kw, site.step_h
+    connection, step_h = site.grid_connection, site.step_h
     loads = _Loads(site, snapshot)
     soc = {battery.name: snapshot.soc_kwh.get(battery.name) for battery in site.batteries}
     power: dict[str, list[float]] = {equipment.name: [] for equipment in site.powered}
@@ -110,8 +111,8 @@ def rule_schedule(
     energy: dict[str, list[float]] = {battery.name: [] for battery in site.batteries}
     pcc_kw = []
     for step, load in enumerate(load_kw):
-        ceiling_kw = max(snapshot.import_limit_kw[step] - margin_kw, 0.0)
-        floor_kw = -max(snapshot.export_limit_kw[step] - margin_kw, 0.0)
+        ceiling_kw = connection.less_margin_kw(snapshot.import_limit_kw[step])
+        floor_kw = -connection.less_margin_kw(snapshot.export_limit_kw[step])
         net_kw = load + math.fsum(plant[step] for plant in pv_kw.values())
         for name, power_kw in loads.taken_kw(step, ceiling_kw - net_kw).items():
             power[name].append(power_kw)
@@ -126,7 +127,7 @@ def rule_schedule(
             taken_kw = rule.battery_kw(
                 battery, held_kwh, net_kw, ceiling_kw=ceiling_kw, floor_kw=floor_kw, duration_h=step_h
             )
-            if not site.grid_connection.battery_grid_charge:
+            if not connection.battery_grid_charge:
                 taken_kw = min(taken_kw, generated_kw)
                 generated_kw -= max(taken_kw, 0.0)
             taken_kw = taken_kw if kept_kw is None else kept_kw
@@ -171,7 +172,7 @@ class _Loads:
         self._degc = {
             load.name: degc
             for load in site.thermal_loads
-            if (degc := snapshot.temperature_degc.get(load.name)) is not None and math.isfinite(degc)
+            if (degc := plausible.temperature_degc(snapshot.temperature_degc.get(load.name))) is not None
         }
         self.temperature_degc: dict[str, list[float]] = {name: [] for name in self._degc}
 
@@ -249,9 +250,7 @@ class _Loads:
         return self._runs.get(name, LoadUsage())
 
     def _ambient(self, load: ThermalLoad, step: int) -> float:
-        series = self._snapshot.known_future.get(load.ambient_series or "", [])
-        value = series[step] if step < len(series) else None
-        return load.ambient_degc if value is None or not math.isfinite(value) else value
+        return plausible.ambient_at_degc(load, self._snapshot.known_future, step)
 
 
 def _urgency(load: object) -> int:

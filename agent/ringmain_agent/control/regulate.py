@@ -19,6 +19,7 @@ from ringmain_agent.control.planned_step import PlannedStep, present_step
 from ringmain_agent.control.rule_setpoints import rule_setpoints
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
 from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ROUNDING
 from ringmain_agent.equipment.setpoint_range import SetpointRange, setpoint_ranges
 from ringmain_agent.site.site import PCC, Site
@@ -59,7 +60,7 @@ class Regulation(Struct, frozen=True, kw_only=True):
 
 
 def regulate(
-    measurements: Measurements, plan: Plan | None, state: RegulatorState, site: Site, now_ms: int
+    measurements: Measurements, plan: Plan | None, state: RegulatorState, site: Site
 ) -> tuple[Regulation, RegulatorState]:
     """Setpoints of one cycle.
 
@@ -68,16 +69,19 @@ def regulate(
         plan: The newest plan; `None` if there never was one.
         state: From the cycle before.
         site: Nameplates and settings.
-        now_ms: The present instant.
 
     Returns:
         The setpoints with the rung of the ladder that they stand on, and the state for the next cycle. Without what it
         takes to know the load, everything is released.
     """
+    now_ms = measurements.now_ms
     state = replace(state, quarter=update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
     step = present_step(plan, now_ms=now_ms, site=site)
+    plants = {plant.name for plant in site.generators}  # they give what they give: no power of theirs is taken to stay
+    held_kw = {name: kw for name, kw in plausible.held_kw(measurements.held_kw, site).items() if name not in plants}
+    measurements = replace(measurements, held_kw=held_kw)
     load_kw = uncontrolled_load_kw(
-        measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site, now_ms=now_ms
+        measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
     state = replace(state, load_kw=load_kw)
     if load_kw is None:
@@ -89,17 +93,14 @@ def regulate(
         moves=state.moves,
         free_kw=state.free_kw,
         site=site,
-        now_ms=now_ms,
     )
     state = replace(state, free_kw=free_kw)
-    found = setpoint_ranges(measurements, state.sent, state.moves, site, now_ms)
-    held_kw = {name: kw for name, kw in measurements.held_kw.items() if name in found and math.isfinite(kw)}
+    found = setpoint_ranges(measurements, state.sent, state.moves, site)
     cycle = _Cycle(
         measurements=measurements,
         step=step,
         site=site,
-        now_ms=now_ms,
-        band=pcc_range(measurements, step, state.quarter, site, now_ms),
+        band=pcc_range(measurements, step, state.quarter, site),
         setpoint_ranges={name: reach for name, reach in found.items() if reach is not None and name not in held_kw},
         fixed_kw=load_kw + math.fsum(held_kw.values()),
         available_kw=available,
@@ -124,7 +125,6 @@ class _Cycle(Struct, frozen=True, kw_only=True):
     measurements: Measurements
     step: PlannedStep | None
     site: Site
-    now_ms: int
     band: PccRange
     setpoint_ranges: dict[str, SetpointRange]
     fixed_kw: float
@@ -142,9 +142,7 @@ def _powers_kw(cycle: _Cycle) -> dict[str, float]:
     if step is not None:
         wished_kw = {name: step.power_kw.get(name, 0.0) for name in cycle.setpoint_ranges}
     else:
-        wished_kw = rule_setpoints(
-            cycle.measurements, cycle.setpoint_ranges, site, rest_kw=rest_kw, band=band, now_ms=cycle.now_ms
-        )
+        wished_kw = rule_setpoints(cycle.measurements, cycle.setpoint_ranges, site, rest_kw=rest_kw, band=band)
     batteries = [battery.name for battery in site.batteries if battery.name in wished_kw]
     net_kw = rest_kw + math.fsum(kw for name, kw in wished_kw.items() if name not in batteries)
     allowed = restrict_batteries(cycle.setpoint_ranges, site, net_kw=net_kw, generated_kw=-generated_kw)
@@ -210,7 +208,7 @@ def _details(cycle: _Cycle, found: Mapping[str, SetpointRange | None], held_kw: 
         if reach is None
     ]
     for battery in cycle.site.batteries:
-        soc_kwh = cycle.measurements.fresh(battery.soc_signal, cycle.now_ms, cycle.site.regulator.stale_after_s)
+        soc_kwh = cycle.measurements.fresh(battery.soc_signal)
         if soc_kwh is not None and not -SOC_DOUBT_PU <= soc_kwh / battery.capacity_kwh <= 1 + SOC_DOUBT_PU:
             reasons.append(f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity")
     reasons += [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in held_kw.items()]

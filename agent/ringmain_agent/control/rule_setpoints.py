@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from ringmain_agent.control import rule
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
@@ -11,21 +12,20 @@ from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measurements
 
 
-def rule_setpoints(  # noqa: PLR0913  keyword-only where it can be mistaken
+def rule_setpoints(
     measurements: Measurements,
     reaches: Mapping[str, SetpointRange],
     site: Site,
     *,
     rest_kw: float,
     band: Interval,
-    now_ms: int,
 ) -> dict[str, float]:
     """The power of each battery and load by the rule.
 
     Batteries cover import from what is above their target energy; surplus and what exceeds the band is theirs anyway.
     """
     wanted = {
-        load.name: _wanted(load, reaches[load.name], measurements, site, now_ms)
+        load.name: _wanted(load, reaches[load.name], measurements, site)
         for kind in (site.thermal_loads, site.on_off_loads, site.charging_stations, site.flexible_loads)
         for load in kind
         if load.name in reaches
@@ -34,7 +34,7 @@ def rule_setpoints(  # noqa: PLR0913  keyword-only where it can be mistaken
     import_kw = max(rest_kw + math.fsum(wished_kw.values()), 0.0)
     spare_kw = {}
     for battery in site.batteries:
-        soc_kwh = measurements.fresh(battery.soc_signal, now_ms, site.regulator.stale_after_s)
+        soc_kwh = plausible.soc_kwh(battery, measurements.fresh(battery.soc_signal))
         if battery.name in reaches and soc_kwh is not None:
             spare_kw[battery.name] = -rule.battery_kw(
                 battery,
@@ -54,20 +54,20 @@ def _wanted(
     reach: SetpointRange,
     measurements: Measurements,
     site: Site,
-    now_ms: int,
 ) -> SetpointRange:
     run = measurements.runs.get(load.name, LoadUsage())
     match load:
         case ChargingStation():
             return reach
         case FlexibleLoad():
-            left_h = rule.hours_left_h(load.hours, now_ms, site.time_zone)
+            left_h = rule.hours_left_h(load.hours, measurements.now_ms, site.time_zone)
             return reach.up_to(rule.wanted_flexible(load, run.drawn_kwh, left_h, site.step_h).interval.most)
         case OnOffLoad():
             return rule.wanted_on_off(load, run, reach)
         case ThermalLoad():
-            degc = measurements.fresh(load.temperature_signal, now_ms, site.regulator.stale_after_s)
+            measured_degc = measurements.fresh(load.temperature_signal)
+            degc = plausible.temperature_degc(measured_degc)
             if degc is None:
                 return OFF
-            ambient_degc = measurements.ambient_degc.get(load.name, load.ambient_degc)
+            ambient_degc = plausible.ambient_degc(load, measurements.ambient_degc.get(load.name))
             return reach.up_to(rule.wanted_thermal(load, degc, ambient_degc, site.step_h).interval.most)

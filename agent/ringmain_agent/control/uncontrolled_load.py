@@ -19,14 +19,13 @@ AT_BOUND_PU: Final = 0.02
 """A plant this close to its bound is held back by it: what it could give is not measured."""
 
 
-def uncontrolled_load_kw(  # noqa: PLR0913  what is measured, sent and remembered
+def uncontrolled_load_kw(
     measurements: Measurements,
     *,
     moves: Moves,
     free_kw: Mapping[str, float],
     before_kw: float | None,
     site: Site,
-    now_ms: int,
 ) -> float | None:
     """The load now: its own feed with all plants known, else the pcc less all equipment.
 
@@ -36,24 +35,26 @@ def uncontrolled_load_kw(  # noqa: PLR0913  what is measured, sent and remembere
         free_kw: What each plant gave while nothing held it back: what it goes back to when it is let go.
         before_kw: What the load was.
         site: Names and how long a setpoint takes to show.
-        now_ms: The present instant.
     """
-    stale_after_s = site.regulator.stale_after_s
-    load_kw = measurements.fresh(LOAD, now_ms, stale_after_s)
-    plants = [measurements.fresh(plant.power_signal, now_ms, stale_after_s) for plant in site.generators]
+    load_kw = measurements.fresh(LOAD)
+    plants = [measurements.fresh(plant.power_signal) for plant in site.generators]
     if load_kw is not None and None not in plants:
-        return load_kw if math.isfinite(load_kw) else None
-    pcc_kw = measurements.fresh(PCC, now_ms, stale_after_s)
-    if pcc_kw is None or not math.isfinite(pcc_kw):
+        return load_kw
+    pcc_kw = measurements.fresh(PCC)
+    if pcc_kw is None:
         return None
     least_kw, most_kw = [0.0], [0.0]
     for equipment in site.powered:
-        power_kw = measurements.fresh(equipment.power_signal, now_ms, stale_after_s)
+        measured_kw = measurements.fresh(equipment.power_signal)
+        power_kw = measurements.held_kw.get(equipment.name, measured_kw)
         if power_kw is None and equipment in site.batteries:
             return None
         if power_kw is None:  # stays inside what is called load: its sum with it is what counts
             continue
-        drawn_kw = [power_kw, *_lately_kw(moves.get(equipment.name, ()), free_kw.get(equipment.name), site, now_ms)]
+        drawn_kw = [
+            power_kw,
+            *_lately_kw(moves.get(equipment.name, ()), free_kw.get(equipment.name), site, measurements.now_ms),
+        ]
         least_kw.append(min(drawn_kw))
         most_kw.append(max(drawn_kw))
     lowest_kw, highest_kw = pcc_kw - math.fsum(most_kw), pcc_kw - math.fsum(least_kw)
@@ -80,7 +81,6 @@ def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remember
     moves: Moves,
     free_kw: Mapping[str, float],
     site: Site,
-    now_ms: int,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """What each plant could give now, and the same as last measured while nothing held it back.
 
@@ -89,14 +89,14 @@ def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remember
     found: dict[str, float] = {}
     free = dict(free_kw)
     for plant in site.generators:
-        power_kw = measurements.fresh(plant.power_signal, now_ms, site.regulator.stale_after_s)
-        if power_kw is None or not math.isfinite(power_kw):
+        power_kw = measurements.fresh(plant.power_signal)
+        if power_kw is None:
             found[plant.name] = 0.0
             continue
         power_kw = min(power_kw, 0.0)
         bounds_kw = [
-            *_in_force_kw(sent.get(plant.name), site, now_ms),
-            *_lately_kw(moves.get(plant.name, ()), None, site, now_ms),
+            *_in_force_kw(sent.get(plant.name), site, measurements.now_ms),
+            *_lately_kw(moves.get(plant.name, ()), None, site, measurements.now_ms),
         ]
         if any(power_kw <= bound_kw + AT_BOUND_PU * plant.rated_power_kw for bound_kw in bounds_kw):
             could_kw = step.available_kw.get(plant.name, power_kw) if step else free.get(plant.name, power_kw)

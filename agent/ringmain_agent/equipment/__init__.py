@@ -3,4 +3,13 @@
 Nameplate and state come in, ranges, rule powers and next states leave.
 """
 
-__all__ = ["charging_sessions", "interval", "load_usage", "setpoint_range", "switching_operations", "transformer_thermal"]
+__all__ = [
+    "charging_sessions",
+    "interval",
+    "load_usage",
+    "plausible",
+    "setpoint_range",
+    "switching_operations",
+    "transformer",
+    "transformer_thermal",
+]

@@ -1,6 +1,5 @@
 """Which vehicles a charging station has and may expect: from what it measures, and the visits of its configuration. Pure."""
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -20,9 +19,9 @@ STAY_MAX_S: Final = 30 * 86_400.0
 """Beyond these a reading is not believed."""
 
 
-def is_there(station: ChargingStation, measurements: Measurements, *, site: Site, now_ms: int) -> bool:
+def is_there(station: ChargingStation, measurements: Measurements) -> bool:
     """Whether a vehicle is at the station that still wants energy."""
-    return _wanted_kwh(station, measurements, site, now_ms) is not None
+    return _wanted_kwh(station, measurements) is not None
 
 
 def charging_sessions(
@@ -30,7 +29,6 @@ def charging_sessions(
     measurements: Measurements,
     *,
     site: Site,
-    now_ms: int,
     last_there_ms: int | None = None,
 ) -> list[ChargingSession]:
     """The vehicle at the station and those expected within the horizon, one after the other.
@@ -39,11 +37,12 @@ def charging_sessions(
     instant at which `is_there` held, if known). A vehicle that is late is expected until its departure. One that has
     outstayed its departure may leave at any time: it is planned for a step more.
     """
+    now_ms = measurements.now_ms
     horizon_to_ms = now_ms + 1000 * site.step_s * site.horizon_steps
     found: list[ChargingSession] = []
-    wanted_kwh = _wanted_kwh(station, measurements, site, now_ms)
+    wanted_kwh = _wanted_kwh(station, measurements)
     if wanted_kwh is not None:
-        to_ms = _departure_ms(station, measurements, site, now_ms)
+        to_ms = _departure_ms(station, measurements, site)
         to_ms = to_ms if to_ms > now_ms else now_ms + 1000 * site.step_s
         found.append(ChargingSession(from_ms=now_ms, to_ms=to_ms, energy_kwh=wanted_kwh))
     for visit in sorted(_expected(station, site, now_ms, horizon_to_ms), key=lambda visit: visit.from_ms):
@@ -55,21 +54,21 @@ def charging_sessions(
     return found
 
 
-def _wanted_kwh(station: ChargingStation, measurements: Measurements, site: Site, now_ms: int) -> float | None:
-    wanted_kwh = measurements.fresh(station.energy_signal, now_ms, site.regulator.stale_after_s)
+def _wanted_kwh(station: ChargingStation, measurements: Measurements) -> float | None:
+    wanted_kwh = measurements.fresh(station.energy_signal)
     if wanted_kwh is None or not ENERGY_MIN_KWH <= wanted_kwh <= ENERGY_MAX_KWH:
         return None
     return wanted_kwh
 
 
-def _departure_ms(station: ChargingStation, measurements: Measurements, site: Site, now_ms: int) -> int:
+def _departure_ms(station: ChargingStation, measurements: Measurements, site: Site) -> int:
     """As measured, else the next time that the clock shows the station's departure."""
-    stay_s = measurements.fresh(station.departure_signal, now_ms, site.regulator.stale_after_s)
-    if stay_s is not None and math.isfinite(stay_s) and 0 <= stay_s <= STAY_MAX_S:
+    stay_s = measurements.fresh(station.departure_signal)
+    if stay_s is not None and 0 <= stay_s <= STAY_MAX_S:
         return measurements.newest[station.departure_signal].at_ms + round(1000 * stay_s)
-    today = _local(now_ms, site).date()
+    today = _local(measurements.now_ms, site).date()
     days = (_at_ms(today + timedelta(days=ahead), station.departure, site) for ahead in range(-1, 3))
-    return next(at_ms for at_ms in days if at_ms > now_ms)
+    return next(at_ms for at_ms in days if at_ms > measurements.now_ms)
 
 
 def _expected(station: ChargingStation, site: Site, now_ms: int, horizon_to_ms: int) -> Iterator[ChargingSession]:

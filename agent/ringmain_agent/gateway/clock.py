@@ -14,10 +14,10 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from ringmain_agent.gateway.mqtt import Arrived, Connection
+from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Answer, Tick, decode, encode
-from ringmain_toml import ConfigError
 
 _POLL_S: Final = 0.25
 _TICKS_KNOWN: Final = 16

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.mqtt import Connection
+from ringmain_program.brokers import with_absolute_files
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Online, encode
 
@@ -16,10 +17,9 @@ def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simula
         heard.append(topics.SIMULATION_CLOCK)
     return Connection(
         "local",
-        config.mqtt.local,
+        with_absolute_files(config.mqtt.local, loaded.folder),
         client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
         subscriptions=heard,
-        resolve=loaded.path,
     )
 
 
@@ -28,7 +28,7 @@ def upstream_connection(loaded: LoadedConfig) -> Connection:
     config = loaded.config
     return Connection(
         "upstream",
-        config.mqtt.upstream,
+        with_absolute_files(config.mqtt.upstream, loaded.folder),
         client_id=config.mqtt.upstream.client_id or f"ringmain-agent-{config.site}",
         subscriptions=[
             topics.topic(config.site, topics.RECEIPT),
@@ -37,7 +37,6 @@ def upstream_connection(loaded: LoadedConfig) -> Connection:
             topics.topic(config.site, topics.MODEL),
             topics.all_series(config.site),
         ],
-        resolve=loaded.path,
         persistent=True,
         will=(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
     )

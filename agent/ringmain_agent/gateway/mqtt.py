@@ -8,10 +8,8 @@ import logging
 import queue
 import random
 import socket
-import ssl
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import paho.mqtt.client as paho
@@ -20,13 +18,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_agent.config.agent import Broker
-from ringmain_toml import ConfigError
+from ringmain_program.backoff import BackOff
+from ringmain_program.config import ConfigError
+from ringmain_program.tls import tls_context
 
 logger = logging.getLogger("ringmain_agent")
 
 QUEUE_MAX: Final = 100_000
-BACKOFF_MAX_S: Final = 30
-_SECRET_MAX_BYTES: Final = 4096
+BACKOFF_FIRST_S: Final = 2.0
+BACKOFF_MAX_S: Final = 30.0
 
 
 class Arrived(NamedTuple):
@@ -52,7 +52,6 @@ class Connection:
         *,
         client_id: str,
         subscriptions: Iterable[str],
-        resolve: Callable[[str], Path],
         will: tuple[str, bytes] | None = None,
         persistent: bool = False,
         unacknowledged_max: int = 500,
@@ -70,17 +69,14 @@ class Connection:
         self._address = f"{broker.host}:{broker.port}"
         self._subscriptions = [(topic, 1) for topic in subscriptions]
         self._queue: queue.Queue[Arrived] = queue.Queue(QUEUE_MAX)
-        self._failures = 0
+        self._backoff = BackOff(random.Random(), first_s=BACKOFF_FIRST_S, longest_s=BACKOFF_MAX_S)  # noqa: S311  jitter
         self._published = self._acknowledged = 0
         self._unacknowledged_max = unacknowledged_max
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
         client.max_inflight_messages_set(100)
         client.max_queued_messages_set(10_000)
-        client.reconnect_delay_set(1, BACKOFF_MAX_S)
-        if broker.username is not None:
-            client.username_pw_set(broker.username, _secret(resolve, broker.password_file))
-        if broker.ca_file is not None:
-            client.tls_set_context(_tls(resolve, broker))
+        client.reconnect_delay_set(1, round(BACKOFF_MAX_S))
+        _log_in(client, broker)
         if will is not None:
             client.will_set(*will, qos=1, retain=True)
         client.on_socket_open = _send_at_once
@@ -154,7 +150,7 @@ class Connection:
             self._note(f"{self._address} refuses this client: {reason}")
             return
         self.connects += 1
-        self._failures = 0
+        self._backoff.reset()
         if self._subscriptions:
             client.subscribe(self._subscriptions)
         self._note("")
@@ -184,9 +180,7 @@ class Connection:
         self._acknowledged += 1
 
     def _back_off(self, client: paho.Client) -> None:
-        self._failures += 1
-        delay_s = min(BACKOFF_MAX_S, 2 ** min(self._failures - 1, 5)) * random.uniform(0.5, 1.5)  # noqa: S311  jitter
-        client.reconnect_delay_set(max(1, round(delay_s)), 2 * BACKOFF_MAX_S)
+        client.reconnect_delay_set(max(1, round(self._backoff.next_s())), round(BACKOFF_MAX_S))
 
     def _note(self, trouble: str) -> None:
         if trouble != self.trouble:
@@ -205,27 +199,12 @@ def _send_at_once(_client: paho.Client, _data: object, opened: object) -> None:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _secret(resolve: Callable[[str], Path], name: str | None) -> str | None:
-    if name is None:
-        return None
-    path = resolve(name)
+def _log_in(client: paho.Client, broker: Broker) -> None:
     try:
-        if path.stat().st_size > _SECRET_MAX_BYTES:
-            raise ConfigError(f"{path}: a password file has at most {_SECRET_MAX_BYTES} bytes")
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: password file cannot be read: {error}") from error
-
-
-def _tls(resolve: Callable[[str], Path], broker: Broker) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=_file(resolve, broker.ca_file))
-        if broker.certificate_file is not None:
-            context.load_cert_chain(str(_file(resolve, broker.certificate_file)), _file(resolve, broker.key_file))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"TLS files of {broker.host}: {error}; check ca_file, certificate_file and key_file") from error
-    return context
-
-
-def _file(resolve: Callable[[str], Path], name: str | None) -> str | None:
-    return None if name is None else str(resolve(name))
+        if broker.username is not None:
+            client.username_pw_set(broker.username, broker.password())
+        if broker.uses_tls:
+            client.tls_set_context(tls_context(broker))
+    except (OSError, ValueError) as error:
+        keys = "password_file, ca_file, certificate_file and key_file"
+        raise ConfigError(f"login at {broker.host}: {error}; check {keys}") from error

@@ -12,12 +12,14 @@ from msgspec import Struct
 
 from ringmain_agent.equipment import charging_sessions as vehicles
 from ringmain_agent.equipment import load_usage as runs
+from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
+from ringmain_agent.equipment.transformer import believed_state, loadings_pu
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad, Transformer
-from ringmain_agent.site.site import PCC, REACTIVE, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
 from ringmain_protocol.messages import AtMs
 
@@ -50,17 +52,18 @@ class EquipmentState(Struct, frozen=True, kw_only=True):
         return {s.name: operations.operations_left(self.operations.get(s.name, Operations()), s) for s in site.switched}
 
 
-def update_equipment_state(before: EquipmentState, measurements: Measurements, site: Site, now_ms: int) -> EquipmentState:
+def update_equipment_state(before: EquipmentState, measurements: Measurements, site: Site) -> EquipmentState:
     """Everything followed up to now.
 
     Args:
         before: From the cycle before.
-        measurements: Newest value of each signal, and the ambient temperatures.
+        measurements: Newest value of each signal, and the ambient temperatures; when the clock was set back, the
+            temperatures of transformers stay as they are.
         site: Nameplates.
-        now_ms: The present instant; when the clock was set back, temperatures stay as they are.
     """
-    loading_pu = before.loading_pu | loadings_pu(measurements, site, now_ms)
-    there = [s.name for s in site.charging_stations if vehicles.is_there(s, measurements, site=site, now_ms=now_ms)]
+    now_ms = measurements.now_ms
+    loading_pu = before.loading_pu | loadings_pu(measurements, site)
+    there = [s.name for s in site.charging_stations if vehicles.is_there(s, measurements)]
     return EquipmentState(
         at_ms=now_ms,
         runs={
@@ -74,14 +77,14 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
             for load in _counted_loads(site)
         },
         thermal={
-            transformer.name: _temperatures(transformer, before, loading_pu, measurements, site, now_ms)
+            transformer.name: _temperatures(transformer, before, loading_pu, measurements)
             for transformer in site.transformers
         },
         loading_pu=loading_pu,
         operations={
             switched.name: operations.count_operations(
                 before.operations.get(switched.name, Operations()),
-                measurements.fresh(switched.position_signal, now_ms, site.regulator.stale_after_s),
+                measurements.fresh(switched.position_signal),
                 time_zone=site.time_zone,
                 now_ms=now_ms,
             )
@@ -89,16 +92,6 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
         },
         last_there_ms=before.last_there_ms | dict.fromkeys(there, now_ms),
     )
-
-
-def loadings_pu(measurements: Measurements, site: Site, now_ms: int) -> dict[str, float]:
-    """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
-    pcc_kw = measurements.fresh(PCC, now_ms, site.regulator.stale_after_s)
-    kvar = measurements.fresh(REACTIVE, now_ms, site.regulator.stale_after_s) or 0.0
-    if pcc_kw is None or not math.isfinite(pcc_kw) or not math.isfinite(kvar):
-        return {}
-    shares = site.transformer_shares()
-    return {t.name: t.loading_pu(shares[t.name] * pcc_kw, shares[t.name] * kvar) for t in site.transformers}
 
 
 def encode_equipment_state(state: EquipmentState) -> bytes:
@@ -120,24 +113,20 @@ def decode_equipment_state(kept: object) -> EquipmentState:
         raise ValueError(f"{error}") from error
 
 
-def _temperatures(  # noqa: PLR0913, PLR0917  one transformer and all that warms it
+def _temperatures(
     transformer: Transformer,
     before: EquipmentState,
     loading_pu: Mapping[str, float],
     measurements: Measurements,
-    site: Site,
-    now_ms: int,
 ) -> ThermalState:
     """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
-    known = thermal.constants(transformer)
-    ambient_degc = measurements.ambient_degc.get(transformer.name, transformer.ambient_degc)
-    state = before.thermal.get(transformer.name)
-    if state is None:
-        state = thermal.steady_state(loading_pu.get(transformer.name, 0.0), ambient_degc, known)
-    elif now_ms > before.at_ms:
-        held_pu = before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0))
-        state = thermal.after(state, held_pu, ambient_degc, (now_ms - before.at_ms) / 60_000, known)
-    oil_degc = measurements.fresh(transformer.top_oil_signal, now_ms, site.regulator.stale_after_s)
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    earlier, now_pu = before.thermal.get(transformer.name), loading_pu.get(transformer.name, 0.0)
+    state = believed_state(earlier, loading_pu=now_pu, ambient_degc=ambient_degc, transformer=transformer)
+    if state is earlier and measurements.now_ms > before.at_ms:
+        held_pu, since_min = before.loading_pu.get(transformer.name, now_pu), (measurements.now_ms - before.at_ms) / 60_000
+        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
+    oil_degc = measurements.fresh(transformer.top_oil_signal)
     if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
         state = thermal.corrected(state, oil_degc)
     return state

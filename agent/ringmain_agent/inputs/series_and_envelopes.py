@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from ringmain_agent.inputs.feeds import VALUE_MAX
-from ringmain_agent.site.hours import holds
 from ringmain_agent.site.site import Site
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -97,7 +96,7 @@ class SeriesAndEnvelopes:
 
     def limits_kw(self, site: Site, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
         """Import and export limit that must hold at each instant: the site's own, narrowed by envelopes while they hold."""
-        imports, exports = own_limits_kw(site, starts_ms)
+        imports, exports = site.own_limits_kw(starts_ms)
         for envelope in self._envelopes.values():
             if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is None:
                 imports = _narrowed(imports, _given(envelope, envelope.import_limit_kw, starts_ms))
@@ -118,19 +117,6 @@ class SeriesAndEnvelopes:
             export_kw=[limit_kw for limit_kw, _ in exports],
             breach_per_kwh=max((price for _, price in (*imports, *exports)), default=0.0),
         )
-
-
-def own_limits_kw(site: Site, starts_ms: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Import and export limit of the site's own at each instant; of its timed limits the last that holds counts."""
-    grid = site.grid_connection
-    imports, exports = [grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms)
-    for timed in grid.limit:
-        for index, within in enumerate(holds(timed.hours, starts_ms, site.time_zone)):
-            if within and timed.import_limit_kw is not None:
-                imports[index] = timed.import_limit_kw
-            if within and timed.export_limit_kw is not None:
-                exports[index] = timed.export_limit_kw
-    return imports, exports
 
 
 def step_starts_ms(start_ms: int, step_s: int, steps: int) -> Iterable[int]:

@@ -18,9 +18,10 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 from urllib3.exceptions import HTTPError
 
-from ringmain_agent.errors import ModelRejectedError
 from ringmain_agent.models.fetch_messages import SLOTS, Fetch, Fetched, Slot
-from ringmain_agent.planning.forecast import check_model
+from ringmain_model.errors import ModelRejectedError
+from ringmain_model.verify import check_model, read_model
+from ringmain_program.files import move_into_place
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import (
     MAX_MODEL_BYTES,
@@ -117,7 +118,7 @@ def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, 
     candidate = slot.with_suffix(".part")
     updater.download_target(info, str(candidate))
     try:
-        manifest = check_model(candidate, site=fetch.site, signal=signal)
+        manifest = check_model(read_model(candidate), site=fetch.site, signal=signal).manifest
         if manifest.release != release:
             raise ModelRejectedError(  # noqa: TRY301  the file goes either way
                 f"manifest says release {manifest.release}, the path {release}"
@@ -125,9 +126,7 @@ def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, 
     except ModelRejectedError:
         candidate.unlink()
         raise
-    with candidate.open("rb") as file:
-        os.fsync(file.fileno())
-    candidate.replace(slot)
+    move_into_place(candidate, slot)
     return Slot(release=release, sha256=slot.name)
 
 

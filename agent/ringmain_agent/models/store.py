@@ -5,7 +5,6 @@ memory comes back. On any doubt the active model stays.
 """
 
 import logging
-import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -18,6 +17,7 @@ from msgspec import Struct
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.models.fetch_messages import SLOTS, Fetch, Fetched, Slot
+from ringmain_program.files import write_file
 
 logger = logging.getLogger("ringmain_agent")
 
@@ -159,7 +159,7 @@ class ModelStore:
             return StoreState()
 
     def _write_state(self, state: StoreState) -> None:
-        replace_file(self._folder / STATE_NAME, msgspec.json.encode(state))
+        write_file(self._folder / STATE_NAME, msgspec.json.encode(state))
         self._state = state
 
     def _tidy(self) -> None:
@@ -169,18 +169,3 @@ class ModelStore:
         others = [path for path in slots if path.name not in active]
         for path in others[SLOTS_KEPT * max(len(active), 1) :]:
             path.unlink()
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a power cut leaves the old one or the new one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,7 +1,7 @@
 """The planner as the main process sees it: a child that is given a Snapshot and returns a Plan, and is killed when late.
 
 No threads: the pipes never block, `poll` moves what can be moved. Frames are a length (4 bytes, little endian) and
-MessagePack. Nothing numerical is imported here; that is `planner_process`.
+MessagePack. Nothing numerical is imported here; that is `process`.
 """
 
 import contextlib
@@ -18,11 +18,14 @@ import msgspec
 
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
+from ringmain_protocol.messages import Fallback
 
 HEADER: Final = struct.Struct("<I")
 MAX_FRAME_BYTES: Final = 50_000_000
 PAUSE_FIRST_S: Final = 1.0
 PAUSE_MAX_S: Final = 60.0
+PLANS_WITHOUT_SCHEDULE: Final = 3
+"""So many in a row, and another child is started: the solver of this one may be beyond repair."""
 CHILD: Final = (sys.executable, "-m", "ringmain_agent.planning.process")
 SINGLE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -38,6 +41,9 @@ class Planner:
 
     A child that is late, dies or answers nonsense is killed and started again, at once the first time and then after a
     pause that doubles up to a minute until a plan succeeds. The request it had is lost: an old snapshot is not worth a plan.
+
+    A child that answers in time but finds no schedule, several times in a row, is replaced with the same pauses. It goes on
+    answering until then, and no request is lost. A plan without a forecast does not count: no child could do better.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Planner:
         self._due_s: float | None = None
         self._start_at_s = 0.0
         self._pause_s = 0.0
+        self._without_schedule = 0
         self._newest: Plan | None = None
         self._unseen: Plan | None = None
         self.restarts = 0
@@ -88,6 +95,7 @@ class Planner:
         for pipe in self._pipes():
             os.set_blocking(pipe, False)
         self._ready, self._incoming, self._outgoing = False, b"", self._site_frame
+        self._without_schedule = 0
         self._due_s = self._clock() + self._start_deadline_s
 
     def request(self, snapshot: Snapshot) -> None:
@@ -107,9 +115,9 @@ class Planner:
 
     def wait(self, timeout_s: float) -> Plan | None:
         """The answer to the newest request, or `None` when the planner has failed or the time is over. Blocks."""
-        end_s, failures = self._clock() + timeout_s, self.restarts
+        end_s = self._clock() + timeout_s
         plan = self.poll()
-        while not self._idle() and self._child is not None and self.restarts == failures:
+        while self._asked() and self._child is not None:
             left_s = end_s - self._clock()
             if left_s <= 0:
                 break
@@ -122,8 +130,9 @@ class Planner:
         """End the child."""
         self._kill()
 
-    def _idle(self) -> bool:
-        return self._ready and self._waiting is None and self._due_s is None
+    def _asked(self) -> bool:
+        """Whether a request waits or is under way."""
+        return self._waiting is not None or (self._ready and self._due_s is not None)
 
     def _pipes(self) -> tuple[int, int]:
         if self._child is None or self._child.stdin is None or self._child.stdout is None:
@@ -145,6 +154,8 @@ class Planner:
             what = f"a plan took more than {self._deadline_s} s" if self._ready else "it did not start in time"
             self._fail(f"planner process killed: {what}")
             return
+        if self._without_schedule >= PLANS_WITHOUT_SCHEDULE and self._due_s is None and self._clock() >= self._start_at_s:
+            self._replace()
         self._give()
 
     def _give(self) -> None:
@@ -176,13 +187,30 @@ class Planner:
                 self._ready = True
             else:
                 self._newest = self._unseen = answer
-                self._pause_s, self.failure = 0.0, ""
+                self.failure = ""
+                if _lacks_schedule(answer):
+                    self._without_schedule += 1
+                else:
+                    self._pause_s, self._without_schedule = 0.0, 0
 
     def _fail(self, failure: str) -> None:
         self._kill()
         self.failure = failure
         self.restarts += 1
         self._start_at_s = self._clock() + self._pause_s
+        self._lengthen_pause()
+
+    def _replace(self) -> None:
+        waiting = self._waiting
+        self._kill()
+        self.failure = f"planner process replaced: {self._without_schedule} plans in a row without a schedule"
+        self.restarts += 1
+        self._lengthen_pause()
+        self._start_at_s = self._clock() + self._pause_s
+        self._waiting = waiting
+        self.start()
+
+    def _lengthen_pause(self) -> None:
         self._pause_s = min(max(2 * self._pause_s, PAUSE_FIRST_S), PAUSE_MAX_S)
 
     def _kill(self) -> None:
@@ -195,3 +223,8 @@ class Planner:
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def _lacks_schedule(plan: Plan) -> bool:
+    """Whether the optimization was tried and has failed; without any forecast there is no power at the pcc either."""
+    return plan.fallback is Fallback.RULE and bool(plan.pcc_kw)

@@ -4,26 +4,23 @@ A failed forecast is replaced by seasonal persistence, a failed optimization by 
 and why.
 """
 
-import math
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
 from ringmain_agent.control.planned_step import rule_schedule
-from ringmain_agent.errors import DispatchError, ForecastError, ModelRejectedError
+from ringmain_agent.equipment import plausible
+from ringmain_agent.errors import DispatchError, ForecastError
 from ringmain_agent.planning import prices
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
-from ringmain_agent.planning.plausibility import POWER_MAX_KW, plausible_snapshot
+from ringmain_agent.planning.plausibility import plausible_snapshot
 from ringmain_agent.planning.resimulation import resimulate
-from ringmain_agent.site.nameplates import ThermalLoad, Transformer
 from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_model.errors import ModelRejectedError
 from ringmain_protocol.messages import Fallback
-
-AMBIENT_MAX_DEGC: Final = 80.0
-"""Surroundings beyond are not believed; what the nameplate says stands in for them."""
 
 Array = npt.NDArray[np.float64]
 
@@ -119,7 +116,9 @@ def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
     if len(forecast.values) < steps or 0.5 not in forecast.quantiles or forecast.quantiles != sorted(forecast.quantiles):
         raise ForecastError(f"forecast of {forecast.signal} has no median for {steps} steps")
     values = forecast.values[:steps]
-    if not all(len(row) == len(forecast.quantiles) and all(abs(value) < POWER_MAX_KW for value in row) for row in values):
+    if not all(
+        len(row) == len(forecast.quantiles) and all(abs(value) < plausible.POWER_MAX_KW for value in row) for row in values
+    ):
         raise ForecastError(f"forecast of {forecast.signal} has values that are no powers")
     return forecast if len(values) == len(forecast.values) else replace(forecast, values=values)
 
@@ -128,7 +127,7 @@ def _problem(
     snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
 ) -> tuple[DispatchProblem, list[str]]:
     """The problem that the optimizer solves, and what was wrong with the prices."""
-    margin_kw = site.grid_connection.margin_kw
+    connection = site.grid_connection
     # Load and generation miss independently: their distances to the upper quantile add as squares.
     beyond = [_beyond(forecast, site.limit_quantile) for forecast in forecasts]
     net_kw = load_kw + sum(available_kw.values(), np.zeros(site.horizon_steps))
@@ -140,8 +139,8 @@ def _problem(
         load_kvar=np.full(site.horizon_steps, _load_kvar(snapshot, site)),
         available_kw=available_kw,
         net_high_kw=net_kw + np.sqrt(np.sum(np.square(beyond), axis=0)),
-        import_ceiling_kw=np.maximum(np.array(snapshot.import_limit_kw) - margin_kw, 0.0),
-        export_ceiling_kw=np.maximum(np.array(snapshot.export_limit_kw) - margin_kw, 0.0),
+        import_ceiling_kw=np.array([connection.less_margin_kw(limit_kw) for limit_kw in snapshot.import_limit_kw]),
+        export_ceiling_kw=np.array([connection.less_margin_kw(limit_kw) for limit_kw in snapshot.export_limit_kw]),
         import_price_per_kwh=import_price,
         export_price_per_kwh=export_price,
         ambient_degc=_ambients(snapshot, site),
@@ -163,24 +162,19 @@ def _beyond(forecast: ForecastResult, quantile: float) -> Array:
 
 def _load_kvar(snapshot: Snapshot, site: Site) -> float:
     """Reactive power of the load, as it is now: what the pcc has and the capacitors give."""
-    pcc_kvar = snapshot.pcc_kvar
-    if pcc_kvar is None or not math.isfinite(pcc_kvar):
+    pcc_kvar = plausible.power_kw(snapshot.pcc_kvar)
+    if pcc_kvar is None:
         return 0.0
     return pcc_kvar + sum(bank.step_kvar * (snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
 
 
 def _ambients(snapshot: Snapshot, site: Site) -> dict[str, Array]:
-    """Surroundings of each transformer and thermal load: its series, or what its nameplate says."""
-    found = {}
-    surrounded: tuple[Transformer | ThermalLoad, ...] = (*site.transformers, *site.thermal_loads)
-    for equipment in surrounded:
-        ambient = np.full(site.horizon_steps, equipment.ambient_degc)
-        series = snapshot.known_future.get(equipment.ambient_series or "", [])[: site.horizon_steps]
-        values = np.array(series, np.float64)
-        believable = np.abs(values) < AMBIENT_MAX_DEGC
-        ambient[: len(values)][believable] = values[believable]
-        found[equipment.name] = ambient
-    return found
+    """Air around each transformer and thermal load."""
+    steps = range(site.horizon_steps)
+    return {
+        equipment.name: np.array([plausible.ambient_at_degc(equipment, snapshot.known_future, step) for step in steps])
+        for equipment in site.surrounded
+    }
 
 
 def _lists(arrays: dict[str, Array]) -> dict[str, list[float]]:

@@ -5,24 +5,25 @@ that is no number is the site's own.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
+from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment.transformer import is_believable
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot, ThermalState
+from ringmain_agent.snapshot import Snapshot
 
-POWER_MAX_KW: Final = 1e8
 BREACH_MAX_PER_KWH: Final = 1e3
-TEMPERATURE_MAX_DEGC: Final = 300.0
 VOLTAGE_PU: Final = (0.5, 1.5)
 
 
 def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[str]]:
     """The snapshot that is planned with, and what of the given one was not believed."""
     notes: list[str] = []
-    connection = site.grid_connection
+    step_ms = 1000 * site.step_s
+    own_kw = site.own_limits_kw([snapshot.issued_at_ms + step_ms * step for step in range(site.horizon_steps)])
     soc_kwh = _soc_kwh(snapshot, site, notes)
     breach = snapshot.breach_per_kwh
     if not 0 <= breach <= BREACH_MAX_PER_KWH:
@@ -31,24 +32,20 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[s
     return (
         replace(
             snapshot,
-            import_limit_kw=_limits_kw("import", snapshot.import_limit_kw, connection.import_limit_kw, notes),
-            export_limit_kw=_limits_kw("export", snapshot.export_limit_kw, connection.export_limit_kw, notes),
-            wished_import_kw=[
-                _within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_import_kw[: site.horizon_steps]
-            ],
-            wished_export_kw=[
-                _within(value, 0.0, POWER_MAX_KW) for value in snapshot.wished_export_kw[: site.horizon_steps]
-            ],
+            import_limit_kw=_limits_kw("import", snapshot.import_limit_kw, own_kw[0], notes),
+            export_limit_kw=_limits_kw("export", snapshot.export_limit_kw, own_kw[1], notes),
+            wished_import_kw=[plausible.wished_kw(value) for value in snapshot.wished_import_kw[: site.horizon_steps]],
+            wished_export_kw=[plausible.wished_kw(value) for value in snapshot.wished_export_kw[: site.horizon_steps]],
             breach_per_kwh=breach,
             soc_kwh=soc_kwh,
-            billing_peak_kw=_kept(snapshot.billing_peak_kw, -POWER_MAX_KW, POWER_MAX_KW),
-            temperature_degc=_kept(snapshot.temperature_degc, -TEMPERATURE_MAX_DEGC, TEMPERATURE_MAX_DEGC),
-            thermal={name: state for name, state in snapshot.thermal.items() if _is_state(state)},
+            billing_peak_kw=_kept(snapshot.billing_peak_kw, plausible.power_kw),
+            temperature_degc=_kept(snapshot.temperature_degc, plausible.temperature_degc),
+            thermal={name: state for name, state in snapshot.thermal.items() if is_believable(state)},
             positions=_positions(snapshot, site),
-            voltage_pu=_within(snapshot.voltage_pu, *VOLTAGE_PU),
-            pcc_kw=_within(snapshot.pcc_kw, -POWER_MAX_KW, POWER_MAX_KW),
-            pcc_kvar=_within(snapshot.pcc_kvar, -POWER_MAX_KW, POWER_MAX_KW),
-            held_kw=_held_kw(snapshot, site),
+            voltage_pu=plausible.within(snapshot.voltage_pu, *VOLTAGE_PU),
+            pcc_kw=plausible.power_kw(snapshot.pcc_kw),
+            pcc_kvar=plausible.power_kw(snapshot.pcc_kvar),
+            held_kw=plausible.held_kw(snapshot.held_kw, site),
         ),
         notes,
     )
@@ -58,25 +55,12 @@ def _soc_kwh(snapshot: Snapshot, site: Site, notes: list[str]) -> dict[str, floa
     found: dict[str, float | None] = {}
     for battery in site.batteries:
         soc_kwh = snapshot.soc_kwh.get(battery.name)
-        if soc_kwh is not None and math.isfinite(soc_kwh):
-            found[battery.name] = inside = min(max(soc_kwh, 0.0), battery.capacity_kwh)
+        inside = plausible.soc_kwh(battery, soc_kwh)
+        if soc_kwh is not None and inside is not None:
+            found[battery.name] = inside
             if abs(inside - soc_kwh) > 0.01 * battery.capacity_kwh:
                 notes.append(f"{battery.name} reports {soc_kwh:g} kWh of {battery.capacity_kwh:g}: taken for {inside:g}")
     return found
-
-
-def _held_kw(snapshot: Snapshot, site: Site) -> dict[str, float]:
-    """Powers of equipment that does not follow, as far as its nameplate allows them."""
-    ranges = {battery.name: (-battery.discharge_max_kw, battery.charge_max_kw) for battery in site.batteries}
-    ranges |= {generator.name: (-generator.rated_power_kw, 0.0) for generator in site.generators}
-    ranges |= {on_off.name: (0.0, on_off.power_kw) for on_off in site.on_off_loads}
-    for loads in (site.flexible_loads, site.charging_stations, site.thermal_loads):
-        ranges |= {load.name: (0.0, load.power_max_kw) for load in loads}
-    return {
-        name: min(max(held_kw, ranges[name][0]), ranges[name][1])
-        for name, held_kw in snapshot.held_kw.items()
-        if name in ranges and math.isfinite(held_kw)
-    }
 
 
 def _positions(snapshot: Snapshot, site: Site) -> dict[str, int | None]:
@@ -88,19 +72,11 @@ def _positions(snapshot: Snapshot, site: Site) -> dict[str, int | None]:
     return found
 
 
-def _limits_kw(side: str, limits_kw: list[float], own_kw: float, notes: list[str]) -> list[float]:
+def _limits_kw(side: str, limits_kw: list[float], own_kw: list[float], notes: list[str]) -> list[float]:
     if not all(math.isfinite(limit) for limit in limits_kw):
         notes.append(f"a limit of the {side} is not a number: that of the site holds")
-    return [min(max(limit if math.isfinite(limit) else own_kw, 0.0), POWER_MAX_KW) for limit in limits_kw]
+    return [plausible.limit_kw(limit, own) for limit, own in zip(limits_kw, own_kw, strict=True)]
 
 
-def _within(value: float | None, lowest: float, highest: float) -> float | None:
-    return value if value is not None and lowest <= value <= highest else None
-
-
-def _kept(values: Mapping[str, float | None], lowest: float, highest: float) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None and lowest <= value <= highest}
-
-
-def _is_state(state: ThermalState) -> bool:
-    return all(abs(t) <= TEMPERATURE_MAX_DEGC for t in (state.top_oil_degc, state.winding_k, state.oil_lag_k))
+def _kept(values: Mapping[str, float | None], plausible_value: Callable[[float | None], float | None]) -> dict[str, float]:
+    return {name: kept for name, value in values.items() if (kept := plausible_value(value)) is not None}

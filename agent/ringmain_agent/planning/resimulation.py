@@ -5,12 +5,12 @@ energies with losses, temperatures of the non-linear thermal model. Where that b
 hold, the schedule is not used.
 """
 
-import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.planning.dispatch.battery import follow, usable_kwh
@@ -107,8 +107,8 @@ def _capacitors_kvar(dispatch: Dispatch, problem: DispatchProblem, site: Site) -
 
 def _temperature(load: ThermalLoad, power_kw: dict[str, Array], problem: DispatchProblem, site: Site) -> list[float]:
     """Temperature at the END of each step; empty without a measured one to begin with."""
-    degc = problem.snapshot.temperature_degc.get(load.name)
-    if degc is None or not math.isfinite(degc):
+    degc = plausible.temperature_degc(problem.snapshot.temperature_degc.get(load.name))
+    if degc is None:
         return []
     found = []
     for power, ambient_degc in zip(power_kw[load.name].tolist(), problem.ambient_degc[load.name].tolist(), strict=True):

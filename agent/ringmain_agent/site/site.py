@@ -1,12 +1,12 @@
 """A site: its equipment, its connection to the grid, its tariff, and how its regulator behaves. Pure data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
-from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.hours import ALWAYS, LocalHours, holds
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -55,6 +55,10 @@ class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     battery_export: bool = True
     battery_grid_charge: bool = True
     firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
+
+    def less_margin_kw(self, limit_kw: float) -> float:
+        """How far a limit of import or export, or a wished one, is used."""
+        return max(limit_kw - self.margin_kw, 0.0)
 
 
 class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,9 +158,26 @@ class Site(Struct, frozen=True, kw_only=True):
         return (*self.batteries, *self.generators, *self.controllable_loads)
 
     @property
+    def surrounded(self) -> tuple[Transformer | ThermalLoad, ...]:
+        """Equipment that the temperature of the air around it matters to."""
+        return (*self.transformers, *self.thermal_loads)
+
+    @property
     def equipment(self) -> Iterator[Equipment]:
         """Everything that has a name at the site."""
         yield from (*self.powered, *self.switched, *self.transformers)
+
+    def own_limits_kw(self, starts_ms: Sequence[int]) -> tuple[list[float], list[float]]:
+        """Import and export limit of its own at each instant; of its timed limits the last that holds counts."""
+        grid = self.grid_connection
+        imports, exports = [grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms)
+        for timed in grid.limit:
+            for index, within in enumerate(holds(timed.hours, starts_ms, self.time_zone)):
+                if within and timed.import_limit_kw is not None:
+                    imports[index] = timed.import_limit_kw
+                if within and timed.export_limit_kw is not None:
+                    exports[index] = timed.export_limit_kw
+        return imports, exports
 
     def transformer_shares(self) -> dict[str, float]:
         """Share of the site's power that each transformer carries: as told, the rest in proportion to the ratings."""

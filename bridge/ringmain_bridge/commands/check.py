@@ -1,5 +1,7 @@
 """`ringmain-bridge check`: what is wrong, and what to do. Disturbs no bridge that runs with the same configuration."""
 
+import argparse
+import logging
 import socket
 import stat
 import urllib.error
@@ -13,9 +15,24 @@ import msgspec
 
 from ringmain_bridge.commands.findings import Finding, error, ok, warning
 from ringmain_bridge.config import BridgeConfig, secret_files
+from ringmain_program.command import EXIT_DONE, EXIT_FAILED, STANDARD_OUTPUT, Clock, Outcome
 from ringmain_protocol import topics
 
 HEALTH_TIMEOUT_S: Final = 2.0
+
+
+def run(config: BridgeConfig, options: argparse.Namespace, clock: Clock) -> Outcome:
+    """Print each finding as it comes; with `--offline` say only what the bridge will do."""
+    if options.offline:
+        return Outcome(meaning(config))
+    findings = []
+    logging.disable(logging.CRITICAL)  # every trouble is a finding
+    for finding in check(config, now=clock()):
+        findings.append(finding)
+        if options.json != STANDARD_OUTPUT:
+            print(finding.line(), flush=True)
+    result = None if options.json is None else as_json(config, findings)
+    return Outcome(result, EXIT_FAILED if worst(findings) == "error" else EXIT_DONE)
 
 
 def meaning(config: BridgeConfig) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Looks at Kafka as the bridge will see it. Writes nothing."""
 
 import logging
-import ssl
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,6 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 from ringmain_bridge.commands.findings import Finding, encrypted, error, ok, own_certificate, reachable, warning
 from ringmain_bridge.config import Kafka
 from ringmain_bridge.forwarding.kafka_writer import MAX_RECORD_BYTES, REQUEST_TIMEOUT_S, settings
+from ringmain_program.tls import tls_context
 from ringmain_protocol import topics
 
 RESULT_TIMEOUT_S: Final = 2 * REQUEST_TIMEOUT_S
@@ -50,9 +50,7 @@ def split(server: str) -> tuple[str, int]:
 
 def _tls(config: Kafka, host: str, port: int, now: datetime) -> Iterator[Finding]:
     try:
-        tls = ssl.create_default_context(cafile=config.ca_file)
-        if config.certificate_file is not None:
-            tls.load_cert_chain(config.certificate_file, config.key_file)
+        tls = tls_context(config)
     except OSError as problem:
         yield error("kafka tls", f"unusable file: {problem}", "correct ca_file, certificate_file and key_file (PEM)")
         return

@@ -11,7 +11,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_bridge.commands.findings import Finding, encrypted, error, ok, own_certificate, reachable
 from ringmain_bridge.config import Mqtt
-from ringmain_bridge.mqtt.client import CONNECT_TIMEOUT_S, end_loop, new_client, tls_context
+from ringmain_bridge.mqtt.client import CONNECT_TIMEOUT_S, end_loop, new_client
+from ringmain_program.tls import tls_context
 
 CREDENTIALS = "correct username and password_file, or the client certificate; the broker's log says more"
 
@@ -22,12 +23,12 @@ def check_mqtt(config: Mqtt, filters: Sequence[str], *, now: datetime) -> Iterat
         yield finding
         if finding.status == "error":
             return
-    try:
-        tls = tls_context(config)
-    except OSError as problem:
-        yield error("mqtt tls", f"unusable file: {problem}", "correct ca_file, certificate_file and key_file (PEM)")
-        return
-    if tls is not None:
+    if config.uses_tls:
+        try:
+            tls = tls_context(config)
+        except OSError as problem:
+            yield error("mqtt tls", f"unusable file: {problem}", "correct ca_file, certificate_file and key_file (PEM)")
+            return
         if config.certificate_file is not None:
             yield from own_certificate("mqtt tls", config.certificate_file, now=now)
         for finding in encrypted("mqtt tls", config.host, config.port, tls, now=now):

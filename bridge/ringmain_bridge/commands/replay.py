@@ -5,9 +5,11 @@ Progress is kept in Kafka, as the committed offsets of the group `ringmain-bridg
 and the offset's metadata names what is done above it. So what still fails is tried again by the next replay.
 """
 
+import argparse
+import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -17,6 +19,7 @@ from ringmain_bridge.commands.replayed_ranges import Ranges
 from ringmain_bridge.config import BridgeConfig
 from ringmain_bridge.forwarding.forward import Forwarder, Headers, MqttMessage, Record
 from ringmain_bridge.forwarding.kafka_writer import MAX_RECORD_BYTES, settings
+from ringmain_program.command import EXIT_FAILED, Clock, Outcome
 from ringmain_protocol import topics
 
 GROUP: Final = "ringmain-bridge-replay"
@@ -27,6 +30,29 @@ CHUNK: Final = 1000
 TIMEOUT_S: Final = 30.0
 METADATA_BYTES: Final = 4000
 """Kafka's default bound of an offset's metadata is 4,096 bytes."""
+
+LOG = logging.getLogger("ringmain_bridge")
+
+
+def run(config: BridgeConfig, options: argparse.Namespace, _clock: Clock) -> Outcome:
+    """Replay the dead letters that the options choose."""
+    since_ms = None if options.since is None else int(options.since.timestamp() * 1000)
+    choice = Choice(reason=options.reason, site=options.site, since_ms=since_ms)
+    try:
+        result = replay(config, choice, dry_run=options.dry_run)
+    except ReplayError as error:
+        LOG.error("replay ended early: %s", error)  # noqa: TRY400  the text says all
+        return Outcome(status=EXIT_FAILED)
+    return Outcome(result, text=lambda counts: "\n".join(_lines(counts)))
+
+
+def _lines(counts: dict[str, Any]) -> Iterator[str]:
+    yield f"{'would be replayed' if counts['dry_run'] else 'replayed'}: {sum(counts['replayed'].values())}"
+    yield from (f"  {reason}: {number}" for reason, number in counts["replayed"].items())
+    yield f"left: {sum(counts['left'].values())}"
+    for reason, number in counts["left"].items():
+        yield f"  {reason}: {number}" + (" (their payload was cut: it cannot be replayed)" if reason == TRUNCATED else "")
+    yield f"not chosen: {counts['not_chosen']}, replayed before: {counts['already_replayed']}"
 
 
 class Choice(Struct, frozen=True, kw_only=True):

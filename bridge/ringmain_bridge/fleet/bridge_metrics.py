@@ -1,13 +1,18 @@
-"""The text of /metrics: the bridge's own counters, and below them the sites (see site_metrics.py).
+"""The text of /metrics: the bridge's own families, and below them the sites (see site_metrics.py).
 
-Rendered directly: a collector of prometheus_client takes many times as long (benchmarks/fleet_metrics.py). No sample has
-a timestamp, so that what is no longer rendered turns stale at the next scrape.
+The own twenty families go through prometheus_client. The sites are rendered as text: a collector takes many times as long
+(benchmarks/fleet_metrics.py). No sample has a timestamp, so that a series that is no longer rendered turns stale at the
+next scrape.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from ringmain_bridge.fleet.site_metrics import SiteText, escape, heading
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ringmain_bridge.fleet.site_metrics import SiteText
 from ringmain_bridge.forwarding.ack_window import OVERFLOW, Counts
 from ringmain_bridge.forwarding.forward import REASONS
 
@@ -17,7 +22,7 @@ DROP_REASONS: Final = (OVERFLOW, STOPPING)
 
 
 class BridgeState(NamedTuple):
-    """What the bridge says of itself at one scrape."""
+    """State and counters of the bridge at one scrape."""
 
     counts: Counts
     reconnects: Mapping[str, int]
@@ -32,100 +37,119 @@ class BridgeState(NamedTuple):
     reader: str = "fast"
 
 
-def render(sites: SiteText, bridge: BridgeState) -> bytes:
-    """Everything, as Prometheus reads it."""
-    parts = ("".join([*_bridge_lines(bridge), *_series_lines(sites)]), *sites.families)
-    return b"".join([part.encode(errors="replace") for part in parts])
+class _Scrape(NamedTuple):
+    bridge: BridgeState
+    sites: SiteText
+
+    @property
+    def counts(self) -> Counts:
+        return self.bridge.counts
 
 
-def _bridge_lines(bridge: BridgeState) -> Iterable[str]:
-    counts, name = bridge.counts, "ringmain_bridge_"
-    yield from _family(
-        name + "messages_received_total", "counter",
+class _Row(NamedTuple):
+    """One family: its value, or its values by one label; without a value it is absent."""
+
+    family: type[CounterMetricFamily | GaugeMetricFamily]
+    name: str
+    text: str
+    value: Callable[[_Scrape], float | Mapping[str, float] | None]
+    label: str = ""
+
+
+COUNTER: Final = CounterMetricFamily
+GAUGE: Final = GaugeMetricFamily
+FAMILIES: Final = (
+    _Row(
+        COUNTER, "messages_received_total",
         "PUBLISHes for Kafka. Always the sum of delivered, dead_lettered, dropped and in_flight.",
-        [("", counts.received)],
-    )  # fmt: skip
-    yield from _family(name + "delivered_total", "counter", "Messages that Kafka has.", [("", counts.delivered)])
-    yield from _family(
-        name + "dead_lettered_total", "counter", "Messages that are in the dead-letter topic.",
-        _by("reason", dict.fromkeys(REASONS, 0) | counts.dead_lettered),
-    )  # fmt: skip
-    yield from _family(
-        name + "dropped_total", "counter", "Messages of QoS 0 that were not forwarded.",
-        _by("reason", dict.fromkeys(DROP_REASONS, 0) | counts.dropped),
-    )  # fmt: skip
-    yield from _family(name + "in_flight", "gauge", "Messages that Kafka has not confirmed.", [("", counts.in_flight)])
-    yield from _family(
-        name + "unacknowledged", "gauge", "Messages of this connection that were not acknowledged to the broker.",
-        [("", counts.unacknowledged)],
-    )  # fmt: skip
-    oldest_s = counts.oldest_unacknowledged_s
-    yield from _family(
-        name + "oldest_unacknowledged_timestamp_seconds", "gauge",
+        lambda scrape: scrape.counts.received,
+    ),
+    _Row(COUNTER, "delivered_total", "Messages that Kafka has.", lambda scrape: scrape.counts.delivered),
+    _Row(
+        COUNTER, "dead_lettered_total", "Messages that are in the dead-letter topic.",
+        lambda scrape: dict.fromkeys(REASONS, 0) | scrape.counts.dead_lettered, "reason",
+    ),
+    _Row(
+        COUNTER, "dropped_total", "Messages of QoS 0 that were not forwarded.",
+        lambda scrape: dict.fromkeys(DROP_REASONS, 0) | scrape.counts.dropped, "reason",
+    ),
+    _Row(GAUGE, "in_flight", "Messages that Kafka has not confirmed.", lambda scrape: scrape.counts.in_flight),
+    _Row(
+        GAUGE, "unacknowledged", "Messages of this connection that were not acknowledged to the broker.",
+        lambda scrape: scrape.counts.unacknowledged,
+    ),
+    _Row(
+        GAUGE, "oldest_unacknowledged_timestamp_seconds",
         "When the oldest unacknowledged message was received; absent while there is none.",
-        [] if oldest_s is None else [("", oldest_s)],
-    )  # fmt: skip
-    yield from _family(
-        name + "fleet_messages_total", "counter", "Messages that only tell the state of a site; Kafka does not get them.",
-        [("", counts.consumed)],
-    )  # fmt: skip
-    yield from _family(
-        name + "reattached_total", "counter", "Redelivered messages that joined their record under way; not in received.",
-        [("", counts.reattached)],
-    )  # fmt: skip
-    yield from _family(
-        name + "reconnects_total", "counter", "Connections to the broker that ended or did not come about.",
-        _by("reason", bridge.reconnects),
-    )  # fmt: skip
-    yield from _family(
-        name + "session_lost_total", "counter", "Connections on which the broker had forgotten the session.",
-        [("", counts.sessions_lost)],
-    )  # fmt: skip
-    yield from _family(
-        name + "client_id_contested", "gauge", "1 while another process uses the same client id.",
-        [("", int(bridge.client_id_contested))],
-    )  # fmt: skip
-    yield from _family(name + "mqtt_connected", "gauge", "1 while connected.", [("", int(bridge.mqtt_connected))])
-    yield from _family(name + "kafka_ready", "gauge", "1 once all topics are there.", [("", int(bridge.kafka_ready))])
-    yield from _family(
-        name + "kafka_delivery_errors_total", "counter", "Delivery reports with an error.",
-        _by("code", bridge.delivery_errors),
-    )  # fmt: skip
-    yield from _family(
-        name + "receipts_published_total", "counter", "Receipts handed to the broker.", [("", bridge.receipts_published)]
-    )
-    yield from _family(
-        name + "sites_expired_total", "counter", "Sites forgotten after their silence.", [("", bridge.sites_expired)]
-    )
-    yield from _family(
-        name + "fleet_refused_total", "counter", "Messages of sites beyond sites_max: forwarded, not shown.",
-        [("", bridge.fleet_refused)],
-    )  # fmt: skip
-    yield from _family(
-        name + "reader_info", "gauge", "The read loop in use: fast, or stock if configured or if paho is not as expected.",
-        [(f'{{reader="{escape(bridge.reader)}"}}', 1)],
-    )  # fmt: skip
-    yield from _family(
-        name + "build_info", "gauge", "Version of the bridge.", [(f'{{version="{escape(bridge.version)}"}}', 1)]
-    )
+        lambda scrape: scrape.counts.oldest_unacknowledged_s,
+    ),
+    _Row(
+        COUNTER, "fleet_messages_total", "Messages about the state of a site alone; Kafka does not get them.",
+        lambda scrape: scrape.counts.consumed,
+    ),
+    _Row(
+        COUNTER, "reattached_total", "Redelivered messages that joined their record under way; not in received.",
+        lambda scrape: scrape.counts.reattached,
+    ),
+    _Row(
+        COUNTER, "reconnects_total", "Connections to the broker that ended or did not come about.",
+        lambda scrape: scrape.bridge.reconnects, "reason",
+    ),
+    _Row(
+        COUNTER, "session_lost_total", "Connections on which the broker had forgotten the session.",
+        lambda scrape: scrape.counts.sessions_lost,
+    ),
+    _Row(
+        GAUGE, "client_id_contested", "1 while another process uses the same client id.",
+        lambda scrape: scrape.bridge.client_id_contested,
+    ),
+    _Row(GAUGE, "mqtt_connected", "1 while connected.", lambda scrape: scrape.bridge.mqtt_connected),
+    _Row(GAUGE, "kafka_ready", "1 once all topics are there.", lambda scrape: scrape.bridge.kafka_ready),
+    _Row(
+        COUNTER, "kafka_delivery_errors_total", "Delivery reports with an error.",
+        lambda scrape: scrape.bridge.delivery_errors, "code",
+    ),
+    _Row(
+        COUNTER, "receipts_published_total", "Receipts handed to the broker.",
+        lambda scrape: scrape.bridge.receipts_published,
+    ),
+    _Row(
+        COUNTER, "sites_expired_total", "Sites forgotten after their silence.", lambda scrape: scrape.bridge.sites_expired
+    ),
+    _Row(
+        COUNTER, "fleet_refused_total", "Messages of sites beyond sites_max: forwarded, not shown.",
+        lambda scrape: scrape.bridge.fleet_refused,
+    ),
+    _Row(
+        GAUGE, "reader_info", "The read loop in use: fast, or stock if configured or if paho is not as expected.",
+        lambda scrape: {scrape.bridge.reader: 1}, "reader",
+    ),
+    _Row(GAUGE, "build_info", "Version of the bridge.", lambda scrape: {scrape.bridge.version: 1}, "version"),
+    _Row(GAUGE, "series", "Series of sites on this page.", lambda scrape: scrape.sites.series),
+    _Row(
+        GAUGE, "series_dropped", "Series of sites that are left out, because there are too many.",
+        lambda scrape: scrape.sites.dropped, "family",
+    ),
+)  # fmt: skip
+"""The bridge's own families, without their prefix `ringmain_bridge_`."""
 
 
-def _series_lines(sites: SiteText) -> Iterable[str]:
-    name = "ringmain_bridge_"
-    yield from _family(name + "series", "gauge", "Series of sites on this page.", [("", sites.series)])
-    yield from _family(
-        name + "series_dropped", "gauge", "Series of sites that are left out, because there are too many.",
-        _by("family", sites.dropped),
-    )  # fmt: skip
+def render(sites: SiteText, bridge: BridgeState) -> bytes:
+    """The page as Prometheus reads it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(_Scrape(bridge, sites)))
+    return b"".join([generate_latest(registry), *(text.encode(errors="replace") for text in sites.families)])
 
 
-def _by(label: str, values: Mapping[str, float]) -> Iterable[tuple[str, float]]:
-    """Samples of one family that differ in one label."""
-    for value, number in sorted(values.items()):
-        yield f'{{{label}="{escape(value)}"}}', number
+class _Families(Collector):
+    def __init__(self, scrape: _Scrape) -> None:
+        self._scrape = scrape
 
-
-def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> Iterable[str]:
-    yield heading(name, kind, text)
-    for labels, value in samples:
-        yield f"{name}{labels} {value!r}\n"
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        for row in FAMILIES:
+            value = row.value(self._scrape)
+            family = row.family(f"ringmain_bridge_{row.name}", row.text, labels=[row.label] if row.label else None)
+            samples = value if isinstance(value, Mapping) else {} if value is None else {"": value}
+            for label, number in sorted(samples.items()):
+                family.add_metric([label] if row.label else [], number)
+            yield family

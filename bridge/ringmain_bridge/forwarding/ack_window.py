@@ -1,6 +1,6 @@
 """Ordered acknowledgement window: what may be acknowledged to the MQTT broker, and when.
 
-Between the network thread (`arrived`) and the poll thread (`settle`). Knows no MQTT, no Kafka and no clock: it is told
+Between the network thread (`arrived`) and the poll thread (`confirm`). Knows no MQTT, no Kafka and no clock: it is told
 what came and what Kafka has confirmed, and hands packet ids to `acknowledge`. One lock serves all connections: with
 one each, a report that races with a redelivery can leave a finished entry at the head for ever.
 """
@@ -77,7 +77,7 @@ class AckWindow:
 
     Invariants:
         - Acknowledgments follow arrival order, on the connection on which the message came.
-        - Nothing is acknowledged before it is settled.
+        - Nothing is acknowledged before it is confirmed.
         - received == delivered + dead_lettered + dropped + in_flight, in every `counts`.
 
     A message that comes again while its record is still under way joins that record and is not counted again.
@@ -153,14 +153,14 @@ class AckWindow:
             self._received += 1
             self._dropped[reason] += 1
 
-    def settle(self, settled: Iterable[tuple[Entry, str | None]]) -> None:
+    def confirm(self, confirmed: Iterable[tuple[Entry, str | None]]) -> None:
         """Kafka has these entries, for good: None in its topic, or a reason in the dead letters.
 
         Called once a poll round, also with nothing: all acknowledgments that have become due leave as one list. They
         leave inside the lock; that alone keeps their order.
         """
         with self._lock:
-            for entry, reason in settled:
+            for entry, reason in confirmed:
                 entry.done = True
                 self._in_flight -= 1
                 self._in_flight_bytes -= entry.size_bytes

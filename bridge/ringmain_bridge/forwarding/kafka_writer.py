@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from ringmain_bridge.config import Kafka, read_secret
+from ringmain_bridge.config import Kafka
 from ringmain_bridge.forwarding.forward import Record
 
 MAX_RECORD_BYTES: Final = 1_048_576
@@ -53,23 +53,12 @@ def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
         OSError: If the password file cannot be read.
         ValueError: If the password file holds no password.
     """
-    found: dict[str, Any] = {
-        "bootstrap.servers": config.bootstrap_servers,
+    return config.connection_settings() | {
         "client.id": client_id,
-        "security.protocol": config.security_protocol,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 10_000,
         "log_level": 2,  # librdkafka tells every attempt; `_on_error` is told as well, and says it once
     }
-    optional = {
-        "sasl.mechanism": config.sasl_mechanism,
-        "sasl.username": config.sasl_username,
-        "sasl.password": config.sasl_password_file and read_secret(config.sasl_password_file),
-        "ssl.ca.location": config.ca_file,
-        "ssl.certificate.location": config.certificate_file,
-        "ssl.key.location": config.key_file,
-    }
-    return found | {key: value for key, value in optional.items() if value is not None}
 
 
 class KafkaWriter:

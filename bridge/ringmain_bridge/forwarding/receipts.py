@@ -19,12 +19,12 @@ MAX_STREAMS: Final = 4
 class _Site:
     """Ranges of a site's streams; the stream that was last heard comes last."""
 
-    __slots__ = ("heard_s", "newest", "published_s", "streams", "unsaid")
+    __slots__ = ("heard_s", "newest", "published_s", "streams", "unpublished")
 
     def __init__(self) -> None:
         self.streams: dict[str, list[tuple[int, int]]] = {}
         self.newest = ""
-        self.unsaid: set[str] = set()
+        self.unpublished: set[str] = set()
         self.published_s = float("-inf")
         self.heard_s = 0.0
 
@@ -42,7 +42,7 @@ class Receipts:
         self._expiry_s = expiry_s
         self._sites_max = sites_max
         self._sites: dict[str, _Site] = {}
-        self._unsaid: set[str] = set()
+        self._unpublished: set[str] = set()
 
     def arrived(self, site: str, stream: str, sequence: int, *, now_s: float) -> None:
         """Note that Kafka has this message, in its topic or in the dead letters."""
@@ -60,49 +60,49 @@ class Receipts:
             if len(state.streams) > MAX_STREAMS:
                 oldest = next(iter(state.streams))
                 del state.streams[oldest]
-                state.unsaid.discard(oldest)
+                state.unpublished.discard(oldest)
         if ranges and ranges[-1][1] + 1 == sequence:  # the common case
             ranges[-1] = (ranges[-1][0], sequence)
         else:
             _include(ranges, sequence)
             del ranges[:-MAX_RANGES]
         state.heard_s = now_s
-        state.unsaid.add(stream)
-        self._unsaid.add(site)
+        state.unpublished.add(stream)
+        self._unpublished.add(site)
 
     def due(self, *, now_s: float) -> list[tuple[str, Receipt]]:
         """Receipts to publish now, in the order to publish them; they count as said."""
         found = []
-        for site in [s for s in self._unsaid if now_s - self._sites[s].published_s >= self._interval_s]:
+        for site in [s for s in self._unpublished if now_s - self._sites[s].published_s >= self._interval_s]:
             state = self._sites[site]
-            found += [(site, Receipt(stream=s, ranges=list(r))) for s, r in state.streams.items() if s in state.unsaid]
-            state.unsaid.clear()
+            found += [(site, Receipt(stream=s, ranges=list(r))) for s, r in state.streams.items() if s in state.unpublished]
+            state.unpublished.clear()
             state.published_s = now_s
-            self._unsaid.discard(site)
+            self._unpublished.discard(site)
         return found
 
     @property
-    def unsaid(self) -> int:
+    def unpublished(self) -> int:
         """How many sites have something that no receipt has said yet."""
-        return len(self._unsaid)
+        return len(self._unpublished)
 
-    def unsent(self, site: str, stream: str) -> None:
+    def not_published(self, site: str, stream: str) -> None:
         """This receipt could not be published: it is due again, without delay."""
         state = self._sites.get(site)
         if state is not None and stream in state.streams:
-            state.unsaid.add(stream)
+            state.unpublished.add(stream)
             state.published_s = float("-inf")
-            self._unsaid.add(site)
+            self._unpublished.add(site)
 
-    def say_all_again(self) -> None:
+    def republish_all(self) -> None:
         """The broker may have lost what was published, retained or not: the last stream of each site is due again."""
         for site, state in self._sites.items():
-            state.unsaid.update(list(state.streams)[-1:])
-            self._unsaid.add(site)
+            state.unpublished.update(list(state.streams)[-1:])
+            self._unpublished.add(site)
 
-    def say_all_now(self) -> None:
-        """The bridge is about to stop: what is unsaid does not wait for its interval."""
-        for site in self._unsaid:
+    def flush(self) -> None:
+        """The bridge is about to stop: what is unpublished does not wait for its interval."""
+        for site in self._unpublished:
             self._sites[site].published_s = float("-inf")
 
     def expire(self, *, now_s: float) -> None:
@@ -112,7 +112,7 @@ class Receipts:
 
     def _forget(self, site: str) -> None:
         del self._sites[site]
-        self._unsaid.discard(site)
+        self._unpublished.discard(site)
 
 
 def _include(ranges: list[tuple[int, int]], sequence: int) -> None:

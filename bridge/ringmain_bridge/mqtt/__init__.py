@@ -1,3 +1,3 @@
 """The session with the broker: packets come in, messages leave; acknowledgments go back in order."""
 
-__all__ = ["backoff", "client", "reader", "session"]
+__all__ = ["client", "reader", "session"]

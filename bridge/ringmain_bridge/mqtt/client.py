@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import secrets
-import ssl
 import threading
 from typing import Final
 
@@ -12,7 +11,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from ringmain_bridge.config import Mqtt, read_secret
+from ringmain_bridge.config import Mqtt
+from ringmain_program.tls import tls_context
 
 CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -23,20 +23,6 @@ def end_loop(client: Client) -> None:
     """Wait until the network thread of a client has ended."""
     with contextlib.suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
         client.loop_stop()
-
-
-def tls_context(config: Mqtt) -> ssl.SSLContext | None:
-    """What TLS needs; None without a ca_file and a certificate.
-
-    Raises:
-        OSError: If a file cannot be read or holds nothing usable.
-    """
-    if config.ca_file is None and config.certificate_file is None:
-        return None
-    tls = ssl.create_default_context(cafile=config.ca_file)
-    if config.certificate_file is not None:
-        tls.load_cert_chain(config.certificate_file, config.key_file)
-    return tls
 
 
 def new_client(config: Mqtt, client_id: str, *, clean_session: bool, client_type: type[Client] = Client) -> Client:
@@ -57,11 +43,10 @@ def new_client(config: Mqtt, client_id: str, *, clean_session: bool, client_type
         reconnect_on_failure=False,
     )
     client.connect_timeout = CONNECT_TIMEOUT_S
-    tls = tls_context(config)
-    if tls is not None:
-        client.tls_set_context(tls)
+    if config.uses_tls:
+        client.tls_set_context(tls_context(config))
     if config.username is not None:
-        client.username_pw_set(config.username, config.password_file and read_secret(config.password_file))
+        client.username_pw_set(config.username, config.password())
     return client
 
 

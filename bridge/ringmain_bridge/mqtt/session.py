@@ -23,7 +23,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_bridge.config import Mqtt
 from ringmain_bridge.forwarding.forward import MqttMessage
-from ringmain_bridge.mqtt.backoff import BackOff
 from ringmain_bridge.mqtt.client import BriefConnection, end_loop, new_client
 from ringmain_bridge.mqtt.client_id_conflict import OVER_S, ClientIdConflict, wait_s
 from ringmain_bridge.mqtt.fast_reader import INVALID_TOPIC, FastClient, choose
@@ -36,6 +35,7 @@ from ringmain_bridge.mqtt.reader import (
     WINDOW_FULL,
     MqttHandler,
 )
+from ringmain_program.backoff import BackOff
 
 WITNESS_S: Final = 0.5
 """How long after our own connection the witness must still live."""
@@ -72,7 +72,7 @@ class PahoReader:
         self._random = random
         self._quiet = quiet
         self._backoff = BackOff(random)
-        self._kick_war = ClientIdConflict()
+        self._conflict = ClientIdConflict()
         self._witness: BriefConnection | None = None
         self._client: Client | None = None
         self._handler: MqttHandler
@@ -113,7 +113,7 @@ class PahoReader:
     @property
     def is_contested(self) -> bool:
         """Whether another process takes this client id again and again."""
-        return self._kick_war.contested
+        return self._conflict.contested
 
     def start(self, handler: MqttHandler) -> None:
         """Connect, and stay connected; returns at once."""
@@ -203,17 +203,17 @@ class PahoReader:
     def _judge(self, up_for_s: float) -> float:
         """How long to wait before the next connection; finds out whether another process has taken the client id."""
         if self._reason == WINDOW_FULL:
-            self._kick_war.interrupted()
+            self._conflict.interrupted()
             return 0.0
         if self._reason != CONNECTION_LOST:
-            self._kick_war.interrupted()
+            self._conflict.interrupted()
             return self._backoff.next_s(stable_for_s=up_for_s)
         lives = None
         if self._witness is not None:
             self._stopping.wait(WITNESS_S)
             lives = self._witness.is_alive
             self._dismiss_witness()
-        if self._kick_war.ended(up_for_s=up_for_s, witness_lives=lives):
+        if self._conflict.ended(up_for_s=up_for_s, witness_lives=lives):
             self._reason = TAKEN_OVER
             delay_s = wait_s(self._random)
             LOG.error(
@@ -242,8 +242,8 @@ class PahoReader:
         client.loop_start()
         if self._stopping.is_set():
             client.disconnect()
-        if self._kick_war.wants_witness and not self._ended.wait(OVER_S):
-            self._kick_war.holds()
+        if self._conflict.wants_witness and not self._ended.wait(OVER_S):
+            self._conflict.holds()
             self._dismiss_witness()
         self._ended.wait()
         self._client = None
@@ -251,7 +251,7 @@ class PahoReader:
 
     def _call_witness(self) -> None:
         self._dismiss_witness()
-        if self._kick_war.wants_witness:
+        if self._conflict.wants_witness:
             witness = BriefConnection(self._config)
             if witness.open():
                 self._witness = witness

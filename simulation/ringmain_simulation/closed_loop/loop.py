@@ -129,8 +129,8 @@ class ClosedLoop:
         return self._trace
 
     def _make_plan(self, step: int, start_ms: int) -> None:
-        measurements = self._measurements()
-        self._tracked = update_equipment_state(self._tracked, measurements, self._site, start_ms)
+        measurements = self._measurements(start_ms)
+        self._tracked = update_equipment_state(self._tracked, measurements, self._site)
         steps, connection = self._site.horizon_steps, self._site.grid_connection
         kvar = self._newest.get(REACTIVE)
         snapshot = Snapshot(
@@ -165,16 +165,15 @@ class ClosedLoop:
     def _pass_cycle(self, step: int, now_ms: int, duration_h: float) -> None:
         """Setpoints from what was measured before now, and what they lead to until the next cycle."""
         site = self._site
-        self._tracked = update_equipment_state(self._tracked, self._measurements(), site, now_ms)
-        measurements = self._measurements()
-        regulation, self._regulator = regulate(measurements, self._plan, self._regulator, site, now_ms)
+        self._tracked = update_equipment_state(self._tracked, self._measurements(now_ms), site)
+        measurements = self._measurements(now_ms)
+        regulation, self._regulator = regulate(measurements, self._plan, self._regulator, site)
         limited = limit_setpoints(
             regulation.setpoints,
             positions=regulation.positions,
             site=site,
             measurements=measurements,
             previous=self._regulator.sent,
-            now_ms=now_ms,
         )
         self._regulator = remember(self._regulator, limited.power_kw, now_ms)
         self._trace.levels[regulation.fallback] += 1
@@ -217,9 +216,11 @@ class ClosedLoop:
         for name, state in self._tracked.thermal.items():
             self._trace.hot_spot_degc[name][step] = hot_spot_degc(state)
 
-    def _measurements(self) -> Measurements:
+    def _measurements(self, now_ms: int) -> Measurements:
         connection = self._site.grid_connection
         return Measurements(
+            now_ms=now_ms,
+            stale_after_s=self._site.regulator.stale_after_s,
             newest=self._newest,
             import_limit_kw=connection.import_limit_kw,
             export_limit_kw=connection.export_limit_kw,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
 from ringmain_protocol.messages import Fallback
@@ -68,13 +68,23 @@ def snapshot(packed: Callable[[Any], bytes]) -> Snapshot:
 
 @pytest.fixture
 def measured() -> Callable[..., Measurements]:
-    """Measurements taken at `at_ms`; the limits are those of the site unless named."""
+    """Values measured at `at_ms`, in the image of that instant or of `now_ms`; the limits are those of the site."""
 
     def make(
-        at_ms: int, *, import_limit_kw: float = 5000.0, export_limit_kw: float = 4000.0, **values: float
+        at_ms: int,
+        *,
+        now_ms: int | None = None,
+        import_limit_kw: float = 5000.0,
+        export_limit_kw: float = 4000.0,
+        **values: float,
     ) -> Measurements:
-        newest = {signal: Measured(value, at_ms) for signal, value in values.items()}
-        return Measurements(newest=newest, import_limit_kw=import_limit_kw, export_limit_kw=export_limit_kw)
+        return Measurements(
+            now_ms=at_ms if now_ms is None else now_ms,
+            stale_after_s=RegulatorSettings().stale_after_s,
+            newest={signal: Measured(value, at_ms) for signal, value in values.items()},
+            import_limit_kw=import_limit_kw,
+            export_limit_kw=export_limit_kw,
+        )
 
     return make
 

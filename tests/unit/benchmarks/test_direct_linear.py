@@ -20,9 +20,9 @@ from benchmarks.direct_linear import (
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
+from ringmain_model.session import forecast, open_session
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.features.examples import Inputs
 
 SPLIT = Split(400, 520)

@@ -7,22 +7,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import ringmain_toml
 from ringmain_bridge import config as configuration
 from ringmain_bridge.__main__ import main
 from ringmain_bridge.config import CLIENT_ID, BridgeConfig
-from ringmain_toml import ConfigError
+from ringmain_program.config import ConfigError, loads
+from ringmain_program.secrets import read_secret
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "bridge.toml"
 
 
 def test_the_sample_decodes_as_it_stands_to_the_defaults() -> None:
-    assert ringmain_toml.loads(SAMPLE.read_text(), BridgeConfig) == BridgeConfig()
+    assert loads(SAMPLE.read_text(), BridgeConfig) == BridgeConfig()
 
 
 def test_the_sample_with_every_default_uncommented_is_the_defaults() -> None:
     text = re.sub(r"^# (?=\w+ = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
-    config = ringmain_toml.loads(text, BridgeConfig)
+    config = loads(text, BridgeConfig)
     assert config.mqtt.client_id == CLIENT_ID
     assert msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, client_id=None)) == BridgeConfig()
 
@@ -30,7 +30,7 @@ def test_the_sample_with_every_default_uncommented_is_the_defaults() -> None:
 def test_the_sample_names_every_key_and_its_examples_are_valid() -> None:
     text = re.sub(r"^## example: |^# (?=\w+ = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
     text = text.replace("signals = []\n", "").replace('"plaintext"', '"sasl_ssl"')
-    config = msgspec.to_builtins(ringmain_toml.loads(text, BridgeConfig))
+    config = msgspec.to_builtins(loads(text, BridgeConfig))
     assert [f"{part}.{key}" for part in ("mqtt", "kafka") for key, value in config[part].items() if value is None] == []
     named = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
     tables = [config, *(value for value in config.values() if isinstance(value, dict))]
@@ -65,7 +65,7 @@ def test_all_problems_are_reported_at_once_and_the_exit_status_is_78(
 )
 def test_contradictions_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
-        ringmain_toml.loads(text, BridgeConfig)
+        loads(text, BridgeConfig)
 
 
 def test_files_are_relative_to_the_configuration_and_all_missing_ones_are_named(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_files_are_relative_to_the_configuration_and_all_missing_ones_are_named(
 def test_a_secret_is_the_text_of_its_file_and_an_empty_one_is_refused(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(" word \n")
-    assert configuration.read_secret(str(secret)) == "word"
+    assert read_secret(secret) == "word"
     secret.write_text("\n")
     path = tmp_path / "bridge.toml"
     path.write_text('[mqtt]\nusername = "u"\npassword_file = "secret"\n')

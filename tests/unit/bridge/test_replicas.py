@@ -21,15 +21,15 @@ def test_foreign_is_every_filter_of_every_number_of_replicas_but_the_own_ones(re
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 5, 64])
 def test_each_session_of_a_larger_number_of_replicas_is_ended_by_exactly_one_replica(replicas: int) -> None:
-    ended = [name for k in range(replicas) for name in BridgeConfig(replica=k, replicas=replicas).leftover_client_ids]
+    ended = [name for k in range(replicas) for name in BridgeConfig(replica=k, replicas=replicas).abandoned_client_ids]
     assert sorted(ended) == sorted(f"ringmain-bridge-{k}" for k in range(replicas, topics.SHARDS))
 
 
 def test_a_client_id_that_does_not_tell_the_replica_ends_no_session() -> None:
     config = BridgeConfig(replica=1, replicas=2, mqtt=Mqtt(client_id="bridge"))
-    assert (config.client_id, config.leftover_client_ids) == ("bridge", [])
+    assert (config.client_id, config.abandoned_client_ids) == ("bridge", [])
     named = msgspec.structs.replace(config, mqtt=Mqtt(client_id="b{replica}x"))
-    assert (named.client_id, named.leftover_client_ids[:2]) == ("b1x", ["b3x", "b5x"])
+    assert (named.client_id, named.abandoned_client_ids[:2]) == ("b1x", ["b3x", "b5x"])
 
 
 def test_the_books_of_several_windows_are_their_sums_and_the_oldest_message() -> None:

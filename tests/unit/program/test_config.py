@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from ringmain_toml import MAX_CONFIG_BYTES, ConfigError, load, loads
+from ringmain_program.config import MAX_CONFIG_BYTES, ConfigError, load, loads
 
 
 class Level(StrEnum):

@@ -74,6 +74,21 @@ def test_server_ends_with_the_process_that_started_it(server: str) -> None:
     assert not _runs(pid)
 
 
+def test_server_in_the_background_serves_until_sigterm_and_says_so() -> None:
+    """A shell gives `... kafka &` no pipe but /dev/null, at the end of which the server once ended before it had served."""
+    command = [sys.executable, "-m", "ringmain_simulation.embedded", "kafka"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        address = server.stdout.readline().strip()
+        assert server.stderr.readline() == f"serves at {address} until Ctrl-C or SIGTERM\n"
+        topics_there = AdminClient({"bootstrap.servers": address, "log_level": 0}).list_topics(timeout=10).topics
+        assert topics.DEADLETTER in topics_there
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(10) == 0
+
+
 def test_simulated_time_is_refused_on_a_broker_that_is_not_on_loopback() -> None:
     require_loopback("127.0.0.1")
     require_loopback("localhost")

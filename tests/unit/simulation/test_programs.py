@@ -18,7 +18,7 @@ from ringmain_simulation.run import RunConfig, load_run_config
 from ringmain_simulation.scenario import DEMO
 from ringmain_simulation.sites import simulated_sites
 from ringmain_trainer.config.trainer import load_config as load_trainer_config
-from servers.base import wait_until
+from servers.base import free_port, wait_until
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "simulation.toml"
 
@@ -116,6 +116,19 @@ def test_sample_configuration_is_complete_as_it_stands_and_with_every_default(tm
         assert field in whole.read_text(encoding="utf-8")
     given = {"history_days": None, "control_days": None, "agents": None}  # off by default; the sample shows a value
     assert RunConfig() == msgspec.structs.replace(config, **given)
+
+
+def test_run_without_a_broker_says_what_it_waits_for_and_gives_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten minutes of silence look like a program that hangs."""
+    path = tmp_path / "run.toml"
+    port = free_port()
+    path.write_text(f"answer_timeout_s = 0.1\n[mqtt]\nport = {port}\n", encoding="utf-8")
+    assert main(["run", "--config", str(path)]) == 1
+    waits, gives_up = capsys.readouterr().err.splitlines()
+    assert waits.startswith(f"waiting for the broker at 127.0.0.1:{port}, then for the agents of liander-287, ")
+    assert gives_up == f"no MQTT broker at 127.0.0.1:{port} within 0.1 s"
 
 
 def test_configuration_that_must_be_mended_ends_with_status_78(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,8 @@ import onnx
 from msgspec import Struct, structs
 from onnx import helper
 
+from ringmain_model.session import forecast, open_session, run
+from ringmain_program.files import write_file
 from ringmain_trainer.analysis.anomalies import (
     FEATURES,
     Anomaly,
@@ -38,12 +40,10 @@ from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import PROBES, check_file, damaged
-from ringmain_trainer.export.onnx_runtime import forecast, open_session, run
 from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.feature_graph import FEATURES as FEATURES_OUTPUT
 from ringmain_trainer.features.feature_graph import feature_model
 from ringmain_trainer.features.site_data import SiteData, read_site
-from ringmain_trainer.files import write_file
 from ringmain_trainer.history.site_reader import read_sites
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder
 from ringmain_trainer.training.recipe import rows_of

@@ -22,12 +22,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from ringmain_model.session import open_session, run_in_blocks
 from ringmain_trainer.analysis.onnx_files import splice
 from ringmain_trainer.arrays import Floats
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.export.onnx_runtime import open_session, run_in_blocks
 from ringmain_trainer.features.design_matrix import Fold, as_rows, time_folds
 from ringmain_trainer.features.examples import Examples, Window, examples, window_of
 from ringmain_trainer.features.feature_graph import (

@@ -13,8 +13,8 @@ import skl2onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper
 
+from ringmain_model.session import open_session
 from ringmain_trainer.errors import ExportError
-from ringmain_trainer.export.onnx_runtime import open_session
 from ringmain_trainer.export.skl2onnx_fix import install_converter_fix
 from ringmain_trainer.export.supported_estimators import refuse_wrong_conversion
 from ringmain_trainer.features.feature_graph import IR_VERSION, OPSETS, GraphWriter, value_info

@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Meta, Struct
 
+from ringmain_program.brokers import KafkaBroker, files, with_absolute_files
+from ringmain_program.config import ConfigError, load
 from ringmain_protocol.messages import Name
-from ringmain_toml import ConfigError, load
 from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig
 from ringmain_trainer.config.evaluation import BacktestConfig, DriftConfig, PromotionConfig, WatchConfig
@@ -23,26 +24,6 @@ SQLITE: Final = "sqlite:///"
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 FeatureGroup = Literal["weekend_waves", "series_means", "wind_cubed"]
-
-
-class KafkaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the bridge's messages are. Files are paths, relative to the configuration file; secrets are in files only."""
-
-    bootstrap_servers: Text = "127.0.0.1:9092"
-    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: Text | None = None
-    sasl_password_file: Text | None = None
-    ca_file: Text | None = None
-    certificate_file: Text | None = None
-    key_file: Text | None = None
-
-    def __post_init__(self) -> None:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        sasl = (self.sasl_mechanism, self.sasl_username, self.sasl_password_file)
-        if self.security_protocol.startswith("sasl") and None in sasl:
-            raise ValueError("sasl needs sasl_mechanism, sasl_username and sasl_password_file")
 
 
 class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -264,7 +245,7 @@ class TrainerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     time_zone: str = "Europe/Amsterdam"
     holidays: list[str] = []
     channel: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")] = "stable"
-    kafka: KafkaConfig = KafkaConfig()
+    kafka: KafkaBroker = KafkaBroker()
     ingest: IngestConfig = IngestConfig()
     retention: RetentionConfig = RetentionConfig()
     training: TrainingConfig = TrainingConfig()
@@ -306,18 +287,17 @@ def load_config(path: Path, *, kafka: str | None = None, history: str | None = N
     """
     config = load(path, TrainerConfig)
     folder = path.resolve().parent
-    kafka_config = config.kafka
-    files = ("ca_file", "certificate_file", "key_file", "sasl_password_file")
-    given = {name: _absolute(folder, value) for name in files if (value := getattr(kafka_config, name))}
-    missing = [f"{path}: kafka.{name}: there is no file {file}" for name, file in given.items() if not Path(file).is_file()]
+    broker = with_absolute_files(config.kafka, folder)
+    missing = [
+        f"{path}: kafka.{key}: there is no file {name}" for key, name in files(broker).items() if not Path(name).is_file()
+    ]
     if missing:
         raise ConfigError("\n".join(missing))
     if kafka:
-        given["bootstrap_servers"] = kafka
-    kafka_config = msgspec.structs.replace(kafka_config, **given)
+        broker = msgspec.structs.replace(broker, bootstrap_servers=kafka)
     return msgspec.structs.replace(
         config,
-        kafka=kafka_config,
+        kafka=broker,
         history=_absolute(Path.cwd(), history) if history else _absolute(folder, config.history),
         repository=_absolute(folder, config.repository),
         keys=_absolute(folder, config.keys),

@@ -21,12 +21,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ringmain_model.session import open_session, run_in_blocks
 from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError, TrainerError
 from ringmain_trainer.evaluation.backtest_table import Line, Prediction, frame_of, lines_of
-from ringmain_trainer.export.onnx_runtime import open_session, run_in_blocks
 from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.site_data import SiteData, mask_marked, read_site
 from ringmain_trainer.history.site_reader import SeriesHistory, StepTable

@@ -12,19 +12,13 @@ import skl2onnx
 from numpy.typing import NDArray
 from onnx import compose, helper
 
-from ringmain_protocol.errors import MessageError
-from ringmain_protocol.manifest import (
-    GOLDEN_KEY,
-    MANIFEST_KEY,
-    MAX_MODEL_BYTES,
-    ModelManifest,
-    decode_document,
-    encode_document,
-)
+from ringmain_model.errors import ModelRejectedError
+from ringmain_model.session import QUANTILES, open_session, run, run_singly
+from ringmain_model.verify import check_model
+from ringmain_protocol.manifest import GOLDEN_KEY, MANIFEST_KEY, ModelManifest, decode_document, encode_document
 from ringmain_trainer.arrays import Floats
 from ringmain_trainer.calendar import DAY_S, utc_offsets
 from ringmain_trainer.errors import ExportError
-from ringmain_trainer.export.onnx_runtime import RUNTIME_ERRORS, open_session, run, run_singly
 from ringmain_trainer.export.skl2onnx_fix import install_converter_fix
 from ringmain_trainer.export.supported_estimators import refuse_wrong_conversion
 from ringmain_trainer.features.examples import Inputs
@@ -44,8 +38,6 @@ TOLERANCE: Final = 2e-5
 
 PROBES: Final = 6
 """Newest forecasts that a file is proved on, whole and damaged."""
-
-QUANTILES: Final = "quantiles"
 _HALF_DAY_S: Final = 43200
 
 
@@ -195,27 +187,15 @@ def with_release(content: bytes, release: int) -> bytes:
 
 
 def check_file(content: bytes) -> ModelManifest:
-    """What the file says of itself, after it has reproduced its golden vectors.
+    """The manifest of a model file that agents will accept.
 
     Raises:
-        ExportError: If it does not, or is no such file.
+        ExportError: If they would reject it; the text is theirs.
     """
-    if len(content) > MAX_MODEL_BYTES:
-        raise ExportError(f"{len(content)} bytes; agents take at most {MAX_MODEL_BYTES}")
     try:
-        session = open_session(content)
-        texts = session.get_modelmeta().custom_metadata_map
-        manifest = decode_document(texts[MANIFEST_KEY], ModelManifest)
-        with np.load(io.BytesIO(base64.b64decode(texts[GOLDEN_KEY])), allow_pickle=False) as golden:
-            arrays = dict(golden)
-        expected = arrays.pop(QUANTILES)
-        found = run(session, arrays, QUANTILES)
-    except (*RUNTIME_ERRORS, MessageError, KeyError, OSError) as error:
-        raise ExportError(f"not a model file of ours: {error}") from error
-    worst = float(np.abs(found - expected).max())
-    if not worst <= manifest.tolerance:
-        raise ExportError(f"golden vectors are off by {worst:.3g}, allowed are {manifest.tolerance:.3g}")
-    return manifest
+        return check_model(content).manifest
+    except ModelRejectedError as error:
+        raise ExportError(str(error)) from error
 
 
 def _thresholds(model: onnx.ModelProto) -> dict[int, Floats]:

@@ -11,19 +11,21 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import polars as pl
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from msgspec import Struct
 
+from ringmain_program.backoff import BackOff
+from ringmain_program.brokers import KafkaBroker
+from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
-from ringmain_trainer.config.trainer import IngestConfig, KafkaConfig, TrainerConfig
+from ringmain_trainer.config.trainer import IngestConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError, IngestError
 from ringmain_trainer.history.delta import append, offset_id, open_table, scan
 from ringmain_trainer.history.landing import Landing
@@ -38,6 +40,7 @@ _NEVER: Final = 2**63
 _ANSWER_S: Final = 5.0
 """How long Kafka has for an answer."""
 
+_BACKOFF_MAX_S: Final = 15.0
 _RELOOK_S: Final = 30.0
 """How often new topics and partitions are looked for."""
 
@@ -390,15 +393,16 @@ def _start(place: Place, stored: int | None, marks: tuple[int, int]) -> int:
 
 def _wait_for_places(consumer: Consumer, stop: threading.Event) -> tuple[str, dict[Place, tuple[int, int]]] | None:
     """Cluster id and watermarks of every partition, as soon as Kafka answers; None when told to stop before."""
-    for delay_s in _back_off():
+    backoff = BackOff(random.Random(), longest_s=_BACKOFF_MAX_S)  # noqa: S311  jitter
+    while not stop.is_set():
         try:
             cluster, found = _partitions(consumer)
             marks = {place: consumer.get_watermark_offsets(TopicPartition(*place), _ANSWER_S) for place in sorted(found)}
             return cluster, marks
         except KafkaException as error:
+            delay_s = backoff.next_s()
             log.warning("kafka does not answer, next try in %.1f s: %s", delay_s, error.args[0])
-        if stop.wait(delay_s):
-            break
+            stop.wait(delay_s)
     return None
 
 
@@ -416,32 +420,21 @@ def _partitions(consumer: Consumer) -> tuple[str, set[Place]]:
     return str(metadata.cluster_id), found
 
 
-def _back_off() -> Iterator[float]:
-    """Growing waits, spread so that many programs do not come at once."""
-    wait_s = 0.5
-    while True:
-        yield wait_s * random.uniform(0.5, 1.5)  # noqa: S311  no secret
-        wait_s = min(2 * wait_s, 15.0)
-
-
-def _consumer(config: KafkaConfig, limits: IngestConfig) -> Consumer:
-    settings: dict[str, Any] = {
-        "bootstrap.servers": config.bootstrap_servers,
-        "security.protocol": config.security_protocol,
-        "group.id": "ringmain-trainer",  # required, but nothing is ever committed to it
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "enable.partition.eof": True,
-        "isolation.level": "read_committed",
-        "queued.max.messages.kbytes": limits.queue_mb * 1000,
-        "queued.min.messages": 1_000_000,  # the bytes above are the limit
-        "ssl.ca.location": config.ca_file,
-        "ssl.certificate.location": config.certificate_file,
-        "ssl.key.location": config.key_file,
-        "sasl.mechanism": config.sasl_mechanism,
-        "sasl.username": config.sasl_username,
-        "log_level": 0,  # errors come through the calls; librdkafka would write one line per broken connection
-    }
-    if config.sasl_password_file is not None:
-        settings["sasl.password"] = Path(config.sasl_password_file).read_text(encoding="utf-8").strip()
-    return Consumer({name: value for name, value in settings.items() if value is not None})
+def _consumer(config: KafkaBroker, limits: IngestConfig) -> Consumer:
+    try:
+        connection = config.connection_settings()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"kafka.sasl_password_file: {error}") from error
+    return Consumer(
+        connection
+        | {
+            "group.id": "ringmain-trainer",  # required, but nothing is ever committed to it
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "queued.max.messages.kbytes": limits.queue_mb * 1000,
+            "queued.min.messages": 1_000_000,  # the bytes above are the limit
+            "log_level": 0,  # errors come through the calls; librdkafka would write one line per broken connection
+        }
+    )

@@ -16,10 +16,10 @@ import msgspec
 import polars as pl
 from msgspec import Struct
 
+from ringmain_program.config import ConfigError, load
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, step_start_ms, step_value
-from ringmain_toml import ConfigError, load
 from ringmain_trainer.config.trainer import is_time_zone
 from ringmain_trainer.errors import HistoryError, ImportDataError
 from ringmain_trainer.history.delta import append, open_table

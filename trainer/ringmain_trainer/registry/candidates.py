@@ -14,8 +14,8 @@ import joblib
 import msgspec
 from msgspec import Struct
 
+from ringmain_program.files import write_file
 from ringmain_trainer.errors import PublishError
-from ringmain_trainer.files import write_file
 from ringmain_trainer.models.fit import FittedModel
 from ringmain_trainer.registry.gate import Decision
 from ringmain_trainer.registry.input_reference import Reference

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ringmain_model.session import RUNTIME_ERRORS, open_session, run_in_blocks
 from ringmain_protocol.manifest import ModelManifest
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.export.onnx_runtime import RUNTIME_ERRORS, open_session, run_in_blocks
 from ringmain_trainer.features.examples import Inputs, Window, examples
 from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.models.fit import later_half

@@ -14,8 +14,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, TargetFile  # type: ignore[attr-defined]
 from tuf.api.serialization.json import JSONSerializer
 
+from ringmain_program.files import write_file
 from ringmain_trainer.errors import PublishError
-from ringmain_trainer.files import write_file
 from ringmain_trainer.release.tuf_roles import (
     BINS,
     ROLLOUT,

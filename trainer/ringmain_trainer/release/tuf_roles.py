@@ -21,8 +21,8 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]
     Timestamp,
 )
 
+from ringmain_program.files import write_file
 from ringmain_trainer.errors import PublishError
-from ringmain_trainer.files import write_file
 
 ROOT_KEYS: Final = ("root-1", "root-2", "root-3")
 TARGETS_KEY: Final = "targets"

@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ringmain_model.session import forecast, open_session
 from ringmain_protocol.manifest import ModelManifest
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
-from ringmain_trainer.export.onnx_runtime import forecast, open_session
 from ringmain_trainer.features.examples import examples, training_rows, window_of
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import persistence

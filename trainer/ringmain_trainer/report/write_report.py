@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from ringmain_program.files import write_file
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
 from ringmain_trainer.evaluation.drift import InputDrift, input_drift
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.features.examples import window_of
 from ringmain_trainer.features.site_data import SiteData, read_site
-from ringmain_trainer.files import write_file
 from ringmain_trainer.history.site_reader import read_series
 from ringmain_trainer.quality.site_quality import check_steps, read_site_steps, site_quality
 from ringmain_trainer.registry.candidates import (

@@ -25,7 +25,8 @@ import msgspec
 import onnx
 import polars as pl
 
-from ringmain_trainer.config.trainer import SQLITE, KafkaConfig, TrackingConfig, TrainerConfig
+from ringmain_program.brokers import KafkaBroker
+from ringmain_trainer.config.trainer import SQLITE, TrackingConfig, TrainerConfig
 from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.registry.candidates import (
     DUMP,
@@ -202,7 +203,7 @@ class _Tracker:
 
     def _settings(self) -> TrainerConfig:
         """The configuration without what is none of MLflow's business."""
-        return msgspec.structs.replace(self._config, kafka=KafkaConfig(), tracking=TrackingConfig())
+        return msgspec.structs.replace(self._config, kafka=KafkaBroker(), tracking=TrackingConfig())
 
     @contextmanager
     def _run(self, tags: dict[str, str], now: datetime) -> Generator[str]:

@@ -24,6 +24,7 @@ import onnx
 import onnxruntime as ort
 from msgspec import Struct
 
+from ringmain_model.session import open_session, run, run_in_blocks, single_latency_ms
 from ringmain_protocol.manifest import FORMAT, ModelManifest
 from ringmain_trainer.arrays import Bools
 from ringmain_trainer.calendar import DAY_S
@@ -40,7 +41,6 @@ from ringmain_trainer.export.onnx_file import (
     prove,
     seal,
 )
-from ringmain_trainer.export.onnx_runtime import open_session, run, run_in_blocks, single_latency_ms
 from ringmain_trainer.features.design_matrix import Design, held_out
 from ringmain_trainer.features.examples import Examples, Inputs, examples, training_rows, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model

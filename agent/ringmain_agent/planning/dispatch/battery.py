@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
@@ -135,10 +136,7 @@ def throughput_per_kwh(battery: Battery, prices: Prices) -> float:
 
 def usable_kwh(problem: DispatchProblem, battery: Battery) -> float | None:
     """The measured energy inside what the battery can hold; a measurement never makes the program infeasible."""
-    soc_kwh = problem.snapshot.soc_kwh.get(battery.name)
-    if soc_kwh is None or not math.isfinite(soc_kwh):
-        return None
-    return min(max(soc_kwh, 0.0), battery.capacity_kwh)
+    return plausible.soc_kwh(battery, problem.snapshot.soc_kwh.get(battery.name))
 
 
 def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> bool:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.planning.dispatch.battery import BatteryBlock
 from ringmain_agent.planning.dispatch.block import Formulation, Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, Indices, LinearProgram, Term
@@ -86,11 +87,11 @@ class GridBlock:
         program.row_upper[self._out_rows] = np.where(selling_pays, most_out_kw, INF)
         program.upper[self._importing] = np.where(selling_pays, 1.0, 0.0)
 
-    def _wished(self, wished_kw: list[float | None]) -> Array:
+    def _wished(self, given_kw: list[float | None]) -> Array:
         wished = np.full(self._count, INF)
-        for step, value in enumerate(wished_kw[: self._count]):
-            if value is not None and np.isfinite(value):
-                wished[step] = max(value - self._site.grid_connection.margin_kw, 0.0)
+        for step, value in enumerate(given_kw[: self._count]):
+            if (wished_kw := plausible.wished_kw(value)) is not None:
+                wished[step] = self._site.grid_connection.less_margin_kw(wished_kw)
         return wished
 
     def _export_ceiling_kw(self, problem: DispatchProblem) -> Array:

@@ -1,7 +1,8 @@
 """A linear or mixed-integer program with a fixed matrix and moving costs and bounds, solved by HiGHS. Planner process only.
 
-Without integer columns each solve continues from the last basis; with them branch and bound starts afresh, and what it has
-found at the time limit is used.
+Each solve has a solver of its own, whose clock begins at 0: that of a solver that is kept runs on, and its time limit would
+end every solve as soon as the earlier ones had used it up. Without integer columns a solve continues from the last basis;
+with them branch and bound starts afresh, and what it has found at the time limit is used.
 
 HiGHS hangs on a NaN cost and keeps old bounds on a NaN bound while it reports success (1.16): so every number is checked
 before it is handed over and every status after. What still hangs is killed with the planner process.
@@ -69,20 +70,26 @@ class LinearProgram:
     def __init__(self) -> None:
         self._column_count = 0
         self._row_count = 0
-        self._integers: list[Indices] = []
+        self._integers = np.zeros(0, np.int32)
         self._bounds: list[tuple[Array, Array]] = []
         self._row_bounds: list[tuple[Array, Array]] = []
         self._terms: list[tuple[Indices, Indices, Array]] = []
-        self._solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # its stubs lack half of what it has
+        self._matrix: tuple[Indices, Indices, Array] = np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0)
+        self._integrality = np.zeros(0, np.int32)
+        self._basis: Any = None
         self.cost = self.lower = self.upper = self.row_lower = self.row_upper = np.zeros(0)
-        self._all_columns = self._all_rows = np.zeros(0, np.int32)
+
+    @property
+    def integer_count(self) -> int:
+        """How many columns are integers; a mixed-integer program has some."""
+        return len(self._integers)
 
     def columns(self, count: int, *, lower: float = 0.0, upper: float = INF, integer: bool = False) -> Indices:
         """Declare columns; returns their indices."""
         indices = np.arange(self._column_count, self._column_count + count, dtype=np.int32)
         self._column_count += count
         if integer:
-            self._integers.append(indices)
+            self._integers = np.concatenate([self._integers, indices])
         self._bounds.append((np.full(count, lower), np.full(count, upper)))
         return indices
 
@@ -110,7 +117,7 @@ class LinearProgram:
         self._terms.append((rows, columns, values))
 
     def build(self) -> None:
-        """Fix the matrix and hand it to the solver."""
+        """Fix the matrix."""
         self.lower, self.upper = (np.concatenate(side) for side in zip(*self._bounds, strict=True))
         self.row_lower, self.row_upper = (np.concatenate(side) for side in zip(*self._row_bounds, strict=True))
         self.cost = np.zeros(self._column_count)
@@ -119,31 +126,9 @@ class LinearProgram:
         start = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self._column_count))])
         if not np.isfinite(values).all():
             raise DispatchError("input", "a coefficient of the matrix is not finite")
-        integrality = np.zeros(self._column_count, np.int32)
-        for integers in self._integers:
-            integrality[integers] = int(highspy.HighsVarType.kInteger)
-        for name, value in (OPTIONS | INTEGER_OPTIONS if self._integers else OPTIONS).items():
-            self._require(self._solver.setOptionValue(name, value), name)
-        status = self._solver.passModel(
-            self._column_count,
-            self._row_count,
-            len(values),
-            int(highspy.MatrixFormat.kColwise),
-            int(highspy.ObjSense.kMinimize),
-            0.0,
-            self.cost,
-            self.lower,
-            self.upper,
-            self.row_lower,
-            self.row_upper,
-            start.astype(np.int32),
-            rows[order].astype(np.int32),
-            values[order],
-            integrality,
-        )
-        self._require(status, "passModel")
-        self._all_columns = np.arange(self._column_count, dtype=np.int32)
-        self._all_rows = np.arange(self._row_count, dtype=np.int32)
+        self._matrix = start.astype(np.int32), rows[order].astype(np.int32), values[order]
+        self._integrality = np.zeros(self._column_count, np.int32)
+        self._integrality[self._integers] = int(highspy.HighsVarType.kInteger)
 
     def solve(self, *, time_limit_s: float) -> Solution:
         """The optimum, or a feasible point at the time limit.
@@ -156,33 +141,59 @@ class LinearProgram:
         for lower, upper in ((self.lower, self.upper), (self.row_lower, self.row_upper)):
             if np.isnan(lower).any() or np.isnan(upper).any() or (lower > upper).any():
                 raise DispatchError("input", "a bound is not a number, or a lower bound is above its upper bound")
-        solver, columns, rows = self._solver, self._column_count, self._row_count
-        self._require(solver.changeColsCost(columns, self._all_columns, self.cost), "costs")
-        status = solver.changeColsBounds(columns, self._all_columns, self.lower, self.upper)
-        self._require(status, "column bounds")
-        status = solver.changeRowsBounds(rows, self._all_rows, self.row_lower, self.row_upper)
-        self._require(status, "row bounds")
-        before_s = solver.getRunTime()
-        # The simplex compares the limit with the run time of all solves, branch and bound with that of this one (1.16).
-        limit_s = time_limit_s if self._integers else before_s + time_limit_s
-        self._require(solver.setOptionValue("time_limit", limit_s), "time_limit")
+        solver: Any = self._new_solver(time_limit_s)
+        basis, self._basis = self._basis, None  # after a failure the next solve starts from a clean one
+        if basis is not None:
+            _require(solver.setBasis(basis), "the basis")
         status = solver.run()
         condition, info = solver.getModelStatus(), solver.getInfo()
         optimal = condition == highspy.HighsModelStatus.kOptimal
         stopped = condition == highspy.HighsModelStatus.kTimeLimit and info.primal_solution_status == FEASIBLE
         name = solver.modelStatusToString(condition)
         if status == highspy.HighsStatus.kError or not (optimal or stopped):
-            self._require(solver.clearSolver(), "clearSolver")  # the next step starts from a clean basis
             raise DispatchError(name, "the linear program has no usable solution")
         values = np.array(solver.getSolution().col_value, np.float64)
-        if len(values) != columns or not np.isfinite(values).all() or not np.isfinite(info.objective_function_value):
+        if (
+            len(values) != self._column_count
+            or not np.isfinite(values).all()
+            or not np.isfinite(info.objective_function_value)
+        ):
             raise DispatchError(name, "the solution is not finite")
-        for integers in self._integers:
-            values[integers] = np.rint(values[integers])
-        gap = float(info.mip_gap) if self._integers else 0.0
-        solve_s = solver.getRunTime() - before_s
-        return Solution(values, optimal, float(info.objective_function_value), gap if gap >= 0 else math.inf, solve_s)
+        values[self._integers] = np.rint(values[self._integers])
+        gap = 0.0
+        if self.integer_count:
+            gap = float(info.mip_gap) if info.mip_gap >= 0 else math.inf
+        elif info.basis_validity == highspy.BasisValidity.kBasisValidityValid:
+            self._basis = solver.getBasis()
+        return Solution(values, optimal, float(info.objective_function_value), gap, solver.getRunTime())
 
-    def _require(self, status: object, what: str) -> None:
-        if status != highspy.HighsStatus.kOk:
-            raise DispatchError(str(status), f"the solver refused {what}")
+    def _new_solver(self, time_limit_s: float) -> object:
+        solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # its stubs lack half of what it has
+        options = OPTIONS | (INTEGER_OPTIONS if self.integer_count else {}) | {"time_limit": time_limit_s}
+        for name, value in options.items():
+            _require(solver.setOptionValue(name, value), name)
+        start, rows, values = self._matrix
+        status = solver.passModel(
+            self._column_count,
+            self._row_count,
+            len(values),
+            int(highspy.MatrixFormat.kColwise),
+            int(highspy.ObjSense.kMinimize),
+            0.0,
+            self.cost,
+            self.lower,
+            self.upper,
+            self.row_lower,
+            self.row_upper,
+            start,
+            rows,
+            values,
+            self._integrality,
+        )
+        _require(status, "the program")
+        return solver
+
+
+def _require(status: object, what: str) -> None:
+    if status != highspy.HighsStatus.kOk:
+        raise DispatchError(str(status), f"the solver refused {what}")

@@ -1,10 +1,9 @@
 """A heat pump, boiler or chiller: its power moves the temperature of what is behind it, which shall stay in its band."""
 
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.equipment import plausible
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
@@ -13,9 +12,6 @@ from ringmain_agent.site.nameplates import ThermalLoad
 from ringmain_agent.site.site import Site
 
 Array = npt.NDArray[np.float64]
-
-TEMPERATURE_MAX_DEGC: Final = 1000.0
-"""A measured temperature beyond is not believed, in either direction."""
 
 
 class ThermalLoadBlock:
@@ -45,9 +41,7 @@ class ThermalLoadBlock:
         """Surroundings, measured temperature and band; earlier rather than later at equal cost."""
         program, load, count = self._program, self._load, self._site.horizon_steps
         step_h, snapshot = self._site.step_h, problem.snapshot
-        now_degc = snapshot.temperature_degc.get(load.name)
-        if now_degc is not None and not abs(now_degc) <= TEMPERATURE_MAX_DEGC:
-            now_degc = None
+        now_degc = plausible.temperature_degc(snapshot.temperature_degc.get(load.name))
         self._known = now_degc is not None
         held_kw = unresponsive_load_kw(snapshot, load.name)
         if held_kw is not None:

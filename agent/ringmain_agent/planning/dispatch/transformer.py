@@ -19,13 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer import firm_capacity_kva, highest_loading_pu
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.planning.dispatch.transformer_check import ambients_degc, state_at_start
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import ThermalState
 
 SEGMENT_PU: Final = 0.125
 HALF_PU: Final = 0.5
@@ -40,8 +41,6 @@ AGEING_PU: Final = 0.1
 """The same for an hour of life over its limit."""
 AGEING_DEGC: Final = (*range(68, 141, 6), 170)
 """Ends of the chords of the ageing rate: above it by at most 6.2 %; below the first it counts as there."""
-HOTTEST_DEGC: Final = 300.0
-"""A state with a term beyond is not believed."""
 SPARE_K: Final = 500.0
 """How far below anything possible the lower bounds of temperatures are."""
 FORGOTTEN_K: Final = 0.01
@@ -130,8 +129,7 @@ class TransformerBlock:
         self._factor = site.transformer_shares()[transformer.name] / transformer.rated_power_kva
         self._constants = thermal.constants(transformer)
         self._kept = self._constants.kept(60 * site.step_h)
-        told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
-        self._loading_max_pu = max(1.0, transformer.loading_max_pu, *told)
+        self._loading_max_pu = highest_loading_pu(transformer)
         self.errors = chord_errors(self._constants, self._loading_max_pu)
         count = self._count
         self._within, self._over = program.columns(count), program.columns(count)
@@ -213,7 +211,8 @@ class TransformerBlock:
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Limits in force at each step, the state at the first, and the ambient."""
         program, c, (oil, winding, lag) = self._program, self._constants, self._kept
-        state, ambient_degc = self._state(problem), self._ambient_degc(problem) + c.indoor_rise_k
+        state = state_at_start(self.transformer, problem, self._site)
+        ambient_degc = ambients_degc(self.transformer, problem) + c.indoor_rise_k
         self._apparent.write(problem.load_kvar)
         self._write_limits(problem)
         oil_degc = (1 - oil) * (ambient_degc + c.top_oil_rise_k * c.oil(0.0))
@@ -268,20 +267,6 @@ class TransformerBlock:
         begin_ms, step_ms = problem.snapshot.issued_at_ms, 1000 * self._site.step_s
         return [begin_ms + step_ms * index for index in range(self._count)]
 
-    def _ambient_degc(self, problem: DispatchProblem) -> Array:
-        return problem.ambient_degc.get(self.transformer.name, np.full(self._count, self.transformer.ambient_degc))
-
-    def _state(self, problem: DispatchProblem) -> ThermalState:
-        """As tracked; without it, or with one that cannot be, where the first step's load would lead in the end."""
-        state = problem.snapshot.thermal.get(self.transformer.name)
-        if state is not None and all(abs(value) <= HOTTEST_DEGC for value in (*_terms(state), thermal.hot_spot_degc(state))):
-            return state
-        net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
-        loading = self._factor * math.hypot(net_kw, float(problem.load_kvar[0]))
-        return thermal.steady_state(
-            min(loading, self._loading_max_pu), float(self._ambient_degc(problem)[0]), self._constants
-        )
-
 
 class FirmCapacity:
     """With the largest transformer out, the others carry all of the power at the pcc within the firm loading."""
@@ -319,24 +304,3 @@ class FirmCapacity:
 
     def read(self, values: Array, parts: Parts) -> None:
         """Nothing of its own."""
-
-
-def firm_capacity_kva(site: Site) -> float:
-    """Most apparent power that stays within the firm loading when the largest transformer is out.
-
-    The others then share it as they share the rest now; those that carry nothing now, in proportion to their ratings.
-    """
-    loading_pu, shares = site.grid_connection.firm_loading_max_pu, site.transformer_shares()
-    if loading_pu is None or len(site.transformers) < 2:
-        return math.inf
-    largest = max(site.transformers, key=lambda transformer: transformer.rated_power_kva)
-    others = [transformer for transformer in site.transformers if transformer is not largest]
-    carried = sum(shares[transformer.name] for transformer in others)
-    if carried <= 0:
-        return loading_pu * sum(transformer.rated_power_kva for transformer in others)
-    carrying = [transformer for transformer in others if shares[transformer.name] > 0]
-    return loading_pu * min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
-
-
-def _terms(state: ThermalState) -> tuple[float, float, float]:
-    return state.top_oil_degc, state.winding_k, state.oil_lag_k

@@ -1,20 +1,16 @@
 """What a schedule does to the transformers by the exact thermal model, and whether that is near a limit of theirs."""
 
-import math
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer import believed_state, firm_capacity_kva
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
-from ringmain_agent.planning.dispatch.transformer import firm_capacity_kva
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ThermalState
-
-HOTTEST_DEGC: Final = 300.0
-"""A state with a term beyond is not believed."""
 
 Array = npt.NDArray[np.float64]
 
@@ -34,20 +30,30 @@ def simulate_temperatures(
     constants = thermal.constants(transformer)
     share = site.transformer_shares()[transformer.name]
     loading_pu = (share * site_kva / transformer.rated_power_kva).tolist()
-    ambients = problem.ambient_degc.get(transformer.name, np.full(len(site_kva), transformer.ambient_degc)).tolist()
-    state = problem.snapshot.thermal.get(transformer.name)
-    if state is None or not _is_believable(state):
-        # As the program has it: where the load would lead, not what the schedule does in its first step.
-        net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
-        loading = share * math.hypot(net_kw, float(problem.load_kvar[0])) / transformer.rated_power_kva
-        told = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
-        state = thermal.steady_state(min(loading, max(1.0, transformer.loading_max_pu, *told)), ambients[0], constants)
+    state = state_at_start(transformer, problem, site)
     top_oil_degc, hot_spot_degc = [], []
-    for loading, ambient_degc in zip(loading_pu, ambients, strict=True):
+    for loading, ambient_degc in zip(loading_pu, ambients_degc(transformer, problem).tolist(), strict=True):
         state = thermal.after(state, loading, ambient_degc, site.step_s / 60, constants)
         top_oil_degc.append(state.top_oil_degc)
         hot_spot_degc.append(thermal.hot_spot_degc(state))
     return SimulatedTemperatures(loading_pu, top_oil_degc, hot_spot_degc)
+
+
+def ambients_degc(transformer: Transformer, problem: DispatchProblem) -> Array:
+    """Air around it in each step."""
+    return problem.ambient_degc.get(transformer.name, np.full(len(problem.load_kw), transformer.ambient_degc))
+
+
+def state_at_start(transformer: Transformer, problem: DispatchProblem, site: Site) -> ThermalState:
+    """As tracked; otherwise where load and generation of the first step would lead, whatever is scheduled in it."""
+    net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
+    share = site.transformer_shares()[transformer.name]
+    return believed_state(
+        problem.snapshot.thermal.get(transformer.name),
+        loading_pu=transformer.loading_pu(share * net_kw, share * float(problem.load_kvar[0])),
+        ambient_degc=float(ambients_degc(transformer, problem)[0]),
+        transformer=transformer,
+    )
 
 
 def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site, *, spare: float = 0.0) -> bool:
@@ -77,8 +83,3 @@ def beyond(
 def ageing_matters(site: Site) -> bool:
     """Whether a transformer's ageing is priced or limited."""
     return any(t.ageing_cost_per_h > 0 or t.ageing_max_h_per_day is not None for t in site.transformers)
-
-
-def _is_believable(state: ThermalState) -> bool:
-    terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k)
-    return all(math.isfinite(term) and abs(term) <= HOTTEST_DEGC for term in terms)

@@ -9,8 +9,8 @@ import pytest
 from ringmain_agent.commands.import_history import import_history, read_history
 from ringmain_agent.config.agent import LoadedConfig, load_config
 from ringmain_agent.gateway.state_file import StateFile
+from ringmain_program.config import ConfigError
 from ringmain_protocol.steps import StepValue
-from ringmain_toml import ConfigError
 
 SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
 

@@ -13,7 +13,8 @@ import pytest
 from ringmain_agent.__main__ import main
 from ringmain_agent.commands.snapshot_file import read_snapshot
 from ringmain_agent.config.agent import load_config
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.command import EXIT_CONFIG
+from ringmain_program.config import ConfigError
 
 CONFIG = Path(__file__).parents[4] / "deploy" / "config"
 SITE_FILE, SNAPSHOT_FILE = CONFIG / "agent.toml", CONFIG / "snapshot.json"

@@ -12,7 +12,8 @@ from ringmain_agent.__main__ import main
 from ringmain_agent.commands.check import report
 from ringmain_agent.config.agent import KINDS, Config, load_config
 from ringmain_agent.site.nameplates import Equipment
-from ringmain_toml import EXIT_CONFIG, ConfigError
+from ringmain_program.command import EXIT_CONFIG
+from ringmain_program.config import ConfigError
 
 SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
 

@@ -63,10 +63,8 @@ def cycle(site: Site, measured: Measure, now_ms: int) -> Callable[..., Regulatio
         at_ms = now_ms + round(60_000 * after_min)
         values = {"load_kw": LOAD_KW, "pv_kw": 0.0, "battery_kw": 0.0, "battery_soc_kwh": 4000.0, "pcc_kw": LOAD_KW}
         measurements = measured(at_ms, **values)
-        regulation, state = regulate(measurements, plan, RegulatorState(), site, at_ms)
-        limited = limit_setpoints(
-            regulation.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=at_ms
-        )
+        regulation, state = regulate(measurements, plan, RegulatorState(), site)
+        limited = limit_setpoints(regulation.setpoints, site=site, measurements=measurements, previous=state.sent)
         assert LOAD_KW + (limited.power_kw["battery"] or 0.0) <= 4950.0 + 1e-6  # the limit holds on every rung
         return regulation
 

@@ -24,17 +24,17 @@ NIGHT = LocalHours(begin="22:00", end="06:00")
 
 
 def limited(
-    site: Site, measurements: Measurements, now_ms: int, sent: SentSetpoint | None = None, **setpoints: float | None
+    site: Site, measurements: Measurements, sent: SentSetpoint | None = None, **setpoints: float | None
 ) -> dict[str, float | None]:
     previous = {} if sent is None else {"battery": sent}
-    return limit_setpoints(setpoints, site=site, measurements=measurements, previous=previous, now_ms=now_ms).power_kw
+    return limit_setpoints(setpoints, site=site, measurements=measurements, previous=previous).power_kw
 
 
 @pytest.mark.parametrize(("wished", "granted"), [(9999.0, 2000.0), (-9999.0, -2000.0), (123.0, 123.0), (None, None)])
 def test_setpoint_never_exceeds_the_nameplate(
     site: Site, measured: Measure, now_ms: int, wished: float | None, granted: float | None
 ) -> None:
-    assert limited(site, measured(now_ms, battery_soc_kwh=4000.0), now_ms, battery=wished) == {"battery": granted}
+    assert limited(site, measured(now_ms, battery_soc_kwh=4000.0), battery=wished) == {"battery": granted}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -44,7 +44,6 @@ def test_number_that_is_not_finite_releases_with_a_reason(site: Site, measured: 
         site=site,
         measurements=measured(now_ms, battery_soc_kwh=4000.0),
         previous={},
-        now_ms=now_ms,
     )
     assert result.power_kw == {"battery": None, "pv": None}
     assert len(result.reasons) == 2
@@ -54,28 +53,26 @@ def test_number_that_is_not_finite_releases_with_a_reason(site: Site, measured: 
 def test_pv_bound_stays_between_the_rating_and_nothing(
     site: Site, measured: Measure, now_ms: int, wished: float | None, granted: float | None
 ) -> None:
-    assert limited(site, measured(now_ms), now_ms, pv=wished) == {"pv": granted}
+    assert limited(site, measured(now_ms), pv=wished) == {"pv": granted}
 
 
 def test_empty_battery_is_not_discharged_and_full_one_not_charged(site: Site, measured: Measure, now_ms: int) -> None:
     empty, full = measured(now_ms, battery_soc_kwh=400.0), measured(now_ms, battery_soc_kwh=7600.0)
-    assert limited(site, empty, now_ms, battery=-500.0) == {"battery": 0.0}
-    assert limited(site, empty, now_ms, battery=500.0) == {"battery": 500.0}
-    assert limited(site, full, now_ms, battery=500.0) == {"battery": 0.0}
-    assert limited(site, full, now_ms, battery=-500.0) == {"battery": -500.0}
+    assert limited(site, empty, battery=-500.0) == {"battery": 0.0}
+    assert limited(site, empty, battery=500.0) == {"battery": 500.0}
+    assert limited(site, full, battery=500.0) == {"battery": 0.0}
+    assert limited(site, full, battery=-500.0) == {"battery": -500.0}
 
 
 def test_power_is_what_the_energy_left_can_give_for_the_whole_validity(site: Site, measured: Measure, now_ms: int) -> None:
     """95 kWh above the least, at 0.95 and over 10 minutes: 541.5 kW."""
-    assert limited(site, measured(now_ms, battery_soc_kwh=495.0), now_ms, battery=-2000.0)["battery"] == pytest.approx(
-        -541.5
-    )
+    assert limited(site, measured(now_ms, battery_soc_kwh=495.0), battery=-2000.0)["battery"] == pytest.approx(-541.5)
 
 
 def test_battery_of_unknown_energy_is_released_with_a_reason(site: Site, measured: Measure, now_ms: int) -> None:
-    stale = measured(now_ms - 301_000, battery_soc_kwh=4000.0)
+    stale = measured(now_ms - 301_000, now_ms=now_ms, battery_soc_kwh=4000.0)
     for measurements in (measured(now_ms), stale, measured(now_ms, battery_soc_kwh=float("nan"))):
-        result = limit_setpoints({"battery": 100.0}, site=site, measurements=measurements, previous={}, now_ms=now_ms)
+        result = limit_setpoints({"battery": 100.0}, site=site, measurements=measurements, previous={})
         assert result.power_kw == {"battery": None}
         assert result.reasons == ("battery released: its energy is not known",)
 
@@ -84,25 +81,25 @@ def test_ramp_starts_from_the_last_setpoint(site: Site, measured: Measure, now_m
     slow = replace(site, batteries=(replace(site.batteries[0], ramp_kw_per_min=60.0),))
     measurements = measured(now_ms, battery_soc_kwh=4000.0, battery_kw=0.0)
     last = SentSetpoint(500.0, now_ms - 10_000)
-    assert limited(slow, measurements, now_ms, last, battery=2000.0) == {"battery": 510.0}
-    assert limited(slow, measurements, now_ms, last, battery=-2000.0) == {"battery": 490.0}
+    assert limited(slow, measurements, last, battery=2000.0) == {"battery": 510.0}
+    assert limited(slow, measurements, last, battery=-2000.0) == {"battery": 490.0}
 
 
 def test_ramp_starts_from_the_measured_power_without_a_setpoint_in_force(site: Site, measured: Measure, now_ms: int) -> None:
     slow = replace(site, batteries=(replace(site.batteries[0], ramp_kw_per_min=60.0),))
-    measurements = measured(now_ms - 2000, battery_soc_kwh=4000.0, battery_kw=100.0)
+    measurements = measured(now_ms - 2000, now_ms=now_ms, battery_soc_kwh=4000.0, battery_kw=100.0)
     for last in (None, SentSetpoint(500.0, now_ms - 601_000), SentSetpoint(None, now_ms - 1000)):
-        assert limited(slow, measurements, now_ms, last, battery=2000.0) == {"battery": 102.0}
+        assert limited(slow, measurements, last, battery=2000.0) == {"battery": 102.0}
 
 
 def test_energy_goes_before_ramp(site: Site, measured: Measure, now_ms: int) -> None:
     slow = replace(site, batteries=(replace(site.batteries[0], ramp_kw_per_min=60.0),))
     empty = measured(now_ms, battery_soc_kwh=400.0)
-    assert limited(slow, empty, now_ms, SentSetpoint(-2000.0, now_ms - 1000), battery=-2000.0) == {"battery": 0.0}
+    assert limited(slow, empty, SentSetpoint(-2000.0, now_ms - 1000), battery=-2000.0) == {"battery": 0.0}
 
 
 def test_unknown_equipment_gets_nothing(site: Site, measured: Measure, now_ms: int) -> None:
-    result = limit_setpoints({"pump": 1.0}, site=site, measurements=measured(now_ms), previous={}, now_ms=now_ms)
+    result = limit_setpoints({"pump": 1.0}, site=site, measurements=measured(now_ms), previous={})
     assert result.power_kw == {}
     assert result.reasons == ("pump is not equipment of this site",)
 
@@ -143,19 +140,19 @@ def test_loads_are_off_or_between_their_least_and_most_power(
     equipped: Site, measured: Measure, now_ms: int, name: str, wish: tuple[float, float]
 ) -> None:
     wished, granted = wish
-    assert limited(equipped, measured(now_ms), now_ms, None, **{name: wished}) == {name: granted}
+    assert limited(equipped, measured(now_ms), None, **{name: wished}) == {name: granted}
 
 
-def positions(site: Site, measurements: Measurements, now_ms: int, **wished: int | None) -> dict[str, int | None]:
-    return limit_setpoints({}, positions=wished, site=site, measurements=measurements, previous={}, now_ms=now_ms).positions
+def positions(site: Site, measurements: Measurements, **wished: int | None) -> dict[str, int | None]:
+    return limit_setpoints({}, positions=wished, site=site, measurements=measurements, previous={}).positions
 
 
 def test_position_moves_by_one_and_stays_within_what_there_is(equipped: Site, measured: Measure, now_ms: int) -> None:
     at = measured(now_ms, bank_position=1.0, tap_position=-7.0)
-    assert positions(equipped, at, now_ms, bank=3, tap=-8) == {"bank": 2, "tap": -8}
-    assert positions(equipped, at, now_ms, bank=-9, tap=8) == {"bank": 0, "tap": -6}
-    assert positions(equipped, measured(now_ms, bank_position=3.0), now_ms, bank=4) == {"bank": 3}
-    assert positions(equipped, at, now_ms, bank=None, other=1) == {"bank": None}
+    assert positions(equipped, at, bank=3, tap=-8) == {"bank": 2, "tap": -8}
+    assert positions(equipped, at, bank=-9, tap=8) == {"bank": 0, "tap": -6}
+    assert positions(equipped, measured(now_ms, bank_position=3.0), bank=4) == {"bank": 3}
+    assert positions(equipped, at, bank=None, other=1) == {"bank": None}
 
 
 @pytest.mark.parametrize("position", [None, float("nan"), 7.0])
@@ -163,13 +160,13 @@ def test_position_that_is_not_known_or_impossible_is_left_alone(
     equipped: Site, measured: Measure, now_ms: int, position: float | None
 ) -> None:
     known = measured(now_ms) if position is None else measured(now_ms, bank_position=position)
-    assert positions(equipped, known, now_ms, bank=2) == {"bank": None}
+    assert positions(equipped, known, bank=2) == {"bank": None}
 
 
 def test_position_stays_when_no_operation_is_left(equipped: Site, measured: Measure, now_ms: int) -> None:
     spent = replace(measured(now_ms, bank_position=1.0), operations_left={"bank": 0})
-    assert positions(equipped, spent, now_ms, bank=2) == {"bank": None}
-    assert positions(equipped, spent, now_ms, bank=1) == {"bank": 1}
+    assert positions(equipped, spent, bank=2) == {"bank": None}
+    assert positions(equipped, spent, bank=1) == {"bank": 1}
 
 
 def test_what_no_rating_of_the_transformer_allows_is_taken_from_what_draws_power(
@@ -178,8 +175,8 @@ def test_what_no_rating_of_the_transformer_allows_is_taken_from_what_draws_power
     """1.2 pu of 1000 kVA with 0 kvar: the pcc would go from 900 to 1350 kW, 150 more than the highest rating."""
     now = measured(now_ms, pcc_kw=900.0, battery_kw=0.0, charger_kw=0.0, pump_kw=0.0, mill_kw=0.0, battery_soc_kwh=4000.0)
     wished = {"battery": 140.0, "charger": 150.0, "pump": 100.0, "mill": 60.0}
-    result = limit_setpoints(wished, site=equipped, measurements=now, previous={}, now_ms=now_ms)
+    result = limit_setpoints(wished, site=equipped, measurements=now, previous={})
     assert result.power_kw == {"battery": 0.0, "charger": pytest.approx(140.0), "pump": 100.0, "mill": 60.0}
     assert len(result.reasons) == 2
-    less = limit_setpoints(wished | {"battery": -10.0}, site=equipped, measurements=now, previous={}, now_ms=now_ms)
+    less = limit_setpoints(wished | {"battery": -10.0}, site=equipped, measurements=now, previous={})
     assert less.power_kw == wished | {"battery": -10.0}

@@ -23,7 +23,7 @@ def values(load_kw: float, pv_kw: float = 0.0, battery_kw: float = 0.0, soc_kwh:
 
 
 def test_plan_is_followed_while_the_limits_hold(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
-    result, _ = regulate(measured(now_ms, **values(4000.0)), make_plan(700.0), RegulatorState(), site, now_ms)
+    result, _ = regulate(measured(now_ms, **values(4000.0)), make_plan(700.0), RegulatorState(), site)
     assert result.setpoints == {"battery": 700.0, "pv": None}
     assert (result.fallback, result.reason) == (Fallback.OPTIMAL, "")
 
@@ -31,8 +31,8 @@ def test_plan_is_followed_while_the_limits_hold(site: Site, measured: Measure, m
 def test_battery_charges_less_and_then_discharges_when_the_load_is_higher_than_forecast(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
-    less, _ = regulate(measured(now_ms, **values(4600.0)), make_plan(700.0), RegulatorState(), site, now_ms)
-    more, _ = regulate(measured(now_ms, **values(5600.0)), make_plan(700.0), RegulatorState(), site, now_ms)
+    less, _ = regulate(measured(now_ms, **values(4600.0)), make_plan(700.0), RegulatorState(), site)
+    more, _ = regulate(measured(now_ms, **values(5600.0)), make_plan(700.0), RegulatorState(), site)
     assert less.setpoints["battery"] == pytest.approx(350.0)
     assert more.setpoints["battery"] == pytest.approx(-650.0)
 
@@ -42,11 +42,11 @@ def test_at_the_limit_a_lower_load_saves_the_energy_that_the_plan_would_spend(
 ) -> None:
     """The plan meets the ceiling of 4950 kW with 1000 kW of discharge; the load comes 700, then 2000 kW lower."""
     spends = make_plan(-1000.0, pcc_kw=4950.0)
-    less, _ = regulate(measured(now_ms, **values(5250.0)), spends, RegulatorState(), site, now_ms)
-    none, _ = regulate(measured(now_ms, **values(3950.0)), spends, RegulatorState(), site, now_ms)
+    less, _ = regulate(measured(now_ms, **values(5250.0)), spends, RegulatorState(), site)
+    none, _ = regulate(measured(now_ms, **values(3950.0)), spends, RegulatorState(), site)
     assert less.setpoints["battery"] == pytest.approx(-300.0)
     assert none.setpoints["battery"] == pytest.approx(0.0)
-    trades, _ = regulate(measured(now_ms, **values(3950.0)), make_plan(-1000.0), RegulatorState(), site, now_ms)
+    trades, _ = regulate(measured(now_ms, **values(3950.0)), make_plan(-1000.0), RegulatorState(), site)
     assert trades.setpoints["battery"] == pytest.approx(-1000.0)  # below the limit a discharge is for its price
 
 
@@ -54,21 +54,21 @@ def test_at_the_limit_a_lower_load_lets_the_battery_charge_more(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
     charges = make_plan(500.0, pcc_kw=4950.0)
-    more, _ = regulate(measured(now_ms, **values(3450.0)), charges, RegulatorState(), site, now_ms)
+    more, _ = regulate(measured(now_ms, **values(3450.0)), charges, RegulatorState(), site)
     assert more.setpoints["battery"] == pytest.approx(1500.0)
 
 
 def test_envelope_that_narrows_the_limit_is_held(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
     narrow = measured(now_ms, import_limit_kw=3000.0, **values(4000.0))
-    assert regulate(narrow, make_plan(0.0), RegulatorState(), site, now_ms)[0].setpoints["battery"] == pytest.approx(-1050.0)
+    assert regulate(narrow, make_plan(0.0), RegulatorState(), site)[0].setpoints["battery"] == pytest.approx(-1050.0)
 
 
 def test_surplus_charges_the_battery_first_and_then_curtails_pv(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
     """The export limit less margin is 3950 kW."""
-    some, _ = regulate(measured(now_ms, **values(-2000.0, -2500.0)), make_plan(0.0), RegulatorState(), site, now_ms)
-    much, _ = regulate(measured(now_ms, **values(-4500.0, -2500.0)), make_plan(0.0), RegulatorState(), site, now_ms)
+    some, _ = regulate(measured(now_ms, **values(-2000.0, -2500.0)), make_plan(0.0), RegulatorState(), site)
+    much, _ = regulate(measured(now_ms, **values(-4500.0, -2500.0)), make_plan(0.0), RegulatorState(), site)
     assert some.setpoints == {"battery": pytest.approx(550.0), "pv": None}
     assert much.setpoints == {"battery": pytest.approx(2000.0), "pv": pytest.approx(-1450.0)}
 
@@ -78,14 +78,14 @@ def test_curtailed_plant_is_held_back_until_it_need_not_be(
 ) -> None:
     """At its bound a plant shows the bound and not the sun: to let go then would swing it every cycle."""
     planned = make_plan(0.0, -2500.0)
-    first, state = regulate(measured(now_ms, **values(-4500.0, -2500.0)), planned, RegulatorState(), site, now_ms)
+    first, state = regulate(measured(now_ms, **values(-4500.0, -2500.0)), planned, RegulatorState(), site)
     state = remember(state, first.setpoints, now_ms)
     now_ms += 1000
-    held, state = regulate(measured(now_ms, **values(-4500.0, -1450.0, 2000.0)), planned, state, site, now_ms)
+    held, state = regulate(measured(now_ms, **values(-4500.0, -1450.0, 2000.0)), planned, state, site)
     assert held.setpoints == {"battery": pytest.approx(2000.0), "pv": pytest.approx(-1450.0, abs=5.0)}
     state = remember(state, held.setpoints, now_ms)
     now_ms += 1000
-    dusk, _ = regulate(measured(now_ms, **values(-4500.0, -600.0, 2000.0)), planned, state, site, now_ms)
+    dusk, _ = regulate(measured(now_ms, **values(-4500.0, -600.0, 2000.0)), planned, state, site)
     assert dusk.setpoints["pv"] is None
 
 
@@ -94,8 +94,8 @@ def test_curtailment_of_the_plan_gives_way_to_a_higher_load(
 ) -> None:
     """The plan wants no export and gives 1000 kW of PV away for it; with 400 kW more load, 400 kW more may flow."""
     planned = make_plan(0.0, -1500.0, 1000.0, pcc_kw=0.0)
-    as_forecast, _ = regulate(measured(now_ms, **values(1500.0, -2500.0)), planned, RegulatorState(), site, now_ms)
-    more_load, _ = regulate(measured(now_ms, **values(1900.0, -2500.0)), planned, RegulatorState(), site, now_ms)
+    as_forecast, _ = regulate(measured(now_ms, **values(1500.0, -2500.0)), planned, RegulatorState(), site)
+    more_load, _ = regulate(measured(now_ms, **values(1900.0, -2500.0)), planned, RegulatorState(), site)
     assert as_forecast.setpoints["pv"] == pytest.approx(-1500.0)
     assert more_load.setpoints["pv"] == pytest.approx(-1900.0)
 
@@ -106,15 +106,15 @@ def test_excess_early_in_the_quarter_is_made_up_in_the_rest_of_it(
     """Five cycles of 3 minutes: the load jumps to 5600 kW unseen in the first, the mean of all is 4950 kW."""
     state, battery_kw, energy = RegulatorState(), 0.0, 0.0
     load_kw = 4000.0
-    measurements = measured(now_ms - CYCLE_MS, **values(load_kw))
+    measurements = measured(now_ms - CYCLE_MS, now_ms=now_ms, **values(load_kw))
     for cycle in range(5):
         at_ms = now_ms + cycle * CYCLE_MS
-        result, state = regulate(measurements, make_plan(0.0), state, site, at_ms)
+        result, state = regulate(measurements, make_plan(0.0), state, site)
         state = remember(state, result.setpoints, at_ms)
         battery_kw = result.setpoints["battery"] or 0.0
         load_kw = 5600.0
         energy += (load_kw + battery_kw) / 5
-        measurements = measured(at_ms, **values(load_kw, 0.0, battery_kw))
+        measurements = measured(at_ms, now_ms=at_ms + CYCLE_MS, **values(load_kw, 0.0, battery_kw))
     assert energy == pytest.approx(4950.0)
 
 
@@ -122,9 +122,9 @@ def test_room_left_unused_early_in_the_quarter_is_not_spent(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
     state = RegulatorState()
-    _, state = regulate(measured(now_ms, **values(1000.0)), make_plan(0.0), state, site, now_ms)
+    _, state = regulate(measured(now_ms, **values(1000.0)), make_plan(0.0), state, site)
     late_ms = now_ms + 4 * CYCLE_MS
-    result, _ = regulate(measured(late_ms, **values(5600.0)), make_plan(0.0), state, site, late_ms)
+    result, _ = regulate(measured(late_ms, **values(5600.0)), make_plan(0.0), state, site)
     assert result.setpoints["battery"] == pytest.approx(-650.0)
 
 
@@ -134,9 +134,9 @@ def test_last_seconds_of_a_quarter_do_not_slam_the_battery(
     state = RegulatorState()
     for second in range(0, 899, 10):
         at_ms = now_ms + 1000 * second
-        _, state = regulate(measured(at_ms, **values(4951.0)), make_plan(0.0), state, site, at_ms)
+        _, state = regulate(measured(at_ms, **values(4951.0)), make_plan(0.0), state, site)
     end_ms = now_ms + 899_000
-    result, _ = regulate(measured(end_ms, **values(4951.0)), make_plan(0.0), state, site, end_ms)
+    result, _ = regulate(measured(end_ms, **values(4951.0)), make_plan(0.0), state, site)
     assert result.setpoints["battery"] == pytest.approx(-1.0 - 899 / 60, abs=0.5)
 
 
@@ -144,31 +144,31 @@ def test_two_batteries_share_by_what_each_can_still_do(site: Site, measured: Mea
     small = replace(site.batteries[0], name="small", capacity_kwh=1000.0, charge_max_kw=500.0, discharge_max_kw=500.0)
     pair = replace(site, batteries=(*site.batteries, small))
     both = measured(now_ms, **values(5450.0), small_kw=0.0, small_soc_kwh=500.0)
-    shared, _ = regulate(both, None, RegulatorState(), pair, now_ms)
+    shared, _ = regulate(both, None, RegulatorState(), pair)
     assert shared.setpoints["battery"] == pytest.approx(-400.0)
     assert shared.setpoints["small"] == pytest.approx(-100.0)
     empty = measured(now_ms, **values(5450.0), small_kw=0.0, small_soc_kwh=50.0)
-    alone, _ = regulate(empty, None, RegulatorState(), pair, now_ms)
+    alone, _ = regulate(empty, None, RegulatorState(), pair)
     assert alone.setpoints["battery"] == pytest.approx(-500.0)
     assert alone.setpoints["small"] == 0.0
 
 
 def test_without_a_plan_the_rule_holds_the_limit_and_else_rests(site: Site, measured: Measure, now_ms: int) -> None:
-    rest, _ = regulate(measured(now_ms, **values(4000.0)), None, RegulatorState(), site, now_ms)
-    shave, _ = regulate(measured(now_ms, **values(5000.0)), None, RegulatorState(), site, now_ms)
+    rest, _ = regulate(measured(now_ms, **values(4000.0)), None, RegulatorState(), site)
+    shave, _ = regulate(measured(now_ms, **values(5000.0)), None, RegulatorState(), site)
     assert (rest.setpoints["battery"], rest.fallback, rest.reason) == (0.0, Fallback.RULE, "no plan yet")
     assert shave.setpoints["battery"] == pytest.approx(-50.0)
 
 
 def test_plan_that_failed_says_why_the_rule_is_used(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
     failed = replace(make_plan(), fallback=Fallback.RULE, reason="no forecast: there is no history")
-    result, _ = regulate(measured(now_ms, **values(4000.0)), failed, RegulatorState(), site, now_ms)
+    result, _ = regulate(measured(now_ms, **values(4000.0)), failed, RegulatorState(), site)
     assert (result.fallback, result.reason) == (Fallback.RULE, "no forecast: there is no history")
 
 
 def test_stale_measurements_release_everything(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
-    stale = measured(now_ms - 301_000, **values(4000.0))
-    result, _ = regulate(stale, make_plan(700.0), RegulatorState(), site, now_ms)
+    stale = measured(now_ms - 301_000, now_ms=now_ms, **values(4000.0))
+    result, _ = regulate(stale, make_plan(700.0), RegulatorState(), site)
     assert result.setpoints == {"battery": None, "pv": None}
     assert result.fallback == Fallback.RELEASE
     assert "stale" in result.reason
@@ -178,14 +178,12 @@ def test_load_is_derived_from_the_pcc_when_its_feed_is_gone(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
     known = values(5600.0, -300.0, 100.0)
-    with_feed, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site, now_ms)
+    with_feed, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
     del known["load_kw"]
-    without, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site, now_ms)
+    without, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
     assert without.setpoints["battery"] == pytest.approx(with_feed.setpoints["battery"])
     del known["battery_kw"]
-    assert (
-        regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site, now_ms)[0].fallback == Fallback.RELEASE
-    )
+    assert regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)[0].fallback == Fallback.RELEASE
 
 
 def test_battery_of_unknown_energy_is_released_and_the_rest_goes_on(
@@ -193,7 +191,7 @@ def test_battery_of_unknown_energy_is_released_and_the_rest_goes_on(
 ) -> None:
     known = values(-4500.0, -2500.0)
     del known["battery_soc_kwh"]
-    result, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site, now_ms)
+    result, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
     assert result.setpoints == {"battery": None, "pv": pytest.approx(0.0)}
     assert result.reason == "battery released: its energy is not known"
 
@@ -202,9 +200,7 @@ def test_demand_peak_of_the_plan_is_held_like_a_limit(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
     charged = replace(site, tariff=replace(site.tariff, demand_charge_per_kw=10.0))
-    result, _ = regulate(
-        measured(now_ms, **values(4300.0)), make_plan(0.0, pcc_kw=4000.0), RegulatorState(), charged, now_ms
-    )
+    result, _ = regulate(measured(now_ms, **values(4300.0)), make_plan(0.0, pcc_kw=4000.0), RegulatorState(), charged)
     assert result.setpoints["battery"] == pytest.approx(-300.0)
 
 
@@ -229,15 +225,15 @@ def test_quarter_that_was_hardly_measured_makes_no_peak(site: Site, now_ms: int)
 
 
 def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, now_ms: int) -> None:
-    _, state = regulate(measured(now_ms, **values(9000.0)), None, RegulatorState(), site, now_ms)
+    _, state = regulate(measured(now_ms, **values(9000.0)), None, RegulatorState(), site)
     early_ms = now_ms - 86_400_000
-    result, state = regulate(measured(early_ms, **values(4950.0)), None, state, site, early_ms)
+    result, state = regulate(measured(early_ms, **values(4950.0)), None, state, site)
     assert result.setpoints["battery"] == pytest.approx(0.0, abs=1e-6)
     assert state.quarter.start_ms == early_ms
 
 
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:
-    result, state = regulate(measured(now_ms, **values(5600.0)), None, RegulatorState(), site, now_ms)
+    result, state = regulate(measured(now_ms, **values(5600.0)), None, RegulatorState(), site)
     state = remember(state, result.setpoints, now_ms)
     assert decode_state(encode_state(state)) == state
 
@@ -248,7 +244,7 @@ def test_regulator_wishes_nothing_that_limits_would_change(
     slow = replace(site, batteries=(replace(site.batteries[0], ramp_kw_per_min=60.0),))
     state = remember(RegulatorState(), {"battery": 0.0}, now_ms - 1000)
     measurements = measured(now_ms, **values(5600.0, soc_kwh=420.0))
-    result, state = regulate(measurements, make_plan(0.0), state, slow, now_ms)
-    limited = limit_setpoints(result.setpoints, site=slow, measurements=measurements, previous=state.sent, now_ms=now_ms)
+    result, state = regulate(measurements, make_plan(0.0), state, slow)
+    limited = limit_setpoints(result.setpoints, site=slow, measurements=measurements, previous=state.sent)
     assert limited.power_kw == result.setpoints
     assert limited.reasons == ()

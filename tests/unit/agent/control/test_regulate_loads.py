@@ -79,7 +79,7 @@ def regulated(
 ) -> Regulation:
     measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(load_kw, **other))
     measurements = replace(measurements, runs={"mill": run})
-    return regulate(measurements, step, state or RegulatorState(), site, NOW_MS)[0]
+    return regulate(measurements, step, state or RegulatorState(), site)[0]
 
 
 def test_plan_is_followed_by_every_kind(measured: Measure) -> None:
@@ -189,6 +189,26 @@ def test_firm_capacity_is_what_the_others_carry_without_the_largest(measured: Me
     assert 500.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(720.0)
 
 
+def test_firm_capacity_is_that_of_the_one_that_is_full_first(measured: Measure) -> None:
+    """t2 takes over three quarters on 400 kVA: it is full at 533 kW, where the ratings together would be 800 kW."""
+    shared = (
+        Transformer(name="t1", rated_power_kva=1000.0, share=0.6),
+        Transformer(name="t2", rated_power_kva=400.0, share=0.3),
+        Transformer(name="t3", rated_power_kva=400.0, share=0.1),
+    )
+    firm = replace(SITE, transformers=shared, grid_connection=replace(SITE.grid_connection, firm_loading_max_pu=1.0))
+    held = regulated(measured, 500.0, site=firm, step=plan())
+    assert 500.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(400.0 / 0.75)
+
+
+def test_transformer_that_carries_nothing_is_no_limit(measured: Measure) -> None:
+    """It stands by: its rating says nothing about the others, which have the whole share."""
+    standby = (Transformer(name="t1", rated_power_kva=800.0, share=1.0), Transformer(name="t2", rated_power_kva=100.0))
+    held = regulated(measured, 500.0, site=replace(SITE, transformers=standby), step=plan())
+    assert held.fallback is Fallback.OPTIMAL
+    assert held.setpoints == PLANNED
+
+
 def test_allowed_power_falls_before_the_hot_spot_exceeds_its_limit(measured: Measure) -> None:
     """From 105 degC of top oil on, a step at full load would pass 120 degC: less is allowed, and just that is reached."""
     site = with_transformer()
@@ -197,21 +217,62 @@ def test_allowed_power_falls_before_the_hot_spot_exceeds_its_limit(measured: Mea
     hot = thermal.corrected(thermal.steady_state(0.8, 20.0, known), 103.0)
     measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(300.0))
     measurements = replace(measurements, runs={"mill": RUNNING}, thermal={"t1": hot}, ambient_degc={"t1": 30.0})
-    result, _ = regulate(measurements, plan(), RegulatorState(), site, NOW_MS)
+    result, _ = regulate(measurements, plan(), RegulatorState(), site)
     flowing_kw = 300.0 + sum(kw or 0.0 for kw in result.setpoints.values())
     after = thermal.after(hot, flowing_kw / 800.0, 30.0, 15.0, known)
     assert 300.0 < flowing_kw < 740.0
     assert thermal.hot_spot_degc(after) <= 120.0 + 1e-3
     assert max(thermal.hot_spot_degc(after) - 120.0, after.top_oil_degc - 105.0) == pytest.approx(0.0, abs=1e-3)
     cool = replace(measurements, thermal={"t1": thermal.steady_state(0.5, 20.0, known)})
-    assert regulate(cool, plan(), RegulatorState(), site, NOW_MS)[0].setpoints == PLANNED
+    assert regulate(cool, plan(), RegulatorState(), site)[0].setpoints == PLANNED
+
+
+def test_air_of_290_degc_does_not_close_the_connection(measured: Measure) -> None:
+    """A unit that was mistaken upstream: the transformer is as warm as in the air that its configuration names."""
+    site = with_transformer()
+    warm = thermal.steady_state(0.5, 20.0, thermal.constants(site.transformers[0]))
+    measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(300.0))
+    measurements = replace(measurements, runs={"mill": RUNNING}, thermal={"t1": warm})
+    absurd = replace(measurements, ambient_degc={"t1": 290.0, "boiler": 290.0})
+    for step in (plan(), None):
+        expected = regulate(measurements, step, RegulatorState(), site)
+        assert regulate(absurd, step, RegulatorState(), site) == expected
+    later = replace(absurd, thermal={})
+    assert update_equipment_state(EquipmentState(), later, site).thermal["t1"].top_oil_degc < 100.0
+
+
+def test_limit_at_a_price_is_kept_with_its_margin_as_in_the_plan(measured: Measure) -> None:
+    careful = replace(SITE, grid_connection=replace(SITE.grid_connection, margin_kw=20.0))
+    asked = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(400.0))
+    asked = replace(asked, wished_import_kw=600.0, runs={"mill": RUNNING})
+    result, _ = regulate(asked, plan(), RegulatorState(), careful)
+    assert 400.0 + sum(kw or 0.0 for kw in result.setpoints.values()) == pytest.approx(580.0)
+
+
+@pytest.mark.parametrize("degc", [-400.0, 500.0])
+def test_thermal_load_of_a_temperature_that_cannot_be_is_released(measured: Measure, degc: float) -> None:
+    """A plan lets it rest; heating at full power because of a broken sensor would be worse."""
+    held = regulated(measured, 300.0, boiler_degc=degc)
+    assert held.setpoints["boiler"] is None
+    assert "boiler released: its temperature is not known" in held.reason
+
+
+def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: Measure) -> None:
+    """1e6 kW of a battery of 100 kW: it is taken to stay at 100 kW, and all else goes on as the plan has it."""
+    absurd = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(200.0, battery_kw=1e6))
+    absurd = replace(absurd, held_kw={"battery": 1e6}, runs={"mill": RUNNING})
+    result, _ = regulate(absurd, plan(), RegulatorState(), SITE)
+    assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
+        name: kw for name, kw in PLANNED.items() if name != "battery"
+    }
+    assert result.reason == "battery does not follow and is taken to stay at 100.0 kW"
 
 
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
     state = remember(RegulatorState(), {"battery": -80.0}, NOW_MS - 1000)
     stuck = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(900.0, battery_kw=100.0))
     stuck = replace(stuck, held_kw={"battery": 100.0}, runs={"mill": RUNNING})
-    result, _ = regulate(stuck, plan(), state, SITE, NOW_MS)
+    result, _ = regulate(stuck, plan(), state, SITE)
     assert result.setpoints["battery"] == -80.0
     assert sum(result.setpoints[name] or 0.0 for name in ("charger", "pump", "boiler", "mill")) == pytest.approx(0.0)
     assert "battery does not follow and is taken to stay at 100.0 kW" in result.reason
@@ -220,16 +281,16 @@ def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_
 def test_envelope_at_a_price_is_held_as_far_as_the_plan_holds_it(measured: Measure) -> None:
     asked = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(500.0))
     asked = replace(asked, wished_import_kw=600.0, runs={"mill": RUNNING})
-    held, _ = regulate(asked, plan(pcc_kw=590.0), RegulatorState(), SITE, NOW_MS)
+    held, _ = regulate(asked, plan(pcc_kw=590.0), RegulatorState(), SITE)
     assert 500.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(600.0)
-    breached, _ = regulate(asked, plan(pcc_kw=940.0), RegulatorState(), SITE, NOW_MS)
+    breached, _ = regulate(asked, plan(pcc_kw=940.0), RegulatorState(), SITE)
     assert 500.0 + sum(kw or 0.0 for kw in breached.setpoints.values()) == pytest.approx(940.0)
 
 
 def test_envelope_below_the_load_that_must_run_gives_all_that_can_be_given(measured: Measure) -> None:
     narrow = measured(NOW_MS, import_limit_kw=100.0, export_limit_kw=1000.0, **values(900.0))
     just_on = LoadUsage(on=True, since_ms=NOW_MS - MINUTE_MS)
-    result, _ = regulate(replace(narrow, runs={"mill": just_on}), plan(), RegulatorState(), SITE, NOW_MS)
+    result, _ = regulate(replace(narrow, runs={"mill": just_on}), plan(), RegulatorState(), SITE)
     assert result.setpoints == {"battery": -100.0, "charger": 0.0, "pump": 0.0, "boiler": 0.0, "mill": 60.0}
 
 
@@ -237,10 +298,10 @@ def test_positions_are_those_of_the_plan_while_operations_are_left_and_stay_with
     site = replace(SITE, capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=4),))
     planned = replace(plan(), positions={"bank": [3] * 96})
     measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **values(500.0, bank_position=1.0))
-    assert regulate(measurements, planned, RegulatorState(), site, NOW_MS)[0].positions == {"bank": 3}
-    assert regulate(measurements, None, RegulatorState(), site, NOW_MS)[0].positions == {"bank": None}
+    assert regulate(measurements, planned, RegulatorState(), site)[0].positions == {"bank": 3}
+    assert regulate(measurements, None, RegulatorState(), site)[0].positions == {"bank": None}
     spent = replace(measurements, operations_left={"bank": 0})
-    assert regulate(spent, planned, RegulatorState(), site, NOW_MS)[0].positions == {"bank": None}
+    assert regulate(spent, planned, RegulatorState(), site)[0].positions == {"bank": None}
 
 
 @pytest.mark.parametrize(
@@ -276,9 +337,9 @@ def test_hot_spot_comes_up_to_its_limit_and_stays_there(measured: Measure, cooli
             charger_kw=charger_kw,
             charger_energy_kwh=9000.0,
         )
-        following = update_equipment_state(following, now, site, at_ms)
+        following = update_equipment_state(following, now, site)
         hottest_degc = max(hottest_degc, thermal.hot_spot_degc(following.thermal["t1"]))
-        result, state = regulate(replace(now, thermal=following.thermal), None, state, site, at_ms)
+        result, state = regulate(replace(now, thermal=following.thermal), None, state, site)
         charger_kw = result.setpoints["charger"] or 0.0
     end = following.thermal["t1"]
     assert hottest_degc <= 120.05

@@ -17,8 +17,8 @@ from ringmain_agent.planning.plan import plan
 from ringmain_agent.site.hours import ALWAYS, LocalHours
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot
+from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback
-from ringmain_toml import ConfigError
 
 Measure = Callable[..., Measurements]
 SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
@@ -31,11 +31,11 @@ def planned(snapshot: Snapshot, site: Site) -> Plan:
 
 
 def cycle(
-    measurements: Measurements, made: Plan | None, site: Site, now_ms: int, state: RegulatorState | None = None
+    measurements: Measurements, made: Plan | None, site: Site, state: RegulatorState | None = None
 ) -> tuple[Regulation, Limited, RegulatorState]:
-    regulation, state = regulate(measurements, made, state or RegulatorState(), site, now_ms)
-    limited = limit_setpoints(regulation.setpoints, site=site, measurements=measurements, previous=state.sent, now_ms=now_ms)
-    return regulation, limited, remember(state, limited.power_kw, now_ms)
+    regulation, state = regulate(measurements, made, state or RegulatorState(), site)
+    limited = limit_setpoints(regulation.setpoints, site=site, measurements=measurements, previous=state.sent)
+    return regulation, limited, remember(state, limited.power_kw, measurements.now_ms)
 
 
 @pytest.mark.parametrize("price", [None, float("nan"), float("inf"), -1e12])
@@ -45,7 +45,7 @@ def test_price_that_is_missing_or_no_number_is_named_and_the_limit_held(
     made = planned(replace(snapshot, known_future={"price_eur_per_mwh": [price] * 96}), site)
     assert made.fallback is Fallback.OPTIMAL
     assert "price_eur_per_mwh" in made.reason
-    regulation, limited, _ = cycle(measured(now_ms, **USUAL), made, site, now_ms)
+    regulation, limited, _ = cycle(measured(now_ms, **USUAL), made, site)
     assert "price_eur_per_mwh" in regulation.reason
     assert 5600.0 + (limited.power_kw["battery"] or 0.0) <= 4950.0 + 1e-6
 
@@ -55,7 +55,7 @@ def test_forecast_shorter_than_the_horizon_is_replaced_and_named(
 ) -> None:
     short = ForecastResult(signal="load_kw", quantiles=[0.5], values=[[4000.0]] * 10, release=1)
     made = planned(replace(snapshot, forecasts=[short]), site)
-    regulation, limited, _ = cycle(measured(now_ms, **USUAL), made, site, now_ms)
+    regulation, limited, _ = cycle(measured(now_ms, **USUAL), made, site)
     assert regulation.fallback is Fallback.OPTIMAL
     assert "no median for 96 steps" in regulation.reason
     assert 5600.0 + (limited.power_kw["battery"] or 0.0) <= 4950.0 + 1e-6
@@ -66,7 +66,7 @@ def test_battery_that_reports_what_cannot_be_is_named_and_not_driven_further(
     snapshot: Snapshot, site: Site, measured: Measure, now_ms: int, soc_pu: float
 ) -> None:
     made = planned(replace(snapshot, soc_kwh={"battery": soc_pu * 8000.0}), site)
-    regulation, limited, _ = cycle(measured(now_ms, **USUAL | {"battery_soc_kwh": soc_pu * 8000.0}), made, site, now_ms)
+    regulation, limited, _ = cycle(measured(now_ms, **USUAL | {"battery_soc_kwh": soc_pu * 8000.0}), made, site)
     assert f"battery reports {100 * soc_pu:.0f} %" in regulation.reason
     power_kw = limited.power_kw["battery"]
     assert power_kw is not None
@@ -85,7 +85,7 @@ def test_envelope_below_the_load_gives_all_that_can_be_given_and_says_what_is_mi
 ) -> None:
     made = planned(replace(snapshot, import_limit_kw=[500.0] * 96), site)
     assert "import limit less margin is exceeded" in made.reason
-    regulation, limited, _ = cycle(measured(now_ms, import_limit_kw=500.0, **USUAL), made, site, now_ms)
+    regulation, limited, _ = cycle(measured(now_ms, import_limit_kw=500.0, **USUAL), made, site)
     assert "import limit less margin is exceeded" in regulation.reason
     assert limited.power_kw["battery"] == pytest.approx(-2000.0)
 
@@ -94,12 +94,12 @@ def test_clock_that_jumps_an_hour_ahead_finds_its_measurements_stale_and_lets_go
     snapshot: Snapshot, site: Site, measured: Measure, now_ms: int
 ) -> None:
     made = planned(snapshot, site)
-    _, _, state = cycle(measured(now_ms, **USUAL), made, site, now_ms)
+    _, _, state = cycle(measured(now_ms, **USUAL), made, site)
     ahead_ms = now_ms + HOUR_MS
-    regulation, limited, state = cycle(measured(now_ms, **USUAL), made, site, ahead_ms, state)
+    regulation, limited, state = cycle(measured(now_ms, now_ms=ahead_ms, **USUAL), made, site, state)
     assert (regulation.fallback, set(limited.power_kw.values())) == (Fallback.RELEASE, {None})
     assert "stale" in regulation.reason
-    again, limited, _ = cycle(measured(ahead_ms, **USUAL), made, site, ahead_ms, state)
+    again, limited, _ = cycle(measured(ahead_ms, **USUAL), made, site, state)
     assert again.fallback is Fallback.SHIFTED
     assert 5600.0 + (limited.power_kw["battery"] or 0.0) <= 4950.0 + 1e-6
 
@@ -108,9 +108,9 @@ def test_clock_that_jumps_an_hour_back_holds_the_limit_by_the_rule_until_there_i
     snapshot: Snapshot, site: Site, measured: Measure, now_ms: int
 ) -> None:
     made = planned(snapshot, site)
-    _, _, state = cycle(measured(now_ms, **USUAL), made, site, now_ms)
+    _, _, state = cycle(measured(now_ms, **USUAL), made, site)
     back_ms = now_ms - HOUR_MS
-    regulation, limited, _ = cycle(measured(back_ms, **USUAL), made, site, back_ms, state)
+    regulation, limited, _ = cycle(measured(back_ms, **USUAL), made, site, state)
     assert regulation.fallback is Fallback.RULE
     assert "from the future" in regulation.reason
     assert limited.power_kw["battery"] == pytest.approx(-650.0)
@@ -141,6 +141,6 @@ def test_plan_and_regulator_go_on_over_a_change_of_the_clock(
     state = RegulatorState()
     for quarter in range(12):
         at_ms = now_ms + 900_000 * quarter
-        regulation, limited, state = cycle(measured(at_ms, **USUAL), made, site, at_ms, state)
+        regulation, limited, state = cycle(measured(at_ms, **USUAL), made, site, state)
         assert regulation.fallback in {Fallback.OPTIMAL, Fallback.SHIFTED}
         assert 5600.0 + (limited.power_kw["battery"] or 0.0) <= 4950.0 + 1e-6

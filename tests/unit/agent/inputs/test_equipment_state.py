@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.inputs.equipment_state import (
     EquipmentState,
     decode_equipment_state,
     encode_equipment_state,
-    loadings_pu,
     update_equipment_state,
 )
 from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, OnOffLoad, Transformer
@@ -34,10 +34,10 @@ def equipped(site: Site) -> Site:
 
 def test_transformer_warms_at_the_loading_of_its_share(equipped: Site, measured: Measure, now_ms: int) -> None:
     """4000 kW and 3000 kvar on 4000 kVA are 1.25 pu for both."""
-    state = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, pcc_kvar=0.0), equipped, now_ms)
-    state = update_equipment_state(state, measured(now_ms + 1, pcc_kw=4000.0, pcc_kvar=3000.0), equipped, now_ms + 1)
+    state = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, pcc_kvar=0.0), equipped)
+    state = update_equipment_state(state, measured(now_ms + 1, pcc_kw=4000.0, pcc_kvar=3000.0), equipped)
     later_ms = now_ms + 1 + HOUR_MS
-    state = update_equipment_state(state, measured(later_ms, pcc_kw=0.0, pcc_kvar=0.0), equipped, later_ms)
+    state = update_equipment_state(state, measured(later_ms, pcc_kw=0.0, pcc_kvar=0.0), equipped)
     for transformer in equipped.transformers:
         known = thermal.constants(transformer)
         expected = thermal.after(thermal.steady_state(0.0, 20.0, known), 1.25, 20.0, 60.0, known)
@@ -49,10 +49,8 @@ def test_transformer_warms_at_the_loading_of_its_share(equipped: Site, measured:
 def test_measured_top_oil_corrects_the_model_unless_it_cannot_be_true(
     equipped: Site, measured: Measure, now_ms: int
 ) -> None:
-    right = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, large_top_oil_degc=71.0), equipped, now_ms)
-    wrong = update_equipment_state(
-        EquipmentState(), measured(now_ms, pcc_kw=0.0, large_top_oil_degc=9999.0), equipped, now_ms
-    )
+    right = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, large_top_oil_degc=71.0), equipped)
+    wrong = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0, large_top_oil_degc=9999.0), equipped)
     assert right.thermal["large"].top_oil_degc == 71.0
     assert wrong.thermal["large"].top_oil_degc < 40.0
 
@@ -60,17 +58,29 @@ def test_measured_top_oil_corrects_the_model_unless_it_cannot_be_true(
 def test_temperatures_stay_when_the_clock_is_set_back_and_when_the_pcc_is_silent_the_loading_holds(
     equipped: Site, measured: Measure, now_ms: int
 ) -> None:
-    hot = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=4000.0), equipped, now_ms)
-    back = update_equipment_state(hot, measured(now_ms - HOUR_MS, pcc_kw=0.0), equipped, now_ms - HOUR_MS)
-    silent = update_equipment_state(hot, measured(now_ms), equipped, now_ms + HOUR_MS)
+    hot = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=4000.0), equipped)
+    back = update_equipment_state(hot, measured(now_ms - HOUR_MS, pcc_kw=0.0), equipped)
+    silent = update_equipment_state(hot, measured(now_ms + HOUR_MS), equipped)
     assert back.thermal == hot.thermal
     assert silent.thermal["large"].top_oil_degc == pytest.approx(hot.thermal["large"].top_oil_degc)
-    assert loadings_pu(measured(now_ms), equipped, now_ms) == {}
+    assert loadings_pu(measured(now_ms), equipped) == {}
+
+
+def test_temperatures_that_cannot_be_are_not_followed_further(equipped: Site, measured: Measure, now_ms: int) -> None:
+    """A meter that showed 1e8 kW for a while: with it gone, the transformer is as warm as its loading would make it."""
+    broken = update_equipment_state(EquipmentState(), measured(now_ms, pcc_kw=0.0), equipped)
+    for minute in (1, 2):
+        at_ms = now_ms + 60_000 * minute
+        broken = update_equipment_state(broken, measured(at_ms, pcc_kw=1e8), equipped)
+    assert thermal.hot_spot_degc(broken.thermal["large"]) > 300.0
+    at_ms = now_ms + 180_000
+    expected = update_equipment_state(EquipmentState(), measured(at_ms, pcc_kw=2000.0), equipped).thermal
+    assert update_equipment_state(broken, measured(at_ms, pcc_kw=2000.0), equipped).thermal == expected
 
 
 def test_ambient_temperature_of_its_series_counts(equipped: Site, measured: Measure, now_ms: int) -> None:
     cold = replace(measured(now_ms, pcc_kw=0.0), ambient_degc={"large": -10.0})
-    state = update_equipment_state(EquipmentState(), cold, equipped, now_ms)
+    state = update_equipment_state(EquipmentState(), cold, equipped)
     assert state.thermal["small"].top_oil_degc - state.thermal["large"].top_oil_degc == pytest.approx(30.0)
 
 
@@ -81,7 +91,7 @@ def test_runs_operations_and_visits_are_followed_and_survive_a_restart(
     for minute in range(11):
         at_ms = now_ms + 60_000 * minute
         values = {"mill_kw": 100.0, "bank_position": float(minute // 5), "charger_energy_kwh": 5.0 if minute < 3 else 0.0}
-        state = update_equipment_state(state, measured(at_ms, pcc_kw=1000.0, **values), equipped, at_ms)
+        state = update_equipment_state(state, measured(at_ms, pcc_kw=1000.0, **values), equipped)
     runs = state.runs_at(equipped, now_ms + 600_000)
     assert runs["mill"].run_h == pytest.approx(1 / 6)
     assert runs["mill"].on

@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from ringmain_agent.planning.client import Planner
+from ringmain_agent.planning.client import PLANS_WITHOUT_SCHEDULE, Planner
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
 from ringmain_protocol.messages import Fallback
@@ -180,19 +181,111 @@ def test_process_that_keeps_dying_is_started_ever_more_rarely(
     assert pauses == [0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
 
 
+WORN: Final = """if True:
+    import sys
+    from ringmain_agent.planning import dispatch, process
+    from ringmain_agent.errors import DispatchError
+    class Worn(dispatch.Dispatcher):
+        found = list(sys.argv[1])
+        def dispatch(self, problem):
+            if (self.found.pop(0) if len(self.found) > 1 else self.found[0]) == "-":
+                raise DispatchError("Time limit reached", "the linear program has no usable solution")
+            return super().dispatch(problem)
+    process.Dispatcher = Worn
+    sys.exit(process.main())"""
+"""The planner process with a solver that finds a schedule at each + and none at each -; the last holds for ever."""
+
+
+def worn(found: str) -> tuple[str, ...]:
+    """Command of such a process."""
+    return sys.executable, "-c", WORN, found
+
+
+def test_process_that_finds_no_schedule_any_more_is_replaced(
+    new_planner: Callable[..., Planner], snapshot: Snapshot
+) -> None:
+    """It answers in time, so nothing else would ever end it."""
+    planner = new_planner(command=worn("+-"))
+    answers: list[tuple[Fallback, int, str]] = []
+    for _ in range(PLANS_WITHOUT_SCHEDULE + 2):
+        planner.request(snapshot)
+        plan = planner.wait(ENOUGH_S)
+        assert plan is not None
+        answers.append((plan.fallback, planner.restarts, planner.failure))
+    assert answers == [
+        (Fallback.OPTIMAL, 0, ""),
+        *[(Fallback.RULE, 0, "")] * (PLANS_WITHOUT_SCHEDULE - 1),
+        (Fallback.RULE, 1, f"planner process replaced: {PLANS_WITHOUT_SCHEDULE} plans in a row without a schedule"),
+        (Fallback.OPTIMAL, 1, ""),
+    ]
+
+
+def test_process_is_not_replaced_where_there_is_no_forecast(new_planner: Callable[..., Planner], snapshot: Snapshot) -> None:
+    """Then the rule is the right answer, from any process and for as long as there is no history."""
+    planner = new_planner()
+    for _ in range(3 * PLANS_WITHOUT_SCHEDULE):
+        planner.request(replace(snapshot, history={}))
+        plan = planner.wait(ENOUGH_S)
+        assert plan is not None
+        assert plan.fallback is Fallback.RULE
+    assert (planner.restarts, planner.failure) == (0, "")
+
+
+def test_schedule_in_between_begins_the_count_anew(new_planner: Callable[..., Planner], snapshot: Snapshot) -> None:
+    planner = new_planner(command=worn(3 * ("-" * (PLANS_WITHOUT_SCHEDULE - 1) + "+")))
+    for _ in range(3 * PLANS_WITHOUT_SCHEDULE):
+        planner.request(snapshot)
+        assert planner.wait(ENOUGH_S) is not None
+    assert planner.restarts == 0
+
+
+def test_process_is_replaced_ever_more_rarely_where_no_schedule_is_ever_found(
+    new_planner: Callable[..., Planner], snapshot: Snapshot
+) -> None:
+    """And goes on answering meanwhile: each request has its plan, with the forecasts in it."""
+    now_s = 0.0
+    planner = new_planner(command=worn("-"), clock=lambda: now_s)
+    replaced_s: list[float] = []
+    for _ in range(80):
+        planner.request(snapshot)
+        restarts = planner.restarts
+        plan = planner.wait(ENOUGH_S)
+        assert plan is not None
+        assert plan.forecasts
+        if planner.restarts > restarts:
+            replaced_s.append(now_s)
+        now_s += 0.25
+    assert replaced_s == [0.5, 1.5, 3.5, 7.5, 15.5]
+
+
+def test_request_that_waits_while_the_process_is_replaced_is_answered(
+    new_planner: Callable[..., Planner], snapshot: Snapshot
+) -> None:
+    planner = new_planner(command=worn("-"))
+    for _ in range(PLANS_WITHOUT_SCHEDULE - 1):
+        planner.request(snapshot)
+        assert planner.wait(ENOUGH_S) is not None
+    planner.request(snapshot)
+    planner.request(replace(snapshot, issued_at_ms=snapshot.issued_at_ms + 900_000))
+    plan = planner.wait(ENOUGH_S)
+    assert plan is not None
+    assert plan.issued_at_ms == snapshot.issued_at_ms + 900_000
+    assert planner.restarts == 1
+
+
 def test_printing_in_the_process_does_not_spoil_the_answers(site: Site, snapshot: Snapshot) -> None:
     """HiGHS prints its banner on file descriptor 1; only frames may leave there."""
     program = """if True:
         import os, sys
         from ringmain_agent.planning import dispatch
-        from ringmain_agent.planning import process as planner_process
+        from ringmain_agent.planning import process
         class Loud(dispatch.Dispatcher):
             def dispatch(self, problem):
                 os.write(1, b"printed by a library")
                 print("printed by Python", flush=True)
                 return super().dispatch(problem)
-        planner_process.Dispatcher = Loud
-        sys.exit(planner_process.main())"""
+        process.Dispatcher = Loud
+        sys.exit(process.main())"""
     planner = Planner(site, command=(sys.executable, "-c", program))
     planner.request(snapshot)
     assert planner.wait(ENOUGH_S) is not None

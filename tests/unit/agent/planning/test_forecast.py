@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from ringmain_agent.errors import ForecastError, ModelRejectedError
-from ringmain_agent.planning.forecast import Forecaster, check_model
+from ringmain_agent.errors import ForecastError
+from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.persistence import seasonal_persistence
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
-from ringmain_protocol.manifest import MAX_MODEL_BYTES
+from ringmain_model.errors import ModelRejectedError
 
 MakeModel = Callable[..., Path]
 Packed = Callable[[Any], bytes]
@@ -21,63 +21,6 @@ Packed = Callable[[Any], bytes]
 
 def with_model(snapshot: Snapshot, path: Path, signal: str = "load_kw") -> Snapshot:
     return replace(snapshot, models={signal: str(path)})
-
-
-def test_model_that_keeps_its_promises_is_accepted(model_file: MakeModel) -> None:
-    assert check_model(model_file(), site="site-1", signal="load_kw").release == 3
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"golden_error": 1.0}, "golden vectors are off by 1"),
-        ({"golden_error": float("nan")}, "golden vectors are off by nan"),
-        ({"golden": ""}, "no usable golden vectors"),
-        ({"golden": "bm90IGEgemlw"}, "no usable golden vectors"),
-        ({"golden": "\u00e4"}, "no usable golden vectors"),
-        ({"manifest": {"history_steps": 700}}, "inputs are"),
-        ({"manifest": {"quantiles": [0.5]}}, "quantiles have the shape"),
-        ({"manifest": {"signals": {"pv_kw": "kW"}}}, "the target must be the first"),
-        ({"manifest": {"site": "elsewhere"}}, "model is for site elsewhere"),
-        ({"manifest": {"signal": "pv_kw", "signals": {"pv_kw": "kW", "load_kw": "kW"}}}, "model is for pv_kw"),
-    ],
-)
-def test_model_that_breaks_a_promise_is_rejected_with_the_reason(
-    model_file: MakeModel, change: dict[str, Any], reason: str
-) -> None:
-    with pytest.raises(ModelRejectedError, match=reason):
-        check_model(model_file(**change), site="site-1", signal="load_kw")
-
-
-@pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)])
-def test_file_that_is_no_model_is_rejected(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "1.onnx"
-    path.write_bytes(content)
-    with pytest.raises(ModelRejectedError, match="ONNX Runtime"):
-        check_model(path)
-
-
-def test_model_that_is_too_large_is_rejected_unread(tmp_path: Path) -> None:
-    path = tmp_path / "1.onnx"
-    with path.open("wb") as file:
-        file.truncate(MAX_MODEL_BYTES + 1)
-    with pytest.raises(ModelRejectedError, match="exceeds"):
-        check_model(path)
-
-
-def test_missing_file_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ModelRejectedError, match="cannot be read"):
-        check_model(tmp_path / "1.onnx")
-
-
-def test_tampered_byte_is_found_where_the_golden_vectors_go(model_file: MakeModel) -> None:
-    path = model_file()
-    content = path.read_bytes()
-    spread = np.array([-100, 0, 100], "<f4").tobytes()
-    assert content.count(spread) == 1
-    path.write_bytes(content.replace(spread, np.array([-100, 1, 100], "<f4").tobytes()))
-    with pytest.raises(ModelRejectedError, match="golden vectors are off"):
-        check_model(path)
 
 
 def test_forecast_is_what_the_model_says(model_file: MakeModel, snapshot: Snapshot, site: Site) -> None:

@@ -9,7 +9,8 @@ from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.planning.plausibility import plausible_snapshot
-from ringmain_agent.site.site import Site
+from ringmain_agent.site.hours import LocalHours
+from ringmain_agent.site.site import Site, TimedLimit
 from ringmain_agent.snapshot import Snapshot, ThermalState
 
 
@@ -35,6 +36,14 @@ def test_limit_that_is_no_number_is_that_of_the_site(snapshot: Snapshot, site: S
     made, notes = plausible_snapshot(replace(snapshot, import_limit_kw=limits), site)
     assert made.import_limit_kw[:4] == [5000.0, 0.0, 5000.0, 1000.0]
     assert notes == ["a limit of the import is not a number: that of the site holds"]
+
+
+def test_limit_that_is_no_number_is_that_of_the_site_at_this_time(snapshot: Snapshot, site: Site) -> None:
+    """The snapshot begins at 01:00 in Amsterdam; the night ends at 06:00."""
+    night = TimedLimit(hours=LocalHours(begin="00:00", end="06:00"), import_limit_kw=300.0)
+    timed = replace(site, grid_connection=replace(site.grid_connection, limit=(night,)))
+    made, _ = plausible_snapshot(replace(snapshot, import_limit_kw=[math.nan] * 96), timed)
+    assert made.import_limit_kw[:21] == [300.0] * 20 + [5000.0]
 
 
 def test_equipment_is_held_within_its_nameplate_or_not_at_all(snapshot: Snapshot, site: Site) -> None:

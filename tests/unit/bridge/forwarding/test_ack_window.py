@@ -21,7 +21,7 @@ def test_arrivals_cuts_and_reports_in_two_threads_acknowledge_each_message_once_
 
     def reports() -> None:
         while not ended.is_set():
-            window.settle([(under_way.popleft(), None) for _ in range(min(len(under_way), 7))])
+            window.confirm([(under_way.popleft(), None) for _ in range(min(len(under_way), 7))])
 
     poll_thread = threading.Thread(target=reports, daemon=True)
     poll_thread.start()
@@ -46,7 +46,7 @@ def test_a_full_window_says_so_by_count_and_by_bytes() -> None:
     entries = window.arrived([message(mid) for mid in range(1, 5)])
     assert window.overfull()
     assert not window.drained()
-    window.settle([(entry, None) for entry in entries[:3]])
+    window.confirm([(entry, None) for entry in entries[:3]])
     assert not window.overfull()
     assert window.drained()
     window.arrived([message(9, size_bytes=200)])

@@ -65,27 +65,27 @@ def test_memory_is_bounded_in_ranges_streams_and_sites() -> None:
     assert len(collected.due(now_s=100)) == MAX_STREAMS
     collected.arrived("t", A, 1, now_s=3)
     collected.arrived("u", A, 1, now_s=4)
-    assert [site for site, _ in collected.due(now_s=200)] == ["t", "u"] or collected.unsaid == 0
+    assert [site for site, _ in collected.due(now_s=200)] == ["t", "u"] or collected.unpublished == 0
 
 
 def test_what_could_not_be_published_is_due_at_once() -> None:
     collected = receipts()
     collected.arrived("s", A, 1, now_s=0)
-    assert collected.unsaid == 1
+    assert collected.unpublished == 1
     collected.due(now_s=0)
-    assert collected.unsaid == 0
-    collected.unsent("s", A)
+    assert collected.unpublished == 0
+    collected.not_published("s", A)
     assert collected.due(now_s=0.1) == [("s", Receipt(stream=A, ranges=[(1, 1)]))]
-    collected.unsent("gone", A)
+    collected.not_published("gone", A)
 
 
 def test_after_a_new_connection_everything_is_said_again_and_at_the_stop_at_once() -> None:
     collected = receipts()
     collected.arrived("s", A, 1, now_s=0)
     collected.due(now_s=0)
-    collected.say_all_again()
+    collected.republish_all()
     assert collected.due(now_s=1) == []
-    collected.say_all_now()
+    collected.flush()
     assert len(collected.due(now_s=1)) == 1
 
 
@@ -93,6 +93,6 @@ def test_silent_sites_are_forgotten() -> None:
     collected = receipts(expiry_s=10)
     collected.arrived("s", A, 1, now_s=0)
     collected.expire(now_s=10)
-    assert collected.unsaid == 1
+    assert collected.unpublished == 1
     collected.expire(now_s=10.1)
     assert collected.due(now_s=11) == []

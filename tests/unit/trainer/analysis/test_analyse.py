@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ringmain_model.session import open_session, run
 from ringmain_trainer.__main__ import main
 from ringmain_trainer.analysis.analyse import (
     KINDS,
@@ -42,7 +43,6 @@ from ringmain_trainer.analysis.limit_violations import (
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import damaged
-from ringmain_trainer.export.onnx_runtime import open_session, run
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.history.site_reader import StepTable

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ringmain_model.session import open_session, run
 from ringmain_trainer.analysis.anomalies import day_features, fit_forest, forest_model, unusual_days
 from ringmain_trainer.analysis.day_clusters import cluster_days, cluster_model, normalized, whole_days
 from ringmain_trainer.analysis.limit_violations import expected_risk, fit_violations, violations_model
 from ringmain_trainer.analysis.onnx_files import prove_same
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.export.onnx_file import damaged
-from ringmain_trainer.export.onnx_runtime import open_session, run
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable

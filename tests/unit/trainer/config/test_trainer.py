@@ -6,8 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import ringmain_toml
-from ringmain_toml import ConfigError
+from ringmain_program.config import ConfigError, loads
 from ringmain_trainer.__main__ import main
 from ringmain_trainer.config.trainer import TrainerConfig, load_config
 
@@ -15,17 +14,17 @@ SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "trainer.toml"
 
 
 def test_the_sample_decodes_as_it_stands_to_the_defaults() -> None:
-    assert ringmain_toml.loads(SAMPLE.read_text(), TrainerConfig) == TrainerConfig()
+    assert loads(SAMPLE.read_text(), TrainerConfig) == TrainerConfig()
 
 
 def test_the_sample_with_every_default_uncommented_is_the_defaults() -> None:
     text = re.sub(r"^# (?=\w+ = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
-    assert ringmain_toml.loads(text, TrainerConfig) == TrainerConfig()
+    assert loads(text, TrainerConfig) == TrainerConfig()
 
 
 def test_the_sample_names_every_key_and_its_examples_are_valid() -> None:
     text = re.sub(r"^## example: |^# (?=\w+ = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
-    config = ringmain_toml.loads(text.replace('"plaintext"', '"sasl_ssl"'), TrainerConfig)
+    config = loads(text.replace('"plaintext"', '"sasl_ssl"'), TrainerConfig)
     kafka = msgspec.to_builtins(config.kafka)
     assert [name for name, value in kafka.items() if value is None] == []
     named = set(re.findall(r"^(\w+) = ", text, re.MULTILINE))
@@ -75,7 +74,7 @@ def test_all_problems_are_reported_at_once_and_the_exit_status_is_78(
 )
 def test_contradictions_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
-        ringmain_toml.loads(text, TrainerConfig)
+        loads(text, TrainerConfig)
 
 
 def test_paths_are_relative_to_the_configuration_and_urls_stay(tmp_path: Path) -> None:

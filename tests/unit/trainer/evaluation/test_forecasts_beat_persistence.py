@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ringmain_model.session import open_session, run
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
-from ringmain_trainer.export.onnx_runtime import open_session, run
 from ringmain_trainer.features.design_matrix import Design
 from ringmain_trainer.features.examples import examples, training_rows, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, columns_of, feature_model

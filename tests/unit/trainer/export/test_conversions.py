@@ -20,8 +20,8 @@ from sklearn import (
 )
 from sklearn.base import BaseEstimator
 
+from ringmain_model.session import open_session
 from ringmain_trainer.errors import ExportError
-from ringmain_trainer.export.onnx_runtime import open_session
 from ringmain_trainer.export.skl2onnx_fix import VERSION, install_converter_fix
 from ringmain_trainer.export.supported_estimators import CONVERTS, REFUSED, parts_of, refuse_wrong_conversion
 from ringmain_trainer.features.feature_graph import OPSETS

@@ -1,5 +1,6 @@
 """The file as a whole: sealed, checked, released; a changed one is refused."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,6 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
+from ringmain_model.errors import ModelRejectedError
+from ringmain_model.session import open_session, run
+from ringmain_model.verify import check_model
 from ringmain_protocol.manifest import MANIFEST_KEY, ModelManifest, decode_document
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import TrainerConfig
@@ -20,12 +24,12 @@ from ringmain_trainer.export.onnx_file import (
     special_instants,
     with_release,
 )
-from ringmain_trainer.export.onnx_runtime import open_session, run
 from ringmain_trainer.features.design_matrix import Design
 from ringmain_trainer.features.examples import Examples, examples, training_rows, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
 from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.models.fit import FittedModel, fit_model
+from support.models import write_model
 
 
 class Made:
@@ -111,6 +115,19 @@ def test_a_changed_model_is_refused(made: Made, attribute: str) -> None:
         check_file(changed(made.model, attribute, 5.0).SerializeToString())
     with pytest.raises(ExportError, match="values are off in one call"):
         prove(changed(made.model, attribute, 5.0), made.fitted, made.data.inputs, made.features, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"falling": True}, "do not rise"), ({"manifest": {"history_steps": 700}}, "inputs are")],
+)
+def test_a_file_that_agents_reject_cannot_be_published(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    """A release that every site refuses would be found on the sites, one by one."""
+    content = write_model(tmp_path / "1.onnx", **change).read_bytes()
+    with pytest.raises(ExportError, match=reason):
+        check_file(content)
+    with pytest.raises(ModelRejectedError, match=reason):
+        check_model(content)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08", b"\0" * 20_000_001])

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ringmain_toml import loads
+from ringmain_program.config import loads
 from ringmain_trainer.__main__ import main
 from ringmain_trainer.errors import QuestionError
 from ringmain_trainer.history.query import Selection, answer_rows, export, query, select, summary

@@ -15,10 +15,10 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, step_value
-from ringmain_toml import ConfigError
 from ringmain_trainer.errors import ImportDataError
 from ringmain_trainer.history.delta import scan
 from ringmain_trainer.history.site_reader import read_series, read_steps

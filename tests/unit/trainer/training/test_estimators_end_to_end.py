@@ -9,6 +9,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from ringmain_model.session import forecast, open_session, run
 from ringmain_trainer.config.estimators import (
     EstimatorsConfig,
     ExtraTreesConfig,
@@ -21,7 +22,6 @@ from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file, on_thresholds, prove
-from ringmain_trainer.export.onnx_runtime import forecast, open_session, run
 from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
 from ringmain_trainer.features.site_data import SiteData

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ringmain_toml import ConfigError
+from ringmain_program.config import ConfigError
 from ringmain_trainer.config.trainer import TrackingConfig, TrainerConfig, load_config
 from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.training.journal import instant

@@ -11,10 +11,10 @@ from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.dispatcher import Program
 from ringmain_agent.planning.dispatch.linear_program import Solution
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.nameplates import Battery, Generator
+from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
 from ringmain_agent.site.site import GridConnection, Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
-from ringmain_agent.snapshot import Snapshot
+from ringmain_agent.snapshot import ChargingSession, Snapshot
 
 Problem = Callable[..., DispatchProblem]
 
@@ -297,6 +297,33 @@ def test_no_time_at_all_gives_an_error_with_its_condition_and_the_next_call_work
         dispatcher.dispatch(hard, time_limit_s=0.0)
     assert caught.value.condition == "Time limit reached"
     assert dispatcher.dispatch(hard).optimal
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"flexible_loads": (FlexibleLoad(name="washing", power_max_kw=4.0, energy_kwh=6.0),)},
+        {"flexible_loads": (FlexibleLoad(name="washing", power_max_kw=4.0, power_min_kw=1.0, energy_kwh=6.0),)},
+        {"charging_stations": (ChargingStation(name="charger", power_max_kw=10.0),)},
+    ],
+    ids=["flexible", "flexible with a least power", "charger"],
+)
+def test_plans_go_on_for_ever_whatever_time_the_earlier_ones_took(problem: Problem, load: dict[str, Any]) -> None:
+    """The planner lives for months, so the time of all its solves is far beyond what one may take."""
+    rng = np.random.default_rng(0)
+    dispatcher = Dispatcher(small_site(site=load))
+    visits = {"charger": (ChargingSession(from_ms=0, to_ms=3 * 3_600_000, energy_kwh=12.0),)}
+    spent_s, limit_s = 0.0, 0.3
+    while spent_s < 1.5 * limit_s:
+        case = problem(
+            load_kw=rng.uniform(0, 12, 4),
+            import_price_per_kwh=rng.uniform(0.1, 0.3, 4),
+            import_ceiling_kw=[14] * 4,
+            visits=visits,
+        )
+        result = dispatcher.dispatch(case, time_limit_s=limit_s)
+        assert (result.optimal, result.gap < 1e-4) == (True, True), f"after {spent_s} s"
+        spent_s += result.solve_ms / 1000
 
 
 def test_warm_solves_give_the_same_as_cold_ones(problem: Problem) -> None:

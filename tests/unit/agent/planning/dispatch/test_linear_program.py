@@ -28,6 +28,32 @@ def test_integers_are_whole_and_the_gap_is_closed() -> None:
     assert divisible.objective == pytest.approx(-11.0)
 
 
+@pytest.mark.parametrize("integer", [False, True])
+def test_time_of_earlier_solves_is_not_held_against_a_later_one(*, integer: bool) -> None:
+    """The planner solves the same program for months: a limit is one of each solve, with integers and without."""
+    rng = np.random.default_rng(2)
+    program = knapsack(rng.uniform(1, 6, 400).tolist(), [1.0] * 400, integer=integer)
+    spent_s, limit_s = 0.0, 0.3
+    while spent_s < 2 * limit_s:
+        program.cost[:] = -rng.uniform(1, 9, 400)
+        solution = program.solve(time_limit_s=limit_s)
+        assert solution.optimal, f"after {spent_s} s"
+        spent_s += solution.solve_s
+
+
+def test_no_columns_declared_as_integers_leave_a_linear_program() -> None:
+    """Blocks declare them with a count that may be 0; a linear program continues from its basis and has no gap."""
+    program = LinearProgram()
+    x = program.columns(1, upper=1.0)
+    program.columns(0, upper=1.0, integer=True)
+    program.rows(Term(x, 2.0), upper=1.0)
+    program.build()
+    program.cost[x] = -1.0
+    solution = program.solve(time_limit_s=1.0)
+    assert (solution.values.tolist(), solution.optimal, solution.gap) == ([0.5], True, 0.0)
+    assert program.integer_count == 0
+
+
 def test_cost_and_bounds_move_between_solves() -> None:
     program = LinearProgram()
     x = program.columns(2, upper=5.0)

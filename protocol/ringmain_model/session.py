@@ -2,18 +2,20 @@
 
 import statistics
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 import numpy as np
-import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from ringmain_trainer.arrays import Floats
-from ringmain_trainer.features.examples import Inputs
+Floats = NDArray[np.float32]
+Inputs = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
+"""The inputs of a model file: `history`, `known_future`, `issued_at_s`."""
 
-_BLOCK: Final = 16
-_LATENCY_RUNS: Final = 21
+INPUTS: Final = ("history", "known_future", "issued_at_s")
+QUANTILES: Final = "quantiles"
 
 RUNTIME_ERRORS: Final = (
     native.EPFail,
@@ -28,22 +30,41 @@ RUNTIME_ERRORS: Final = (
     RuntimeError,
     ValueError,
 )
-"""What ONNX Runtime may raise; its own errors have no common root."""
+"""The errors of ONNX Runtime; its own ones have no common root."""
+
+_BLOCK: Final = 16
+_FATAL: Final = 4
+_LATENCY_RUNS: Final = 21
 
 
-def open_session(model: onnx.ModelProto | bytes) -> ort.InferenceSession:
-    """An open model."""
+class Serializable(Protocol):
+    """A model in memory, such as `onnx.ModelProto`."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  the name that protobuf gives it
+        """The bytes of its file."""
+
+
+def open_session(model: bytes | Serializable) -> ort.InferenceSession:
+    """An open model.
+
+    Raises:
+        RUNTIME_ERRORS: If ONNX Runtime cannot open it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = _FATAL  # an exception carries the text
     content = model if isinstance(model, bytes) else model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def run(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
-    """One output for the whole batch."""
-    (found,) = session.run([output], inputs)
-    return np.asarray(found)
+    """One output for the whole batch.
+
+    Raises:
+        RUNTIME_ERRORS: If ONNX Runtime refuses.
+    """
+    (values,) = session.run([output], dict(inputs))
+    return np.asarray(values)
 
 
 def run_in_blocks(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
@@ -57,20 +78,20 @@ def run_in_blocks(session: ort.InferenceSession, inputs: Inputs, output: str) ->
     return whole
 
 
-def forecast(session: ort.InferenceSession, inputs: Inputs) -> Floats:
-    """Quantiles of a model file, `(N, horizon_steps, quantiles)`: what every score is computed from."""
-    return run(session, inputs, "quantiles")
-
-
 def run_singly(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
-    """One output, one call per forecast, as the agent does it."""
+    """One output, one call per forecast, as the agent runs a model."""
     count = len(inputs["issued_at_s"])
     ones = ({name: value[i : i + 1] for name, value in inputs.items()} for i in range(count))
     return np.concatenate([run(session, one, output) for one in ones])
 
 
+def forecast(session: ort.InferenceSession, inputs: Inputs) -> Floats:
+    """Quantiles of a model file, `(N, horizon_steps, quantiles)`."""
+    return run(session, inputs, QUANTILES)
+
+
 def single_latency_ms(session: ort.InferenceSession, inputs: Inputs) -> float:
-    """Median processor time of one forecast on one thread: what else the machine does at the moment does not count."""
+    """Median processor time of one forecast on one thread; other load of the machine does not count."""
     one = {name: value[:1] for name, value in inputs.items()}
     session.run(None, one)
     taken = []
@@ -79,3 +100,8 @@ def single_latency_ms(session: ort.InferenceSession, inputs: Inputs) -> float:
         session.run(None, one)
         taken.append(time.thread_time() - begin)
     return 1000 * statistics.median(taken)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error of ONNX Runtime, which may have many and long ones."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,6 +1,6 @@
-"""Reads the TOML of every program into typed Structs, and reports ALL that is wrong in one text.
+"""Reads the TOML of every program into typed Structs, and reports all problems in one text.
 
-msgspec stops at the first problem; a field engineer wants the list. So the table is walked beside `msgspec.inspect`,
+msgspec stops at the first problem; a field engineer wants the list. Therefore the table is walked beside `msgspec.inspect`,
 and each problem names its key and, for an unknown key, the nearest valid name. Declared field types: Structs, lists, dicts,
 enums, numbers, strings, booleans, each optionally with `None` or constraints.
 """
@@ -15,12 +15,10 @@ import msgspec
 from msgspec import Struct, inspect
 
 MAX_CONFIG_BYTES: Final = 1_000_000
-EXIT_CONFIG: Final = 78
-"""Exit status for a configuration that a person must mend (EX_CONFIG of sysexits.h); systemd does not restart on it."""
 
 Config = TypeVar("Config", bound=Struct)
 Check = Callable[[dict[str, Any]], Iterable[str]]
-"""Problems of a table that its types cannot tell; the table may be of any shape, what has another shape is reported."""
+"""Problems of a table beyond its types. The table may be of any shape: wrong shapes are reported already."""
 
 
 class ConfigError(Exception):
@@ -31,7 +29,7 @@ def load(path: Path, kind: type[Config], *, check: Check | None = None) -> Confi
     """The configuration in a TOML file; `check` adds problems to the one report.
 
     Raises:
-        ConfigError: With every problem in it: file, key, what is wrong, nearest valid name.
+        ConfigError: With every problem in it: file, key, fault, nearest valid name.
     """
     try:
         size = path.stat().st_size
@@ -59,7 +57,7 @@ def loads(text: str, kind: type[Config], *, name: str = "configuration", check: 
 
 
 def convert(table: dict[str, Any], kind: type[Config], *, name: str, check: Check | None = None) -> Config:
-    """The Struct in a table, wherever that was read from; `name` stands for it in error texts.
+    """The Struct in a table; `name` stands for the table in error texts.
 
     Raises:
         ConfigError: With every problem in it.
@@ -76,7 +74,7 @@ def convert(table: dict[str, Any], kind: type[Config], *, name: str, check: Chec
 
 
 def part(table: object, kind: type[Config], *keys: str) -> Config | None:
-    """A part of a table as a Struct, or None if it is not there or not of this shape; for a `Check`."""
+    """A part of a table as a Struct, or None if it is missing or of another shape; for a `Check`."""
     for key in keys:
         table = table.get(key) if isinstance(table, dict) else None
     try:
@@ -86,7 +84,7 @@ def part(table: object, kind: type[Config], *keys: str) -> Config | None:
 
 
 def parts(table: object, *keys: str) -> Iterator[str]:
-    """Names of what stands below a key; for a `Check`."""
+    """The names below a key; for a `Check`."""
     for key in keys:
         table = table.get(key) if isinstance(table, dict) else None
     if isinstance(table, dict):

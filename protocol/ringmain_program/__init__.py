@@ -1,0 +1,6 @@
+"""What every program of Ringmain needs of its host.
+
+A configuration file, secrets and certificates come in; files, delays and exit statuses leave. Needs msgspec only.
+"""
+
+__all__ = ["backoff", "brokers", "command", "config", "files", "secrets", "tls"]

@@ -1,0 +1,33 @@
+"""How long to wait before the next attempt. Pure: chance and time are given."""
+
+from random import Random
+from typing import Final
+
+FIRST_S: Final = 1.0
+LONGEST_S: Final = 30.0
+STABLE_S: Final = 60.0
+
+
+class BackOff:
+    """Doubling delays, each shortened by chance to between a half and the whole: a fleet does not come back at once."""
+
+    def __init__(self, random: Random, *, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
+        self._random = random
+        self._first_s = self._delay_s = first_s
+        self._longest_s = longest_s
+
+    def next_s(self, *, stable_for_s: float = 0.0) -> float:
+        """The next delay. The delays start again after a stable minute: a server that accepts and hangs up is not hammered.
+
+        Args:
+            stable_for_s: How long the last attempt was good for.
+        """
+        if stable_for_s >= STABLE_S:
+            self.reset()
+        delay_s = self._delay_s
+        self._delay_s = min(2 * delay_s, self._longest_s)
+        return delay_s * self._random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Start again with the first delay."""
+        self._delay_s = self._first_s

@@ -1,0 +1,136 @@
+"""A program on the command line: commands by name, exit statuses, results for a person or as JSON.
+
+A table names where each command stands, as `module:function`. Only the chosen one is imported: what a command needs beyond
+msgspec is loaded when it is asked for, and a missing package names the extra that brings it.
+"""
+
+import argparse
+import os
+import select
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from ringmain_program.config import ConfigError
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 78
+"""Exit status for a configuration that a person must mend (EX_CONFIG of sysexits.h); systemd does not restart on it."""
+EXIT_PIPE: Final = 141
+"""Exit status when nobody reads the output any more, as of any program that SIGPIPE ends (128 + 13)."""
+
+STANDARD_OUTPUT: Final = "-"
+DISTRIBUTION: Final = "ringmain"
+
+Clock: TypeAlias = Callable[[], datetime]
+"""The time now, in UTC; given to the commands that need it."""
+
+
+def as_lines(result: Any) -> str:  # noqa: ANN401  Structs and dicts
+    """A result for a person: `name: value`, one a line."""
+    values = msgspec.to_builtins(result).items()
+    return "\n".join(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in values)
+
+
+class Outcome(NamedTuple):
+    """The result of a command, if it has any; the exit status; and how a person reads the result."""
+
+    result: Any = None
+    status: int = EXIT_DONE
+    text: Callable[[Any], str] = as_lines
+
+
+def new_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """A parser of a command line that knows `--version`."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json [FILE]`: the result for programs."""
+    parser.add_argument(
+        "--json", nargs="?", const=STANDARD_OUTPUT, metavar="FILE", help="the result as JSON, to standard output or FILE"
+    )
+
+
+def load(place: str) -> Callable[..., Any]:
+    """The function at `module:function`, imported now."""
+    module, _, function = place.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
+def write_result(result: Any, destination: str | None, *, text: Callable[[Any], str] = as_lines) -> None:  # noqa: ANN401
+    """The result as text for a person (no destination), as JSON on standard output, or as JSON in a file."""
+    if destination is None:
+        sys.stdout.write(text(result) + "\n")
+        return
+    document = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
+    if destination == STANDARD_OUTPUT:
+        sys.stdout.write(document)
+    else:
+        Path(destination).write_text(document, encoding="utf-8")
+
+
+def finish(outcome: Outcome, destination: str | None) -> int:
+    """Write the result, if there is one; returns the exit status."""
+    if outcome.result is not None:
+        write_result(outcome.result, destination, text=outcome.text)
+    return outcome.status
+
+
+def run_program(program: Callable[[], int], *, extra: str, other_extras: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run a program to its exit status; a person reads one line, and no traceback, about what only a person can mend.
+
+    Args:
+        program: Parses, acts, returns the exit status.
+        extra: The extra that brings the program's packages.
+        other_extras: By package: the extra that brings it, if it is another one.
+    """
+    try:
+        try:
+            return program()
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            return EXIT_CONFIG
+        except ImportError as error:
+            if error.name is None or error.name.startswith("ringmain"):
+                raise
+            wanted = other_extras.get(error.name.partition(".")[0], extra)
+            print(f"{error.name} is not installed: pip install '{DISTRIBUTION}[{wanted}]'", file=sys.stderr)
+            return EXIT_FAILED
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout):  # a pipe to somewhere else has broken: that is an error
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the interpreter
+        return EXIT_PIPE
+
+
+class _Version(argparse.Action):
+    """Asks for the version when it is wanted: the look at the installed packages costs the start of a program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415  only here
+
+        print(f"{parser.prog} {version(DISTRIBUTION)}")
+        parser.exit()
+
+
+def _is_closed(output: IO[str]) -> bool:
+    """Whether nobody reads a pipe any more."""
+    try:
+        poll = select.poll()
+        poll.register(output.fileno(), select.POLLERR)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):
+        return False

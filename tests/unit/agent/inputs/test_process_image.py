@@ -1,0 +1,127 @@
+"""The process image: one instant, one set of values, the same for plan, regulator, limits and status."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from ringmain_agent.inputs.equipment_state import EquipmentState
+from ringmain_agent.inputs.process_image import ProcessImage
+from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
+from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.site.nameplates import Transformer
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Measured, Measurements, Snapshot
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Envelope, Quality, encode
+from ringmain_protocol.steps import Reading
+
+Measure = Callable[..., Measurements]
+SIGNALS = ("load_kw", "pcc_kw", "battery_kw", "battery_soc_kwh")
+STALE_MS = 300_000
+AHEAD_MS = 60_000
+
+
+class Station:
+    """What arrives at a site, and the image of it."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = replace(site, transformers=(Transformer(name="t1", rated_power_kva=6000.0),))
+        self.history = StepHistory(dict.fromkeys(SIGNALS, 900.0), step_s=900, steps_kept=self.site.history_steps)
+        self.upstream = SeriesAndEnvelopes()
+        self.image = ProcessImage(self.site, self.history, self.upstream, equipment_state=EquipmentState())
+
+    def measure(self, at_ms: int, **values: float) -> None:
+        """Readings arrive."""
+        readings = [Reading(signal, at_ms, value, Quality.GOOD) for signal, value in values.items()]
+        self.history.accept(readings, now_ms=at_ms)
+
+    def limit(self, now_ms: int, import_kw: float) -> None:
+        """An envelope arrives."""
+        envelope = Envelope(
+            issued_at_ms=now_ms,
+            expires_at_ms=now_ms + 3_600_000,
+            priority=0,
+            start_ms=now_ms - now_ms % 900_000,
+            step_s=900,
+            import_limit_kw=[import_kw] * 4,
+            export_limit_kw=[None] * 4,
+        )
+        self.upstream.take(topics.topic("site-1", topics.ENVELOPE), encode(envelope), now_ms=now_ms)
+
+    def snapshot(self) -> Snapshot:
+        """Input of a plan in the present cycle."""
+        return self.image.snapshot(signals=SIGNALS, billing_peak_kw={}, models={})
+
+
+@pytest.fixture
+def station(site: Site) -> Station:
+    return Station(site)
+
+
+def test_image_does_not_change_within_a_cycle(station: Station, now_ms: int) -> None:
+    """A reading or an envelope that comes after the image belongs to the next cycle, for every stage of this one."""
+    station.measure(now_ms, pcc_kw=1000.0, battery_kw=5.0, battery_soc_kwh=4000.0)
+    taken = station.image.take(now_ms, ["battery"])
+    state = station.image.equipment_state
+    kept = replace(taken, newest=dict(taken.newest), thermal=dict(taken.thermal), held_kw=dict(taken.held_kw))
+    station.measure(now_ms + 1, pcc_kw=4000.0, battery_kw=9.0, battery_soc_kwh=7000.0)
+    station.limit(now_ms, 100.0)
+    plan_input = station.snapshot()
+    assert station.image.measurements is taken
+    assert station.image.equipment_state is state
+    assert taken == kept
+    assert (plan_input.pcc_kw, plan_input.soc_kwh, plan_input.held_kw) == (1000.0, {"battery": 4000.0}, {"battery": 5.0})
+
+
+def test_next_cycle_has_what_came_since(station: Station, now_ms: int) -> None:
+    station.image.take(now_ms)
+    station.measure(now_ms + 1, pcc_kw=4000.0)
+    station.limit(now_ms, 100.0)
+    taken = station.image.take(now_ms + 1000)
+    assert (taken.fresh("pcc_kw"), taken.import_limit_kw, taken.now_ms) == (4000.0, 100.0, now_ms + 1000)
+
+
+def test_state_of_the_equipment_follows_once_a_cycle(station: Station, now_ms: int) -> None:
+    """The image holds the temperatures that result from its own measurements."""
+    cold, later_ms = station.image.take(now_ms), now_ms + 60_000
+    station.measure(now_ms, pcc_kw=6000.0)
+    loaded = station.image.take(now_ms)
+    station.measure(later_ms, pcc_kw=6000.0)
+    warm = station.image.take(later_ms)
+    assert cold.thermal == loaded.thermal
+    assert warm.thermal["t1"].top_oil_degc > cold.thermal["t1"].top_oil_degc
+    assert warm.thermal == station.image.equipment_state.thermal
+
+
+def test_before_the_first_cycle_nothing_is_current_and_the_kept_state_counts(station: Station, now_ms: int) -> None:
+    station.measure(now_ms, pcc_kw=6000.0)
+    station.image.take(now_ms)
+    again = ProcessImage(station.site, station.history, station.upstream, equipment_state=station.image.equipment_state)
+    assert again.measurements.fresh("pcc_kw") is None
+    assert again.measurements.thermal == station.image.measurements.thermal
+    assert again.equipment_state == station.image.equipment_state
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "value"),
+    [(0, 5.0), (STALE_MS, 5.0), (STALE_MS + 1, None), (-AHEAD_MS, 5.0), (-AHEAD_MS - 1, None)],
+)
+def test_value_is_fresh_until_it_is_stale_and_up_to_a_minute_ahead(
+    measured: Measure, now_ms: int, age_ms: int, value: float | None
+) -> None:
+    measurements = measured(now_ms - age_ms, now_ms=now_ms, pcc_kw=5.0)
+    assert measurements.fresh("pcc_kw") == value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_fresh_value_is_a_finite_number(measured: Measure, now_ms: int, value: float | None) -> None:
+    measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(value, now_ms)})
+    assert measurements.fresh("pcc_kw") is None
+    assert measurements.fresh("load_kw") is None
+
+
+def test_value_that_its_sender_called_missing_is_not_fresh(measured: Measure, now_ms: int) -> None:
+    measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(5.0, now_ms, Quality.MISSING)})
+    assert measurements.fresh("pcc_kw") is None
