@@ -14,9 +14,10 @@ import polars as pl
 from msgspec import Struct, structs
 
 from ringmain_protocol import topics
+from ringmain_trainer.arrays import Floats
 from ringmain_trainer.config.trainer import TrainerConfig, is_time_zone
-from ringmain_trainer.features.dataset import Floats, StepTable, read_series, read_sites, read_steps, read_time_zone
 from ringmain_trainer.history.delta import scan
+from ringmain_trainer.history.site_reader import StepTable, read_series, read_sites, read_steps, read_time_zone
 from ringmain_trainer.quality.clock_faults import check_clock
 from ringmain_trainer.quality.cross_checks import check_beside
 from ringmain_trainer.quality.marks import Checked, Finding, Grid, Severity, SignalQuality, masked, names_of, quality_of

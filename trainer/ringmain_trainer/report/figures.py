@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
 from ringmain_trainer.calendar import utc_offsets
-from ringmain_trainer.features.dataset import SeriesHistory
+from ringmain_trainer.history.site_reader import SeriesHistory
 from ringmain_trainer.models import metrics
 
 Values = NDArray[np.float64]

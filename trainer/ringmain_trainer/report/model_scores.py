@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from ringmain_model.session import forecast, open_session
 from ringmain_protocol.manifest import ModelManifest
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.evaluation.drift import InputDrift
-from ringmain_trainer.features.dataset import SiteData, examples, training_rows
+from ringmain_trainer.features.examples import examples, training_rows, window_of
+from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import persistence
 from ringmain_trainer.report.figures import Scored, Scores
-from ringmain_trainer.training.train_site import fit_site, rows_of, window_of
+from ringmain_trainer.training.recipe import fit_and_prove, rows_of
 
 Rows = NDArray[np.int64]
 
@@ -64,7 +66,7 @@ def score_model(config: TrainerConfig, model: ModelConfig, data: SiteData, file:
     Raises:
         TooLittleDataError: If there is nothing to score on.
     """
-    window, training, report = window_of(config), config.training, config.report
+    window, training, report = window_of(config.training), config.training, config.report
     steps, step_s = data.steps, window.step_s
     rows = np.array(training_rows(steps, window, every=training.issue_every_steps, share_min=training.history_share_min))
     if not len(rows):
@@ -92,7 +94,7 @@ def _trained_before(config: TrainerConfig, model: ModelConfig, data: SiteData, r
     if len(rows) < config.training.forecasts_min:
         return None
     try:
-        return fit_site(config, model, data, rows.tolist(), now=now).content
+        return fit_and_prove(recipe_of(config, model), data, rows.tolist(), now=now).content
     except (TooLittleDataError, ExportError):
         return None  # the page says that the scores are in sample
 
@@ -102,14 +104,14 @@ def why_no_model(config: TrainerConfig, data: SiteData | None, signal: str) -> s
     if data is None:
         return f"no steps of {signal} in the history"
     try:
-        rows_of(config, data)
+        rows_of(config.training, data)
     except TooLittleDataError as error:
         return str(error)
     return "no candidate and no release: `ringmain-trainer train` has not run since, or has refused it; its log says why"
 
 
 def _score(config: TrainerConfig, model: ModelConfig, data: SiteData, content: bytes, rows: Rows) -> Scored:
-    window = window_of(config)
+    window = window_of(config.training)
     scored_examples = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist())
     history = scored_examples.inputs["history"]
     return Scored(

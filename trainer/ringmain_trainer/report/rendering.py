@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ringmain_trainer.calendar import zone_rules
 from ringmain_trainer.quantities import number
-from ringmain_trainer.training.train_site import unit_of
+from ringmain_trainer.units import unit_of
 
 _SPACE: Final = "\N{NO-BREAK SPACE}"
 _LARGE: Final = 10_000.0

@@ -12,7 +12,7 @@ from ringmain_trainer.analysis.day_clusters import Cluster, Clusters, Days, clus
 from ringmain_trainer.calendar import zone_rules
 from ringmain_trainer.config.trainer import SignalKind, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.features.dataset import StepTable
+from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.quantities import Quantity
 from ringmain_trainer.report import figures, site_plots
 from ringmain_trainer.report.figures import LocalDays, Slope, Values

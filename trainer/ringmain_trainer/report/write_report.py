@@ -13,9 +13,11 @@ from msgspec import Struct
 from ringmain_program.files import write_file
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
-from ringmain_trainer.evaluation.drift import InputDrift, input_drift, inputs_of
+from ringmain_trainer.evaluation.drift import InputDrift, input_drift
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.features.dataset import SiteData, read_series, read_site
+from ringmain_trainer.features.examples import window_of
+from ringmain_trainer.features.site_data import SiteData, read_site
+from ringmain_trainer.history.site_reader import read_series
 from ringmain_trainer.quality.site_quality import check_steps, read_site_steps, site_quality
 from ringmain_trainer.quantities import number
 from ringmain_trainer.registry.candidates import (
@@ -25,6 +27,7 @@ from ringmain_trainer.registry.candidates import (
     read_newest_rejected,
     read_waiting_of,
 )
+from ringmain_trainer.registry.input_reference import inputs_of
 from ringmain_trainer.report.figures import newest_known, scores
 from ringmain_trainer.report.fleet_page import fleet_page
 from ringmain_trainer.report.model_scores import ModelFile, ModelPart, score_model, why_no_model
@@ -33,7 +36,7 @@ from ringmain_trainer.report.site_page import bad_site_page, site_page
 from ringmain_trainer.report.site_summary import SiteSummary, site_summary
 from ringmain_trainer.training.journal import FILE as JOURNAL
 from ringmain_trainer.training.train_fleet import sites_of
-from ringmain_trainer.training.train_site import TrainingResult, window_of
+from ringmain_trainer.training.train_site import TrainingResult
 from ringmain_trainer.workers import run_all
 
 FLEET_PAGE: Final = "index.html"
@@ -235,7 +238,7 @@ def _drift(
     if end_s - first_s < config.drift.days_min * _DAY_S:
         return {}
     compared = {}
-    for name, (values, at_s) in inputs_of(data, model, window_of(config)).items():
+    for name, (values, at_s) in inputs_of(data, model, window_of(config.training)).items():
         reference, new = stored.record.inputs.get(name), (at_s >= first_s) & (at_s < end_s)
         one = None if reference is None else input_drift(values[new], at_s[new], reference, config.drift)
         if one is not None:

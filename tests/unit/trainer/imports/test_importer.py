@@ -19,8 +19,8 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, step_value
 from ringmain_trainer.errors import ImportDataError
-from ringmain_trainer.features.dataset import read_series, read_steps
 from ringmain_trainer.history.delta import scan
+from ringmain_trainer.history.site_reader import read_series, read_steps
 from ringmain_trainer.imports.column_mapping import fixed_offset_s, units_of
 from ringmain_trainer.imports.importer import import_file, step_rows
 

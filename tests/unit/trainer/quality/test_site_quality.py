@@ -12,7 +12,7 @@ import pytest
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Steps, encode
 from ringmain_trainer.config.trainer import QualityConfig, TrainerConfig
-from ringmain_trainer.features.dataset import read_site
+from ringmain_trainer.features.site_data import read_site
 from ringmain_trainer.history.delta import append, open_table
 from ringmain_trainer.history.records import Batch, ReceivedLog, Record
 from ringmain_trainer.history.tables import TABLES
