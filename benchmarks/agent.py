@@ -30,6 +30,7 @@ from ringmain_agent.agent import Agent
 from ringmain_agent.config.agent import LoadedConfig, load_config
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.gateway.clock import Cycle
 from ringmain_agent.outputs.setpoint_payload import setpoint_payload
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
@@ -248,8 +249,8 @@ def time_plans(loaded: LoadedConfig) -> tuple[list[float], Plan]:
     agent = Agent(loaded, simulated=False)
     forecaster, dispatcher = Forecaster(loaded.site), Dispatcher(loaded.site)
     now_ms, times = time.time_ns() // 1_000_000, []
-    agent._image.take(now_ms)  # noqa: SLF001
-    snapshot = agent._snapshot()  # noqa: SLF001  what the planner is given in service
+    agent._take_inputs(Cycle(now_ms=now_ms, arrived=[]))  # noqa: SLF001
+    snapshot = agent.snapshot()
     result = plan(snapshot, loaded.site, forecaster, dispatcher)
     for _ in range(PLANS):
         begin = time.perf_counter()

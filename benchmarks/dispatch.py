@@ -24,8 +24,9 @@ from ringmain_agent.commands.binding_limits import binding
 from ringmain_agent.errors import ForecastError
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator, Transformer
-from ringmain_agent.site.site import LOAD, GridConnection, Site
+from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
 
@@ -134,8 +135,8 @@ SCALING: Final = (
 def scaled(name: str, steps: int, step_s: int, transformer: bool) -> dict[str, object]:  # noqa: FBT001  a table's column
     """Time of a warm plan of a station with battery, PV and spot prices whose horizon moves on with each call.
 
-    The dispatch leaves a transformer's rows out while no limit of it is near: `hot_spot_binds` is the share of the calls in
-    which it was held at its limit.
+    The dispatch leaves a transformer's rows out while no limit of it is exceeded: `hot_spot_binds` is the share of the
+    calls in which it was held at its limit.
     """
     site = Site(
         site="station",

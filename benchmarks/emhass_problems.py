@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from ringmain_agent.site import nameplates as nameplate
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import ALWAYS, LocalHours
-from ringmain_agent.site.site import LOAD, GridConnection, Site
+from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, Plan, Snapshot
 

@@ -4,14 +4,50 @@ No NumPy here: the main process holds step values as packed float32. Instants ar
 """
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from ringmain_protocol.messages import AtMs, Fallback, Quality
+from ringmain_protocol.messages import AtMs, Fallback, Quality, ReasonCode
 
 AHEAD_MAX_MS: Final = 60_000
 """A measurement further ahead of the clock is not current."""
+
+
+class Reason(Struct, frozen=True):
+    """Why something is not as it should be: the kind of problem, a text for people, and the equipment or signal, if one.
+
+    Reasons of one kind about one thing are the same problem, whatever numbers their texts hold.
+    """
+
+    code: ReasonCode
+    text: str
+    about: str = ""
+
+    @property
+    def problem(self) -> tuple[ReasonCode, str]:
+        """The same for all reasons that name one problem."""
+        return self.code, self.about
+
+
+def distinct(reasons: Iterable[Reason]) -> list[Reason]:
+    """Each problem once, by the first of its reasons."""
+    first: dict[tuple[ReasonCode, str], Reason] = {}
+    for reason in reasons:
+        first.setdefault(reason.problem, reason)
+    return list(first.values())
+
+
+def new_problems(before: Iterable[Reason], after: Iterable[Reason]) -> list[Reason]:
+    """Reasons of problems that were not there before; one whose numbers changed is still the same problem."""
+    known = {reason.problem for reason in before}
+    return [reason for reason in distinct(after) if reason.problem not in known]
+
+
+def reason_text(reasons: Iterable[Reason]) -> str:
+    """The reasons as one text for people, each problem once."""
+    return "; ".join(reason.text for reason in distinct(reasons))
 
 
 class ForecastResult(Struct, frozen=True, kw_only=True):
@@ -33,7 +69,7 @@ class ChargingSession(Struct, frozen=True, kw_only=True):
 
 
 class LoadUsage(Struct, frozen=True, kw_only=True):
-    """What a load has had in the hours that run now (`run_h`, `starts`, `drawn_kwh`), and its state since `since_ms`."""
+    """A load's energy, run time and starts in its current time window; since `since_ms` it is on or off."""
 
     on: bool = False
     since_ms: AtMs = 0
@@ -60,8 +96,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     float32, NaN where missing, the last one for the step that ended at `issued_at_ms`. `known_future` holds the values of
     each series for the planned steps, `None` where missing. The limits are those of the site, narrowed by envelopes; where
     an envelope has a price for breaching it, `wished_import_kw` and `wished_export_kw` hold its limits and `breach_per_kwh`
-    that price. What was measured is `None` or absent when it is not known. `held_kw` is the power at which equipment stays
-    that does not follow its setpoints. `forecasts`, when given, are used instead of the models.
+    that price. What was measured is `None` or absent when it is not known. `unresponsive_kw` is the power at which equipment
+    stays that does not follow its setpoints. `forecasts`, when given, are used instead of the models.
     """
 
     issued_at_ms: int
@@ -87,7 +123,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     voltage_pu: float | None = None
     pcc_kw: float | None = None
     pcc_kvar: float | None = None
-    held_kw: dict[str, float] = {}
+    unresponsive_kw: dict[str, float] = field(default_factory=dict, name="held_kw")
     models: dict[str, str] = {}
     """Path of the active ONNX file of each signal that has one."""
     forecasts: list[ForecastResult] = []
@@ -96,14 +132,14 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """What shall happen in the steps from `issued_at_ms` on; energies are at the END of a step.
 
-    `power_kw` of a PV plant is its planned output; `curtailed_kw` is what of its median forecast the plan gives away.
+    `power_kw` of a PV plant is its planned output; `curtailed_kw` is the part of its median forecast that the plan curtails.
     Without any forecast `pcc_kw` is empty. `reserve_kwh` is the energy that the plan keeps for a load at its upper quantile.
     """
 
     issued_at_ms: int
     step_s: int
     fallback: Fallback
-    reason: str = ""
+    reasons: list[Reason] = []
     forecasts: list[ForecastResult] = []
     power_kw: dict[str, list[float]] = {}
     curtailed_kw: dict[str, list[float]] = {}
@@ -121,6 +157,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How much dearer than the best possible the schedule may be, relative; above 0 for an incumbent."""
     solve_ms: float = 0.0
     plan_ms: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """The reasons as one text for people."""
+        return reason_text(self.reasons)
 
 
 class Measured(Struct, frozen=True):
@@ -150,7 +191,7 @@ class Measurements(Struct, frozen=True, kw_only=True):
     ambient_degc: dict[str, float] = {}
     """Of the air around transformers and thermal loads, by their name."""
     operations_left: dict[str, int] = {}
-    held_kw: dict[str, float] = {}
+    unresponsive_kw: dict[str, float] = field(default_factory=dict, name="held_kw")
 
     def fresh(self, signal: str) -> float | None:
         """The newest value, a finite number; `None` if it is missing, stale, or more than a minute ahead of the clock."""

@@ -49,6 +49,47 @@ class Fallback(StrEnum):
     RELEASE = "release"
 
 
+class ReasonCode(StrEnum):
+    """Kind of problem, for programs; the text beside it is for people. A code of a newer agent is read as `OTHER`."""
+
+    STARTING = "starting"
+    NO_PLAN = "no_plan"
+    PLAN_OLD = "plan_old"
+    PLAN_UNUSABLE = "plan_unusable"
+    PLANNER_FAILED = "planner_failed"
+    NO_SCHEDULE = "no_schedule"
+    SCHEDULE_SIMPLIFIED = "schedule_simplified"
+    NO_FORECAST = "no_forecast"
+    PERSISTENCE = "persistence"
+    MODEL_DAMAGED = "model_damaged"
+    MODEL_NOT_FETCHED = "model_not_fetched"
+    PRICE_MISSING = "price_missing"
+    LOAD_UNKNOWN = "load_unknown"
+    ENERGY_UNKNOWN = "energy_unknown"
+    TEMPERATURE_UNKNOWN = "temperature_unknown"
+    POSITION_UNKNOWN = "position_unknown"
+    IMPLAUSIBLE = "implausible"
+    NOT_FOLLOWED = "not_followed"
+    IMPORT_LIMIT_EXCEEDED = "import_limit_exceeded"
+    EXPORT_LIMIT_EXCEEDED = "export_limit_exceeded"
+    LOADING_EXCEEDED = "loading_exceeded"
+    TOP_OIL_EXCEEDED = "top_oil_exceeded"
+    HOT_SPOT_EXCEEDED = "hot_spot_exceeded"
+    VOLTAGE_LOW = "voltage_low"
+    VOLTAGE_HIGH = "voltage_high"
+    TRANSFORMER_LIMIT = "transformer_limit"
+    SETPOINT_LIMITED = "setpoint_limited"
+    SETPOINT_NOT_FINITE = "setpoint_not_finite"
+    NO_OPERATION_LEFT = "no_operation_left"
+    UNKNOWN_EQUIPMENT = "unknown_equipment"
+    STATE_NOT_WRITTEN = "state_not_written"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "ReasonCode | None":
+        return cls.OTHER if isinstance(value, str) else None
+
+
 class _Columns(Struct, frozen=True, kw_only=True):
     """Four parallel arrays, one entry a value."""
 
@@ -115,6 +156,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     soc_kwh: dict[Name, list[float]]
     reason: Text = ""
     positions: dict[Name, list[Position]] = {}
+    reason_codes: list[ReasonCode] = []
 
 
 class Setpoint(Struct, frozen=True, kw_only=True):
@@ -132,6 +174,7 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     power_kw: dict[Name, float | None]
     reason: Text = ""
     positions: dict[Name, Position | None] = {}
+    reason_codes: list[ReasonCode] = []
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -163,6 +206,7 @@ class Status(Struct, frozen=True, kw_only=True):
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
     reason: Text = ""
+    reason_codes: list[ReasonCode] = []
 
 
 class Online(Struct, frozen=True, kw_only=True):

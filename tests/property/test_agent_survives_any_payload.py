@@ -11,12 +11,14 @@ from msgspec import Struct
 
 from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection, feed_problem
 from ringmain_agent.control.limits import limit_setpoints
-from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state, regulate
+from ringmain_agent.control.regulate import RegulatorState, regulate
+from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.inputs.feeds import VALUE_MAX, is_plausible, read_feed
 from ringmain_agent.inputs.series_and_envelopes import MAX_SERIES, MAX_SERIES_STEPS, SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measured, Measurements
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -314,11 +316,11 @@ _measured = st.builds(Measured, _values, instants(NOW_MS), st.integers(0, 2))
 def test_a_damaged_state_is_not_used_or_does_no_harm(
     state: RegulatorState, cuts: list[tuple[int, bytes, int]], newest: dict[str, Measured]
 ) -> None:
-    kept = encode_state(state)
+    kept = encode_kept(state)
     for at, inserted, removed in cuts:
         kept = kept[:at] + inserted + kept[at + removed :]
     try:
-        restored = decode_state(kept)
+        restored = decode_kept(kept, RegulatorState)
     except ValueError:
         restored = RegulatorState()
     measurements = Measurements(
@@ -332,7 +334,7 @@ def test_a_damaged_state_is_not_used_or_does_no_harm(
     limited = limit_setpoints(regulation.setpoints, site=SITE, measurements=measurements, previous=after.sent).power_kw
     assert -200.0 <= (limited["battery"] or 0.0) <= 200.0
     assert -300.0 <= (limited["pv"] or 0.0) <= 0.0
-    assert decode_state(encode_state(after)) == after
+    assert decode_kept(encode_kept(after), RegulatorState) == after
 
 
 @pytest.mark.parametrize(
@@ -340,4 +342,4 @@ def test_a_damaged_state_is_not_used_or_does_no_harm(
 )
 def test_what_is_no_state_is_refused(kept: object) -> None:
     with pytest.raises(ValueError, match=r".*"):
-        decode_state(kept)
+        decode_kept(kept, RegulatorState)

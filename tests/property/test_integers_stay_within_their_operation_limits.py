@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, CapacitorBank, OnOffLoad, TapChanger, Transformer
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
 from ringmain_protocol.messages import Fallback

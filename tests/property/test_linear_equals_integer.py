@@ -14,8 +14,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import
 
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.dispatcher import prices_of
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Snapshot
 

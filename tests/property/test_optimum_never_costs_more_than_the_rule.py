@@ -4,11 +4,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringmain_agent.control.planned_step import rule_schedule
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.planning.rule_schedule import rule_schedule
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import ForecastResult, Snapshot
 from ringmain_protocol.messages import Fallback

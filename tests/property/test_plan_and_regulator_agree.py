@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.pcc_limits import pcc_range
 from ringmain_agent.control.regulate import RegulatorState, regulate
-from ringmain_agent.control.rule_setpoints import rule_setpoints
+from ringmain_agent.control.rule import rule_setpoints
+from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod
 from ringmain_agent.equipment.interval import Interval
-from ringmain_agent.equipment.setpoint_range import OFF, setpoint_ranges
+from ringmain_agent.equipment.setpoint_range import OFF
 from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.inputs.equipment_state import EquipmentState
@@ -21,12 +22,13 @@ from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
-from ringmain_agent.planning.dispatch.transformer_check import limits_matter
+from ringmain_agent.planning.dispatch.transformer_temperatures import limits_matter
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.grid_connection import GridConnection, TimedLimit
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, ChargingStation, Cooling, Rating, ThermalLoad, Transformer
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site, TimedLimit
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot, ThermalState
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Series, encode
@@ -286,7 +288,7 @@ def test_energy_of_a_battery(both: Both) -> None:
 
 @given(both=boths())
 def test_power_of_equipment_that_does_not_follow(both: Both) -> None:
-    planned_kw = both.problem.snapshot.held_kw
+    planned_kw = both.problem.snapshot.unresponsive_kw
     regulation, _ = regulate(both.measurements, None, RegulatorState(), both.site)
     assume(regulation.reason and not regulation.reason.startswith("load_kw is missing"))
     held = [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in planned_kw.items()]

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Snapshot
 

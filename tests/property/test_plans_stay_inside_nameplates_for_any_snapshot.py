@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
     Battery,
@@ -22,7 +23,7 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Plan, Snapshot, ThermalState
 from ringmain_protocol.messages import Fallback
@@ -127,7 +128,7 @@ SNAPSHOTS = st.builds(
     voltage_pu=MAYBE,
     pcc_kw=MAYBE,
     pcc_kvar=MAYBE,
-    held_kw=st.one_of(st.just({}), named(*MOST_KW, values=NUMBER)),
+    unresponsive_kw=st.one_of(st.just({}), named(*MOST_KW, values=NUMBER)),
     forecasts=st.tuples(forecasts("load_kw", -100, 400), forecasts("pv_kw", -400, 0), forecasts("wind_kw", -100, 0)).map(
         list
     ),

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, ChargingStation, Generator
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.snapshot import Measured, Measurements
 
 START_MS = 1_604_188_800_000

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -19,7 +20,7 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     Transformer,
 )
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, Plan, SentSetpoint, ThermalState
 from ringmain_protocol.messages import Fallback
@@ -100,7 +101,7 @@ MEASUREMENTS = st.builds(
     thermal=st.dictionaries(st.just("t1"), st.builds(ThermalState, ANY, ANY, ANY)),
     ambient_degc=st.dictionaries(st.just("t1"), st.floats(-40, 50)),
     operations_left=st.dictionaries(st.just("bank"), st.integers(0, 3)),
-    held_kw=st.dictionaries(st.sampled_from(POWERED), POWER),
+    unresponsive_kw=st.dictionaries(st.sampled_from(POWERED), POWER),
 )
 SENT = st.dictionaries(
     st.sampled_from(POWERED), st.builds(SentSetpoint, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT)

@@ -3,4 +3,4 @@
 A configuration or a situation comes in, a report leaves. Only `run` starts the agent.
 """
 
-__all__ = ["check", "explain", "import_history", "plan", "plot", "run"]
+__all__ = ["check", "import_history", "plan", "run"]

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from ringmain_agent.config.agent import LoadedConfig, load_config
-from ringmain_agent.site.hours import minutes
-from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
+from ringmain_agent.equipment.registry import equipment_by_kind
 from ringmain_agent.site.site import PCC, REACTIVE, Site
 from ringmain_program.command import Outcome
 
@@ -20,7 +19,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def report(loaded: LoadedConfig) -> dict[str, object]:
-    """What the agent would do with this configuration, and what a field engineer should look at again."""
+    """Work of the agent with this configuration, and advice for the field engineer."""
     config = loaded.config
     return {
         "site": config.site,
@@ -47,17 +46,12 @@ def _advice(loaded: LoadedConfig) -> Iterator[str]:
 
 
 def _equipment_advice(site: Site, feeds: set[str]) -> Iterator[str]:
-    """What is allowed and yet hardly meant."""
+    """Settings that are valid and yet hardly meant."""
     if (site.transformers or site.capacitor_banks) and REACTIVE not in feeds:
         yield "feeds.pcc_kvar is missing: reactive power of the load is taken to be 0"
     yield from _voltage_advice(site, feeds)
-    for station in site.charging_stations:
-        if station.departure_signal not in feeds:
-            yield f"feeds.{station.departure_signal} is missing: vehicles are taken to leave at {station.departure}"
-    for flexible in site.flexible_loads:
-        yield from _hours_advice(flexible, flexible.energy_kwh / flexible.power_max_kw)
-    for on_off in site.on_off_loads:
-        yield from _hours_advice(on_off, on_off.run_h)
+    for kind, equipment in equipment_by_kind(site):
+        yield from kind.advice(equipment, feeds)
 
 
 def _voltage_advice(site: Site, feeds: set[str]) -> Iterator[str]:
@@ -70,10 +64,3 @@ def _voltage_advice(site: Site, feeds: set[str]) -> Iterator[str]:
     if not site.busbar.pu_per_kvar:
         names = ", ".join(bank.name for bank in site.capacitor_banks)
         yield from [f"busbar.pu_per_kvar is 0: no position of {names} changes the voltage"] if names else []
-
-
-def _hours_advice(load: FlexibleLoad | OnOffLoad, needed_h: float) -> Iterator[str]:
-    hours_h = (minutes(load.hours.end) - minutes(load.hours.begin)) / 60
-    hours_h += 24 if hours_h <= 0 else 0
-    if needed_h > hours_h:
-        yield f"{load.name} needs {needed_h:g} h at full power, and its hours have {hours_h:g}"

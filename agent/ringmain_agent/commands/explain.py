@@ -5,13 +5,15 @@ Everything here follows from the plan's powers, the snapshot and the site.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
-from ringmain_agent.commands.binding_limits import Binding, Span, binding
-from ringmain_agent.commands.costs import Cost, costs, total
+from ringmain_agent.commands.binding_limits import binding
+from ringmain_agent.commands.costs import costs, total
+from ringmain_agent.equipment.binding_limit import Binding, Span
+from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.planning import prices
 from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.snapshot import Plan, Snapshot
@@ -52,6 +54,13 @@ def explain(plan: Plan, snapshot: Snapshot, site: Site) -> Explanation:
     )
 
 
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """For a program: all fields, and the reasons of the plan also as one text."""
+    fields: dict[str, Any] = to_builtins(explanation)
+    fields["plan"]["reason"] = explanation.plan.reason
+    return fields
+
+
 def as_text(explanation: Explanation) -> str:
     """For a terminal: the schedule by the hour, costs, limits."""
     plan = explanation.plan
@@ -61,7 +70,7 @@ def as_text(explanation: Explanation) -> str:
     lines = [
         f"{explanation.site}: {horizon}, steps of {plan.step_s / 60:g} min",
         f"Schedule: {plan.fallback.value}{solved}",
-        *(f"Note: {note}" for note in plan.reason.split("; ") if note),
+        *(f"Note: {reason.text}" for reason in plan.reasons),
     ]
     if not plan.pcc_kw:
         return "\n".join(lines)

@@ -2,21 +2,23 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple
+from types import GenericAlias
+from typing import Annotated, Any, Final, cast
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, defstruct, field
 from msgspec.structs import replace
 
+from ringmain_agent.config.equipment_tables import table_type
 from ringmain_agent.config.feed import Feed, feed_problem
 from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.config.output import Output, output_problem
-from ringmain_agent.site import nameplates as nameplate
-from ringmain_agent.site.nameplates import Equipment
-from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, Busbar, GridConnection, RegulatorSettings, Site
+from ringmain_agent.equipment import registry
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.nameplates import Equipment, Transformer
+from ringmain_agent.site.site import DAY_S, LOAD, PCC, VOLTAGE, RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_program.brokers import MqttBroker
 from ringmain_program.config import ConfigError, load, part, parts
@@ -25,93 +27,6 @@ from ringmain_protocol.messages import Mode
 
 HISTORY_DAYS: Final = 8
 """A week of lags and a day to fill gaps from."""
-
-
-class Battery(nameplate.Battery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[battery.<name>]`: nameplate and output; its feeds are `<name>_kw` and `<name>_soc_kwh`."""
-
-    name: str = ""
-    output: Output
-
-
-class Generator(nameplate.Generator, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[photovoltaics.<name>]` and `[wind.<name>]`: with an output it can be curtailed; its feed is `<name>_kw`."""
-
-    name: str = ""
-    output: Output | None = None
-
-
-class FlexibleLoad(nameplate.FlexibleLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[flexible_load.<name>]`: nameplate and output; its feed is `<name>_kw`."""
-
-    name: str = ""
-    output: Output
-
-
-class OnOffLoad(nameplate.OnOffLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[on_off_load.<name>]`: nameplate and output; its feed is `<name>_kw`."""
-
-    name: str = ""
-    output: Output
-
-
-class ChargingStation(nameplate.ChargingStation, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[charging_station.<name>]`: its feeds are `<name>_kw`, `<name>_energy_kwh` and, if known, `<name>_departure_s`."""
-
-    name: str = ""
-    output: Output
-
-
-class ThermalLoad(nameplate.ThermalLoad, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[thermal_load.<name>]`: nameplate and output; its feeds are `<name>_kw` and `<name>_degc`."""
-
-    name: str = ""
-    output: Output
-
-
-class CapacitorBank(nameplate.CapacitorBank, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[capacitor_bank.<name>]`: nameplate and output; its feed is `<name>_position`."""
-
-    name: str = ""
-    output: Output
-
-
-class TapChanger(nameplate.TapChanger, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[tap_changer.<name>]`: nameplate and output; its feed is `<name>_position`."""
-
-    name: str = ""
-    output: Output
-
-
-class Transformer(nameplate.Transformer, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[transformer.<name>]`: takes no setpoints; `<name>_top_oil_degc`, if there is such a feed, corrects its model."""
-
-    name: str = ""
-
-
-class Kind(NamedTuple):
-    """Where the tables of one kind go: nameplate, field of the site, and the feeds without which it cannot be run."""
-
-    nameplate: type[Equipment]
-    field: str
-    feeds: tuple[str, ...] = ("_kw",)
-
-
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {
-        "battery": Kind(nameplate.Battery, "batteries", ("_kw", "_soc_kwh")),
-        "photovoltaics": Kind(nameplate.Generator, "generators"),
-        "wind": Kind(nameplate.Generator, "generators"),
-        "flexible_load": Kind(nameplate.FlexibleLoad, "flexible_loads"),
-        "on_off_load": Kind(nameplate.OnOffLoad, "on_off_loads"),
-        "charging_station": Kind(nameplate.ChargingStation, "charging_stations", ("_kw", "_energy_kwh")),
-        "thermal_load": Kind(nameplate.ThermalLoad, "thermal_loads", ("_kw", "_degc")),
-        "capacitor_bank": Kind(nameplate.CapacitorBank, "capacitor_banks", ("_position",)),
-        "tap_changer": Kind(nameplate.TapChanger, "tap_changers", ("_position",)),
-        "transformer": Kind(nameplate.Transformer, "transformers", ()),
-    }
-)
-"""Every kind of equipment, by the name of its tables."""
 
 
 class Broker(MqttBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,7 +64,7 @@ class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that the agent of one site is told."""
+    """Configuration of the agent of one site but for the tables of equipment, which `config_type` adds."""
 
     site: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")]
     time_zone: str
@@ -166,16 +81,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     state_folder: Annotated[str, Meta(min_length=1)] = "state"
     switch: Switch | None = None
     limit_quantile: Annotated[float, Meta(ge=0.5, lt=1)] = 0.9
-    battery: dict[str, Battery] = {}
-    photovoltaics: dict[str, Generator] = {}
-    wind: dict[str, Generator] = {}
-    flexible_load: dict[str, FlexibleLoad] = {}
-    on_off_load: dict[str, OnOffLoad] = {}
-    charging_station: dict[str, ChargingStation] = {}
-    thermal_load: dict[str, ThermalLoad] = {}
-    capacitor_bank: dict[str, CapacitorBank] = {}
-    tap_changer: dict[str, TapChanger] = {}
-    transformer: dict[str, Transformer] = {}
     busbar: Busbar | None = None
     tariff: Tariff = Tariff()
     regulator: RegulatorSettings = RegulatorSettings()
@@ -185,7 +90,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def tables(self) -> Iterator[tuple[str, str, Equipment]]:
         """Kind, name and table of every equipment."""
-        for kind in KINDS:
+        for kind in registry.KINDS:
             yield from ((kind, name, table) for name, table in getattr(self, kind).items())
 
     @property
@@ -202,9 +107,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         longest_s = max((output.valid_for_s for output in self.outputs.values()), default=self.regulator.valid_for_s)
         equipment: dict[str, tuple[Any, ...]] = {}
-        for kind, name, table in self.tables:
-            field = KINDS[kind].field
-            equipment[field] = (*equipment.get(field, ()), _named(KINDS[kind].nameplate, name, table))
+        for table_name, name, table in self.tables:
+            kind = registry.KINDS[table_name]
+            nameplate = kind.from_table(table, name)
+            equipment[kind.site_field] = (*equipment.get(kind.site_field, ()), nameplate)
         return Site(
             site=self.site,
             time_zone=self.time_zone,
@@ -220,12 +126,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-def _named(kind: type[Equipment], name: str, table: Equipment) -> Equipment:
-    """The equipment of a table that may hold more than its nameplate; a generator without output is not curtailable."""
-    fields = {field: getattr(table, field) for field in kind.__struct_fields__} | {"name": name}
-    if isinstance(table, Generator):
-        fields["curtailable"] = table.output is not None
-    return kind(**fields)
+def config_type() -> type[Config]:
+    """The configuration with a table for each kind of equipment in the registry."""
+    tables = {kind: table_type(kind) for kind in registry.KINDS.values()}
+    fields: list[tuple[str, Any, Any]] = [
+        (name, GenericAlias(dict, (str, tables[kind])), field(default_factory=dict)) for name, kind in registry.KINDS.items()
+    ]
+    config = defstruct(
+        "Config", fields, bases=(Config,), module=__name__, frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+    return cast("type[Config]", config)
+
+
+CONFIG_TYPE: Final = config_type()
+"""Everything in the TOML of a site."""
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):
@@ -241,13 +155,13 @@ class LoadedConfig(Struct, frozen=True, kw_only=True):
         return (self.folder / name).resolve()
 
 
-def load_config(path: Path) -> LoadedConfig:
+def load_config(path: Path, kind: type[Config] = CONFIG_TYPE) -> LoadedConfig:
     """Read and check the configuration of a site.
 
     Raises:
         ConfigError: With everything that is wrong in it: file, key and what would be valid.
     """
-    config = load(path, Config, check=_part_problems)
+    config = load(path, kind, check=_part_problems)
     problems, site = list(_problems(config)), None
     try:
         site = config.as_site()
@@ -267,7 +181,7 @@ def _part_problems(table: dict[str, Any]) -> Iterator[str]:
             yield f"feeds.{signal}: a signal must match [a-z][a-z0-9_]{{0,62}}"
         elif feed is not None and (problem := feed_problem(signal, feed)):
             yield f"feeds.{signal}: {problem}"
-    for kind in KINDS:
+    for kind in registry.KINDS:
         for name in parts(table, kind):
             yield from _equipment_problems(table, kind, name)
 
@@ -278,18 +192,26 @@ def _equipment_problems(table: dict[str, Any], kind: str, name: str) -> Iterator
     keys = list(parts(table, kind, name))
     if "name" in keys:
         yield f"{kind}.{name}.name: the name of an equipment is that of its table; remove the key"
-    if "curtailable" in keys:
-        yield f"{kind}.{name}.curtailable: a plant with an output can be curtailed, one without cannot; remove the key"
+    for key, why in registry.KINDS[kind].derived_keys.items():
+        if key in keys:
+            yield f"{kind}.{name}.{key}: {why}; remove the key"
     output = part(table, Output, kind, name, "output")
     if output is not None and (problem := output_problem(output)):
         yield f"{kind}.{name}.output: {problem}"
 
 
+def _needed_signals(config: Config) -> dict[str, str]:
+    """Signals that need a feed, and the table that needs each."""
+    needed: dict[str, str] = {}
+    for table_name, name, table in config.tables:
+        kind = registry.KINDS[table_name]
+        needed |= dict.fromkeys(kind.feeds(kind.from_table(table, name)), f"{table_name}.{name}")
+    return needed | ({} if config.busbar is None else {VOLTAGE: "busbar"})
+
+
 def _problems(config: Config) -> Iterator[str]:
     """Problems between tables."""
-    wanted = {f"{name}{suffix}": f"{kind}.{name}" for kind, name, _ in config.tables for suffix in KINDS[kind].feeds}
-    if config.busbar is not None:
-        wanted[VOLTAGE] = "busbar"
+    wanted = _needed_signals(config)
     for signal, needed_by in wanted.items():
         if signal not in config.feeds:
             near = difflib.get_close_matches(signal, set(config.feeds) - set(wanted), n=1, cutoff=0.8)
@@ -303,7 +225,7 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"{name}.output.valid_for_s: {output.valid_for_s:g} is below two cycles of {config.cycle_s:g} s"
     if config.grid_connection.margin_kw >= max(config.grid_connection.import_limit_kw, 1e-9):
         yield "grid_connection.margin_kw: must be below import_limit_kw"
-    shares = [table.share for table in config.transformer.values()]
-    told = math.fsum(share for share in shares if share is not None)
-    if told > 1 + 1e-9 or (None in shares and told >= 1):
-        yield f"transformer: the shares add up to {told:g}, which leaves nothing for the others"
+    shares = [table.share for _, _, table in config.tables if isinstance(table, Transformer)]
+    given = math.fsum(share for share in shares if share is not None)
+    if given > 1 + 1e-9 or (None in shares and given >= 1):
+        yield f"transformer: the shares add up to {given:g}, which leaves nothing for the others"

@@ -1,4 +1,8 @@
-"""The last thing before equipment: no solver, no plan, no way round. Shares no code with what it guards.
+"""The last thing before equipment: no solver, no plan, no way round.
+
+The range of each kind of equipment stands here a second time, on purpose: a fault in `equipment/` must not pass its own
+guard. Shared with the guarded code are data and two formulas: nameplates, measurements, the shares of the transformers
+(`Site.transformer_shares`) and `active_kw`.
 
 Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy in the battery
 even if it stays in force for its whole validity. A position is one that the equipment has, one step from where it is, and
@@ -8,7 +12,7 @@ that it is rated for is taken from whatever draws power.
 
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct
 
@@ -16,7 +20,6 @@ from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
     ChargingStation,
-    Equipment,
     FlexibleLoad,
     Generator,
     OnOffLoad,
@@ -24,8 +27,9 @@ from ringmain_agent.site.nameplates import (
     ThermalLoad,
     active_kw,
 )
-from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, SentSetpoint
+from ringmain_agent.site.site import PoweredEquipment, Site
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint
+from ringmain_protocol.messages import ReasonCode
 
 ROUNDING_KW: Final = 1e-9
 KVAR_MAX: Final = 1e8
@@ -42,7 +46,7 @@ class Limited(Struct, frozen=True, kw_only=True):
     """
 
     power_kw: dict[str, float | None]
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     positions: dict[str, int | None] = {}
 
 
@@ -80,33 +84,34 @@ def limit_setpoints(
     """
     equipment = {e.name: e for e in site.powered}
     power_kw: dict[str, float | None] = {}
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     for name, wished in setpoints.items():
         if name not in equipment:
-            reasons.append(f"{name} is not equipment of this site")
+            reasons.append(Reason(ReasonCode.UNKNOWN_EQUIPMENT, f"{name} is not equipment of this site", name))
             continue
         allowed = _allowed(equipment[name], site, measurements, previous)
         if wished is None:
             power_kw[name] = None
         elif not math.isfinite(wished):
             power_kw[name] = None
-            reasons.append(f"{name} released: setpoint is {wished}")
+            reasons.append(Reason(ReasonCode.SETPOINT_NOT_FINITE, f"{name} released: setpoint is {wished}", name))
         elif allowed is None:
             power_kw[name] = None
-            reasons.append(f"{name} released: its energy is not known")
+            reasons.append(Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name))
         else:
             power_kw[name] = granted = allowed.clip(wished)
             if abs(granted - wished) > ROUNDING_KW:
-                reasons.append(f"{name} limited from {wished:.1f} to {granted:.1f} kW")
-    _unload_transformers(power_kw, reasons, site, measurements)
-    granted_positions = _positions(positions or {}, reasons, site, measurements)
-    return Limited(power_kw=power_kw, reasons=tuple(reasons), positions=granted_positions)
+                text = f"{name} limited from {wished:.1f} to {granted:.1f} kW"
+                reasons.append(Reason(ReasonCode.SETPOINT_LIMITED, text, name))
+    power_kw, unloading = _unload_transformers(power_kw, site, measurements)
+    granted_positions, positioning = _positions(positions or {}, site, measurements)
+    return Limited(power_kw=power_kw, reasons=(*reasons, *unloading, *positioning), positions=granted_positions)
 
 
 def _allowed(
-    equipment: Equipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
+    equipment: PoweredEquipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> PowerRange | None:
-    """What an equipment may be set to; `None` where that is not known."""
+    """Powers that an equipment may be set to; `None` where they are not known."""
     match equipment:
         case Battery():
             return _battery_range(equipment, site, measurements, previous.get(equipment.name))
@@ -119,7 +124,7 @@ def _allowed(
         case ThermalLoad():
             return PowerRange(0.0, equipment.power_max_kw)
         case _:
-            return None
+            assert_never(equipment)
 
 
 def _battery_range(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> PowerRange | None:
@@ -157,13 +162,14 @@ def _ramp_base(battery: Battery, site: Site, measurements: Measurements, last: S
 
 
 def _unload_transformers(
-    power_kw: dict[str, float | None], reasons: list[str], site: Site, measurements: Measurements
-) -> None:
-    """Take from what draws power, in the order of the site, what no rating of a transformer allows."""
+    power_kw: Mapping[str, float | None], site: Site, measurements: Measurements
+) -> tuple[dict[str, float | None], list[Reason]]:
+    """The powers less what no rating of a transformer allows, taken from what draws power in the order of the site."""
+    granted_kw, reasons = dict(power_kw), list[Reason]()
     most_kw = _emergency_kw(site, measurements)
     expected_kw = _expected_pcc_kw(power_kw, site, measurements)
     if expected_kw is None or expected_kw <= most_kw:
-        return
+        return granted_kw, reasons
     excess_kw = expected_kw - most_kw
     least_on_kw = {load.name: getattr(load, "power_min_kw", 0.0) for load in site.controllable_loads}
     least_on_kw |= {load.name: load.power_kw for load in site.on_off_loads}
@@ -172,9 +178,11 @@ def _unload_transformers(
         if drawn_kw is None or drawn_kw <= 0 or excess_kw <= ROUNDING_KW:
             continue
         granted = PowerRange(0.0, drawn_kw, least_on_kw.get(equipment.name, 0.0)).clip(drawn_kw - excess_kw)
-        power_kw[equipment.name] = granted
+        granted_kw[equipment.name] = granted
         excess_kw -= drawn_kw - granted
-        reasons.append(f"{equipment.name} limited from {drawn_kw:.1f} to {granted:.1f} kW for the transformers")
+        text = f"{equipment.name} limited from {drawn_kw:.1f} to {granted:.1f} kW for the transformers"
+        reasons.append(Reason(ReasonCode.TRANSFORMER_LIMIT, text, equipment.name))
+    return granted_kw, reasons
 
 
 def _emergency_kw(site: Site, measurements: Measurements) -> float:
@@ -191,7 +199,7 @@ def _emergency_kw(site: Site, measurements: Measurements) -> float:
 
 
 def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measurements: Measurements) -> float | None:
-    """What will flow at the pcc when batteries and loads have followed; `None` where that cannot be told."""
+    """Power at the pcc once batteries and loads have followed; `None` where it is not known."""
     parts_kw = [measurements.fresh("pcc_kw")]
     for equipment in (*site.batteries, *site.controllable_loads):
         setpoint_kw = power_kw.get(equipment.name)
@@ -203,43 +211,39 @@ def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measureme
 
 
 def _positions(
-    wished: Mapping[str, int | None], reasons: list[str], site: Site, measurements: Measurements
-) -> dict[str, int | None]:
+    wished: Mapping[str, int | None], site: Site, measurements: Measurements
+) -> tuple[dict[str, int | None], list[Reason]]:
     """Each position, or `None` where the equipment stays as it is."""
     switched = {equipment.name: equipment for equipment in site.switched}
     granted: dict[str, int | None] = {}
+    reasons: list[Reason] = []
     for name, position in wished.items():
         if name not in switched:
-            reasons.append(f"{name} is not equipment of this site")
-        elif position is not None:
-            granted[name] = _position(switched[name], position, reasons, measurements)
-        else:
-            granted[name] = None
-    return granted
+            reasons.append(Reason(ReasonCode.UNKNOWN_EQUIPMENT, f"{name} is not equipment of this site", name))
+            continue
+        granted[name], reason = (None, None) if position is None else _position(switched[name], position, measurements)
+        reasons += [] if reason is None else [reason]
+    return granted, reasons
 
 
 def _position(
-    switched: CapacitorBank | TapChanger,
-    wished: int,
-    reasons: list[str],
-    measurements: Measurements,
-) -> int | None:
-    measured = measurements.fresh(switched.position_signal)
+    switched: CapacitorBank | TapChanger, wished: int, measurements: Measurements
+) -> tuple[int | None, Reason | None]:
+    name, measured = switched.name, measurements.fresh(switched.position_signal)
     if measured is None:
-        reasons.append(f"{switched.name} stays: its position is not known")
-        return None
+        return None, Reason(ReasonCode.POSITION_UNKNOWN, f"{name} keeps its position: it is not known", name)
     at = round(measured)
     lowest, highest = switched.positions
     granted = min(max(wished, at - 1, lowest), at + 1, highest)
     if not lowest <= at <= highest:
-        reasons.append(f"{switched.name} stays: its position {at} is none that it has")
-        return None
-    if granted != at and measurements.operations_left.get(switched.name, 1) <= 0:
-        reasons.append(f"{switched.name} stays: it has no operation left today")
-        return None
+        text = f"{name} keeps its position: reported position {at} is outside {lowest} to {highest}"
+        return None, Reason(ReasonCode.IMPLAUSIBLE, text, name)
+    if granted != at and measurements.operations_left.get(name, 1) <= 0:
+        return None, Reason(ReasonCode.NO_OPERATION_LEFT, f"{name} keeps its position: no operation is left today", name)
     if granted != wished:
-        reasons.append(f"{switched.name} limited from position {wished} to {granted}")
-    return granted
+        text = f"{name} limited from position {wished} to {granted}"
+        return granted, Reason(ReasonCode.SETPOINT_LIMITED, text, name)
+    return granted, None
 
 
 def _clip(value: float, least: float, most: float) -> float:

@@ -13,7 +13,7 @@ from ringmain_agent.control.planned_step import PlannedStep
 from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kwh
 from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
-from ringmain_agent.equipment.transformer import believed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
+from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
 from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
@@ -21,7 +21,7 @@ from ringmain_agent.site.site import BILLING_PERIOD_S, Site
 from ringmain_agent.snapshot import Measurements
 
 HASTE_S: Final = 60.0
-"""An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
+"""Compensate an excess over at least this time, to avoid a power spike in the last seconds of the period."""
 HALVINGS: Final = 24
 
 
@@ -91,9 +91,9 @@ def _demand(step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now
 
 
 def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """What the rest of the quarter may have so that its mean keeps the band; room left unused earlier is not spent.
+    """Power for the rest of the quarter that keeps its mean within the limits; room left unused earlier is not spent.
 
-    Time of the quarter that nobody measured counts as lived at the limit: it neither gives room nor takes any.
+    Unmeasured time counts as if power had been exactly at the limit.
     """
     left_h = max((quarter.start_ms - now_ms) / 3.6e6 + BILLING_PERIOD_S / 3600, HASTE_S / 3600)
     so_far = energy_kwh(quarter, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
@@ -108,7 +108,7 @@ def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: 
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
     limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
-    state = believed_state(
+    state = assumed_state(
         measurements.thermal.get(transformer.name),
         loading_pu=loadings_pu(measurements, site).get(transformer.name, 0.0),
         ambient_degc=ambient_degc,

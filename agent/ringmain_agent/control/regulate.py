@@ -6,29 +6,30 @@ only memory of it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
 from ringmain_agent.control.pcc_limits import PccRange, pcc_range
 from ringmain_agent.control.planned_step import PlannedStep, present_step
-from ringmain_agent.control.rule_setpoints import rule_setpoints
+from ringmain_agent.control.rule import rule_setpoints
+from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
 from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
-from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.interval import ROUNDING
-from ringmain_agent.equipment.setpoint_range import SetpointRange, setpoint_ranges
+from ringmain_agent.equipment.registry import within_nameplates_kw
+from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.site import PCC, Site
-from ringmain_agent.snapshot import Measurements, Plan, SentSetpoint
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint, reason_text
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 AT_LIMIT_KW: Final = 1.0
 """A plan this close to the import limit has its battery power from the limit and not from prices."""
 MOVES_MAX: Final = 32
+LOAD_UNKNOWN: Final = "load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment; check these feeds"
 SOC_DOUBT_PU: Final = 0.01
 """A battery that reports this much more than it holds, or less than nothing, is named."""
 
@@ -49,14 +50,24 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
         """Highest quarter-hour mean import of the billing month so far."""
         return self.quarter.billing_peak_kw
 
+    @property
+    def peaks_kw(self) -> dict[str, float]:
+        """Peak of the billing period so far, by the name of the demand charge."""
+        return self.quarter.peaks_kw
+
 
 class Regulation(Struct, frozen=True, kw_only=True):
     """Setpoints of one cycle before `limits`; `None` releases the equipment, or leaves a position as it is."""
 
     setpoints: dict[str, float | None]
     fallback: Fallback
-    reason: str = ""
+    reasons: tuple[Reason, ...] = ()
     positions: dict[str, int | None] = {}
+
+    @property
+    def reason(self) -> str:
+        """The reasons as one text for people."""
+        return reason_text(self.reasons)
 
 
 def regulate(
@@ -65,21 +76,23 @@ def regulate(
     """Setpoints of one cycle.
 
     Args:
-        measurements: Newest value of each signal and the limits in force.
+        measurements: The process image of this cycle.
         plan: The newest plan; `None` if there never was one.
         state: From the cycle before.
         site: Nameplates and settings.
 
     Returns:
-        The setpoints with the rung of the ladder that they stand on, and the state for the next cycle. Without what it
-        takes to know the load, everything is released.
+        The setpoints with their fallback level, and the state for the next cycle. Without a known load everything is
+        released.
     """
     now_ms = measurements.now_ms
     state = replace(state, quarter=update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
     step = present_step(plan, now_ms=now_ms, site=site)
     plants = {plant.name for plant in site.generators}  # they give what they give: no power of theirs is taken to stay
-    held_kw = {name: kw for name, kw in plausible.held_kw(measurements.held_kw, site).items() if name not in plants}
-    measurements = replace(measurements, held_kw=held_kw)
+    held_kw = {
+        name: kw for name, kw in within_nameplates_kw(measurements.unresponsive_kw, site).items() if name not in plants
+    }
+    measurements = replace(measurements, unresponsive_kw=held_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
@@ -95,25 +108,25 @@ def regulate(
         site=site,
     )
     state = replace(state, free_kw=free_kw)
-    found = setpoint_ranges(measurements, state.sent, state.moves, site)
+    ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
     cycle = _Cycle(
         measurements=measurements,
         step=step,
         site=site,
         band=pcc_range(measurements, step, state.quarter, site),
-        setpoint_ranges={name: reach for name, reach in found.items() if reach is not None and name not in held_kw},
+        setpoint_ranges={name: one for name, one in ranges.items() if one is not None and name not in held_kw},
         fixed_kw=load_kw + math.fsum(held_kw.values()),
         available_kw=available,
         in_force_kw=_in_force_kw(state, site, now_ms),
     )
     power_kw = _powers_kw(cycle)
-    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in found}
+    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
     setpoints |= {name: state.sent[name].power_kw for name in held_kw if name in state.sent}  # so that it can come back
     setpoints |= curtail(available, _least_kw(cycle) - cycle.fixed_kw - math.fsum(power_kw.values()), site)
     regulation = Regulation(
         setpoints=setpoints,
         fallback=step.fallback if step else Fallback.RULE,
-        reason="; ".join(filter(None, [_reason(plan, step), *_details(cycle, found, held_kw)])),
+        reasons=(*_plan_reasons(plan, step), *_equipment_reasons(cycle, ranges, held_kw)),
         positions=_positions(cycle),
     )
     return regulation, state
@@ -160,14 +173,14 @@ def _powers_kw(cycle: _Cycle) -> dict[str, float]:
 def _floor_at_limit_kw(planned_kw: float, net_kw: float, most_kw: float) -> float:
     """Least pcc power where the plan meets the import limit and the load is lower than it was forecast.
 
-    Batteries that charge by the plan take all that the limit leaves: so do ours. Those that discharge give what the limit
-    demands: with less load that is less, and none of it is worth anything at another time of need.
+    Charging that the plan fits under the limit grows by the load that did not come. A discharge that the plan makes to hold
+    the limit shrinks with the load, so that the energy is kept for later.
     """
     return most_kw if planned_kw >= 0 else min(most_kw, net_kw)
 
 
 def _least_kw(cycle: _Cycle) -> float:
-    """Lowest pcc power before plants are held back: the band's, or what the plan gives PV away down to."""
+    """Lowest pcc power before plants are curtailed: the lower limit, or the planned power where the plan curtails."""
     step, band = cycle.step, cycle.band.interval
     curtails = step is not None and math.fsum(step.curtailed_kw.values()) > ROUNDING
     return max(band.least, min(step.pcc_kw, band.most)) if step is not None and curtails else band.least
@@ -188,7 +201,7 @@ def _released(site: Site) -> Regulation:
         setpoints=dict.fromkeys(equipment.name for equipment in site.powered),
         positions=dict.fromkeys(switched.name for switched in site.switched),
         fallback=Fallback.RELEASE,
-        reason="load_kw is missing or stale, and cannot be derived from pcc_kw and the equipment",
+        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN),),
     )
 
 
@@ -200,31 +213,37 @@ def _in_force_kw(state: RegulatorState, site: Site, now_ms: int) -> dict[str, fl
     }
 
 
-def _details(cycle: _Cycle, found: Mapping[str, SetpointRange | None], held_kw: Mapping[str, float]) -> list[str]:
+def _plan_reasons(plan: Plan | None, step: PlannedStep | None) -> tuple[Reason, ...]:
+    """Why the cycle stands on its fallback level."""
+    if step is not None:
+        return step.reasons
+    if plan is None:
+        return (Reason(ReasonCode.NO_PLAN, "no plan yet"),)
+    if plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
+        return tuple(plan.reasons) or (Reason(ReasonCode.NO_SCHEDULE, "the plan itself is by the rule"),)
+    return (Reason(ReasonCode.PLAN_UNUSABLE, "plan is too old, past its horizon, from the future or not of numbers"),)
+
+
+def _equipment_reasons(
+    cycle: _Cycle, ranges: Mapping[str, SetpointRange | None], held_kw: Mapping[str, float]
+) -> Iterator[Reason]:
+    """Equipment that is released, implausible or does not follow, and the transformer that limits the pcc."""
     batteries = {battery.name for battery in cycle.site.batteries}
-    reasons = [
-        f"{name} released: its {'energy' if name in batteries else 'temperature'} is not known"
-        for name, reach in found.items()
-        if reach is None
-    ]
+    for name, setpoint_range in ranges.items():
+        if setpoint_range is None and name in batteries:
+            yield Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name)
+        elif setpoint_range is None:
+            yield Reason(ReasonCode.TEMPERATURE_UNKNOWN, f"{name} released: its temperature is not known", name)
     for battery in cycle.site.batteries:
         soc_kwh = cycle.measurements.fresh(battery.soc_signal)
         if soc_kwh is not None and not -SOC_DOUBT_PU <= soc_kwh / battery.capacity_kwh <= 1 + SOC_DOUBT_PU:
-            reasons.append(f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity")
-    reasons += [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in held_kw.items()]
+            text = f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity"
+            yield Reason(ReasonCode.IMPLAUSIBLE, text, battery.name)
+    for name, kw in held_kw.items():
+        yield Reason(ReasonCode.NOT_FOLLOWED, f"{name} does not follow and is taken to stay at {kw:.1f} kW", name)
     if cycle.band.transformer:
-        reasons.append(f"{cycle.band.transformer} allows {cycle.band.interval.most:.0f} kW")
-    return reasons
-
-
-def _reason(plan: Plan | None, step: PlannedStep | None) -> str:
-    if step is not None:
-        return step.reason
-    if plan is None:
-        return "no plan yet"
-    if plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
-        return plan.reason or "the plan itself is a rule"
-    return "plan is too old, past its horizon, from the future or not of numbers"
+        text = f"{cycle.band.transformer} allows {cycle.band.interval.most:.0f} kW"
+        yield Reason(ReasonCode.TRANSFORMER_LIMIT, text, cycle.band.transformer)
 
 
 def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: int) -> RegulatorState:
@@ -238,22 +257,3 @@ def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: in
     return replace(
         state, moves=moves, sent=state.sent | {name: SentSetpoint(power_kw, now_ms) for name, power_kw in sent.items()}
     )
-
-
-def encode_state(state: RegulatorState) -> bytes:
-    """The state as it is kept over a restart; JSON, in which a number that is not finite has no place."""
-    return msgspec.json.encode(state)
-
-
-def decode_state(kept: object) -> RegulatorState:
-    """The state that was kept.
-
-    Raises:
-        ValueError: If it is damaged or of another version.
-    """
-    if not isinstance(kept, bytes):
-        raise ValueError(f"{type(kept).__name__} is no state")  # noqa: TRY004  what a file holds is a value
-    try:
-        return msgspec.json.decode(kept, type=RegulatorState)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{error}") from error

@@ -1,87 +1,74 @@
-"""The rule that needs no forecast and no solver: self-consumption and peak clamp. Pure; for an instant and for a horizon.
+"""The rule that needs no forecast and no solver: self-consumption and peak clamp. Pure.
 
-Vehicles charge as soon as they can within the limit, flexible loads spread their energy up to their deadline, on/off loads
-run as soon as they may, thermal loads keep their temperature. A battery stores surplus generation and gives above its target
-energy what surplus has put there; the rest is for what exceeds the limits. Positions stay.
+The rule of each kind of equipment stands in `equipment/`; here loads share the room within the limits, for the present cycle
+and for a step of a schedule. Batteries cover import with energy above their target; the regulator gives them surplus and
+excess in any case.
 """
 
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Final
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable, Mapping
 
 from ringmain_agent.equipment.interval import Interval
-from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
-from ringmain_agent.site.hours import LocalHours, holds, minutes
-from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
-from ringmain_agent.snapshot import LoadUsage
-
-COMFORT_PU: Final = 0.1
-"""The thermostat stays this share of the band inside it."""
-
-
-def hours_left_h(hours: LocalHours, now_ms: int, time_zone: str) -> float:
-    """Time until the hours that hold now are over; 0 outside them."""
-    if not holds(hours, [now_ms], time_zone)[0]:
-        return 0.0
-    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(time_zone))
-    end_min = minutes(hours.end)
-    over_midnight = end_min <= minutes(hours.begin) and 60 * local.hour + local.minute >= end_min
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1 if over_midnight else 0)
-    end = midnight + timedelta(minutes=end_min)  # on the wall: the zone finds the instant
-    return max((end.timestamp() * 1000 - now_ms) / 3.6e6, 0.0)
+from ringmain_agent.equipment.kind import PccRoom
+from ringmain_agent.equipment.period import Period
+from ringmain_agent.equipment.registry import kind_of
+from ringmain_agent.equipment.setpoint_range import SetpointRange
+from ringmain_agent.site.nameplates import Equipment
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Measurements
 
 
-def wanted_charging(station: ChargingStation, energy_kwh: float, duration_h: float) -> SetpointRange:
-    """As soon as possible, but not more than the vehicle wants."""
-    most_kw = min(station.power_max_kw, max(energy_kwh, 0.0) / station.efficiency / duration_h)
-    return SetpointRange(Interval(0.0, most_kw), station.power_min_kw) if most_kw >= station.power_min_kw else OFF
+def in_order_of_urgency(loads: Iterable[Equipment]) -> list[Equipment]:
+    """Loads as the rule serves them."""
+    return sorted(loads, key=lambda load: kind_of(load).urgency)
 
 
-def wanted_flexible(load: FlexibleLoad, drawn_kwh: float, left_h: float, duration_h: float) -> SetpointRange:
-    """What is missing, spread over the hours that are left."""
-    missing_kwh = max(load.energy_kwh - drawn_kwh, 0.0)
-    if left_h <= 0 or missing_kwh <= 0:
-        return OFF
-    most_kw = min(missing_kwh / duration_h, load.power_max_kw)
-    even_kw = max(missing_kwh / max(left_h, duration_h), load.power_min_kw)
-    return SetpointRange(Interval(0.0, min(even_kw, most_kw)), load.power_min_kw) if most_kw >= load.power_min_kw else OFF
-
-
-def wanted_on_off(load: OnOffLoad, run: LoadUsage, reach: SetpointRange) -> SetpointRange:
-    """On as soon as it may, until it has run long enough."""
-    return reach if run.run_h < load.run_h - 1e-6 or reach.interval.least > 0 else OFF
-
-
-def wanted_thermal(load: ThermalLoad, temperature_degc: float, ambient_degc: float, duration_h: float) -> SetpointRange:
-    """What keeps the temperature at the cheap end of its band, a little inside."""
-    inside_k = COMFORT_PU * (load.temperature_max_degc - load.temperature_min_degc)
-    aim_degc = load.temperature_max_degc - inside_k if load.cools else load.temperature_min_degc + inside_k
-    at_rest_degc = load.after_degc(temperature_degc, 0.0, ambient_degc, duration_h)
-    wished_kw = (aim_degc - at_rest_degc) / load.rise_k_per_kw(duration_h)
-    return SetpointRange(Interval(0.0, min(max(wished_kw, 0.0), load.power_max_kw)))
-
-
-def loads_kw(wanted: Mapping[str, SetpointRange], room_kw: float) -> dict[str, float]:
-    """What each load may draw within the room: first what must run, then one after the other."""
-    room_kw -= math.fsum(reach.interval.least for reach in wanted.values())
+def share_room(wanted: Mapping[str, SetpointRange], room_kw: float) -> dict[str, float]:
+    """The power of each load within the room: first the loads that must run, then one after the other."""
+    room_kw -= math.fsum(setpoints.interval.least for setpoints in wanted.values())
     power_kw = {}
-    for name, reach in wanted.items():
-        power_kw[name] = reach.at_most(reach.interval.least + max(room_kw, 0.0))
-        room_kw -= power_kw[name] - reach.interval.least
+    for name, setpoints in wanted.items():
+        power_kw[name] = setpoints.at_most(setpoints.interval.least + max(room_kw, 0.0))
+        room_kw -= power_kw[name] - setpoints.interval.least
     return power_kw
 
 
-def battery_kw(  # noqa: PLR0913  one battery, and where the site stands
-    battery: Battery, soc_kwh: float, net_kw: float, *, ceiling_kw: float, floor_kw: float, duration_h: float
-) -> float:
-    """Store surplus, cover import from what is above the target, and take whatever exceeds the limits."""
-    above_kwh = max(soc_kwh - max(battery.soc_target_pu, battery.soc_reserve_pu) * battery.capacity_kwh, 0.0)
-    spare_kw = above_kwh * battery.discharge_efficiency / duration_h
-    own_use_kw = -net_kw if net_kw < 0 else -min(net_kw, spare_kw)
-    wished_kw = max(min(own_use_kw, ceiling_kw - net_kw), floor_kw - net_kw)
-    kept_kwh = soc_kwh * battery.kept_pu(duration_h)
-    most_kw = max(battery.soc_max_kwh - kept_kwh, 0.0) / battery.charge_efficiency / duration_h
-    least_kw = -max(kept_kwh - battery.soc_min_kwh, 0.0) * battery.discharge_efficiency / duration_h
-    return min(max(wished_kw, -battery.discharge_max_kw, least_kw), battery.charge_max_kw, most_kw)
+def rule_setpoints(
+    measurements: Measurements,
+    ranges: Mapping[str, SetpointRange],
+    site: Site,
+    *,
+    rest_kw: float,
+    band: Interval,
+) -> dict[str, float]:
+    """The power of each battery and load in the present cycle, from measurements alone.
+
+    Args:
+        measurements: The process image.
+        ranges: Range of each that can be set.
+        site: Nameplates and settings.
+        rest_kw: Power at the pcc of everything that is not set here.
+        band: Where the power at the pcc may lie.
+    """
+    period = Period(
+        at_ms=measurements.now_ms,
+        duration_h=site.step_h,
+        time_zone=site.time_zone,
+        ambient_degc=measurements.ambient_degc,
+        valid_h=site.regulator.valid_for_s / 3600,
+    )
+
+    def by_rule(equipment: Equipment, room: PccRoom) -> SetpointRange:
+        kind = kind_of(equipment)
+        return kind.rule(equipment, kind.state_now(equipment, measurements), period, room)
+
+    loads = [load for load in in_order_of_urgency(site.controllable_loads) if load.name in ranges]
+    room = PccRoom(rest_kw, band.least, band.most)
+    wanted = {load.name: ranges[load.name].up_to(by_rule(load, room).interval.most) for load in loads}
+    power_kw = share_room(wanted, band.most - rest_kw)
+    import_kw = max(rest_kw + math.fsum(power_kw.values()), 0.0)
+    unlimited = PccRoom(import_kw, -math.inf, math.inf)  # the regulator holds the band, whatever is set here
+    spare_kw = {b.name: -by_rule(b, unlimited).interval.most for b in site.batteries if b.name in ranges}
+    whole_kw = math.fsum(spare_kw.values())
+    share = min(import_kw / whole_kw, 1.0) if whole_kw > 0 else 0.0
+    return power_kw | {name: -share * battery_kw for name, battery_kw in spare_kw.items()}

@@ -1,15 +1,24 @@
 """Behavior of each kind of equipment, plain floats and no I/O.
 
-Nameplate and state come in, ranges, rule powers and next states leave.
+Nameplate and state come in, ranges, rule powers, next states, costs and limits leave. `kind` holds the questions, `registry`
+the kinds; one module a kind answers.
 """
 
 __all__ = [
+    "battery",
+    "binding_limit",
     "charging_sessions",
+    "cost",
+    "horizon_hours",
     "interval",
+    "kind",
     "load_usage",
+    "period",
     "plausible",
+    "registry",
     "setpoint_range",
     "switching_operations",
     "transformer",
+    "transformer_chords",
     "transformer_thermal",
 ]

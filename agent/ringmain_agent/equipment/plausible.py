@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringmain_agent.site.nameplates import Battery, ThermalLoad, Transformer
-from ringmain_agent.site.site import Site
 
 AMBIENT_DEGC: Final = (-80.0, 80.0)
 """Air around equipment is not believed beyond these."""
@@ -43,20 +42,6 @@ def temperature_degc(measured_degc: float | None) -> float | None:
 def power_kw(measured_kw: float | None) -> float | None:
     """Power at the pcc, in kW or kvar, if a site can have it."""
     return within(measured_kw, -POWER_MAX_KW, POWER_MAX_KW)
-
-
-def held_kw(measured_kw: Mapping[str, float], site: Site) -> dict[str, float]:
-    """Powers of equipment that does not follow its setpoints, as far as its nameplate allows them."""
-    ranges = {battery.name: (-battery.discharge_max_kw, battery.charge_max_kw) for battery in site.batteries}
-    ranges |= {generator.name: (-generator.rated_power_kw, 0.0) for generator in site.generators}
-    ranges |= {on_off.name: (0.0, on_off.power_kw) for on_off in site.on_off_loads}
-    for loads in (site.flexible_loads, site.charging_stations, site.thermal_loads):
-        ranges |= {load.name: (0.0, load.power_max_kw) for load in loads}
-    return {
-        name: min(max(power_kw, ranges[name][0]), ranges[name][1])
-        for name, power_kw in measured_kw.items()
-        if name in ranges and math.isfinite(power_kw)
-    }
 
 
 def limit_kw(given_kw: float, own_kw: float) -> float:

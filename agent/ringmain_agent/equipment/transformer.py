@@ -1,12 +1,132 @@
-"""What transformers carry: plan and regulator ask here, and so get one answer. Plain floats, no NumPy. Pure."""
+"""Transformer: it carries its share of the power at the pcc and takes no setpoints. Its state is its temperatures."""
 
 import math
+from collections.abc import Sequence
+from typing import Final
 
 from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.equipment.binding_limit import Binding, highest
+from ringmain_agent.equipment.cost import Cost
+from ringmain_agent.equipment.interval import Interval
+from ringmain_agent.equipment.kind import Kind, OutputNeed, PccRoom, PlanReview, ResponseTolerance
+from ringmain_agent.equipment.period import Period
+from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
+from ringmain_agent.equipment.transformer_chords import chord_errors
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import PCC, REACTIVE, Site
-from ringmain_agent.snapshot import Measurements, ThermalState
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot, ThermalState
+
+OIL_MIN_DEGC: Final = -60.0
+OIL_MAX_DEGC: Final = 250.0
+"""A top oil outside these is not plausible."""
+NEAR_PU: Final = 1e-4
+NEAR_K: Final = 0.1
+"""So near to a limit counts as on it."""
+
+
+class TransformerKind(Kind[Transformer, ThermalState | None]):
+    """Its temperatures are tracked; without them a plan begins where its present loading would lead in the end."""
+
+    nameplate = Transformer
+    site_field = "transformers"
+    state_field = "thermal"
+    output = OutputNeed.NONE
+
+    def feeds(self, nameplate: Transformer) -> tuple[str, ...]:
+        """None; a measured top oil only corrects its model."""
+        del nameplate
+        return ()
+
+    def powers_kw(self, nameplate: Transformer) -> Interval:
+        """None of its own."""
+        del nameplate
+        return Interval(0.0, 0.0)
+
+    def response(self, nameplate: Transformer) -> ResponseTolerance:
+        """It has no setpoint to deviate from."""
+        del nameplate
+        return ResponseTolerance(math.inf)
+
+    def plausible(self, nameplate: Transformer, snapshot: Snapshot) -> tuple[ThermalState | None, tuple[Reason, ...]]:
+        """The tracked temperatures, if they can be."""
+        state = snapshot.thermal.get(nameplate.name)
+        return (state if state is not None and is_plausible(state) else None), ()
+
+    def state_now(self, nameplate: Transformer, measurements: Measurements) -> ThermalState | None:
+        """The tracked temperatures."""
+        return measurements.thermal.get(nameplate.name)
+
+    def range_now(
+        self, nameplate: Transformer, measurements: Measurements, last: SentSetpoint | None, site: Site
+    ) -> SetpointRange | None:
+        """It takes no power."""
+        del nameplate, measurements, last, site
+        return None
+
+    def rule(self, nameplate: Transformer, state: ThermalState | None, period: Period, room: PccRoom) -> SetpointRange:
+        """No power."""
+        del nameplate, state, period, room
+        return OFF
+
+    def after(
+        self, nameplate: Transformer, state: ThermalState | None, power_kw: float, period: Period
+    ) -> ThermalState | None:
+        """Its temperatures after a constant apparent power of its own."""
+        if state is None:
+            return None
+        ambient_degc = plausible.ambient_degc(nameplate, period.ambient_degc.get(nameplate.name))
+        loading_pu = nameplate.loading_pu(power_kw)
+        return thermal.after(state, loading_pu, ambient_degc, 60 * period.duration_h, thermal.constants(nameplate))
+
+    def costs(self, nameplate: Transformer, review: PlanReview) -> list[Cost]:
+        """Hours of life that the hot spot uses."""
+        hot_spot_degc = review.plan.hot_spot_degc.get(nameplate.name, [])
+        used_h = review.site.step_h * math.fsum(thermal.ageing(degc, nameplate.paper) for degc in hot_spot_degc)
+        amount = nameplate.ageing_cost_per_h * used_h
+        return [Cost(component=f"ageing of {nameplate.name}", amount=amount, quantity=used_h, unit="h of life")]
+
+    def binding(self, nameplate: Transformer, review: PlanReview) -> list[Binding]:
+        """Loading, top oil and hot spot; the dispatch holds temperatures above the real ones by the error of its chords."""
+        plan, name = review.plan, nameplate.name
+        starts_ms = [plan.issued_at_ms + 1000 * plan.step_s * step for step in range(len(plan.pcc_kw))]
+        limits = thermal.limits_at(nameplate, starts_ms, review.site.time_zone)
+        errors = chord_errors(thermal.constants(nameplate), loading_most_pu(nameplate))
+
+        def row(quantity: str, unit: str, values: Sequence[float], most: Sequence[float], near: float) -> Binding:
+            return highest(f"{quantity} of {name}", unit, values, most, plan, near=near)
+
+        loading_pu, top_oil_degc = plan.loading_pu.get(name, []), plan.top_oil_degc.get(name, [])
+        hot_spot_degc = plan.hot_spot_degc.get(name, [])
+        return [
+            row("loading", "pu", loading_pu, [limit.loading_max_pu for limit in limits], NEAR_PU),
+            row("top oil", "degC", top_oil_degc, [limit.top_oil_max_degc for limit in limits], errors.top_oil_k + NEAR_K),
+            row(
+                "hot spot", "degC", hot_spot_degc, [limit.hot_spot_max_degc for limit in limits], errors.hot_spot_k + NEAR_K
+            ),
+        ]
+
+
+def is_plausible(state: ThermalState) -> bool:
+    """True for temperatures that a transformer can have."""
+    terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k, thermal.hot_spot_degc(state))
+    return all(plausible.temperature_degc(term) is not None for term in terms)
+
+
+def loading_most_pu(transformer: Transformer) -> float:
+    """The highest loading that any rating allows, and at least rated power."""
+    ratings_pu = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
+    return max(1.0, transformer.loading_max_pu, *ratings_pu)
+
+
+def assumed_state(
+    tracked: ThermalState | None, *, loading_pu: float, ambient_degc: float, transformer: Transformer
+) -> ThermalState:
+    """Temperatures of a transformer: as tracked if plausible, else where the present loading would lead in the end."""
+    if tracked is not None and is_plausible(tracked):
+        return tracked
+    loading_pu = min(loading_pu, loading_most_pu(transformer))
+    return thermal.steady_state(loading_pu, ambient_degc, thermal.constants(transformer))
 
 
 def firm_capacity_kva(site: Site) -> float:
@@ -42,28 +162,6 @@ def carried_kva(transformer: Transformer, loading_pu: float, site: Site) -> floa
     return loading_pu * transformer.rated_power_kva / share if share > 0 else math.inf
 
 
-def highest_loading_pu(transformer: Transformer) -> float:
-    """Highest loading that any of its ratings allows, at least the rated one."""
-    ratings = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
-    return max(1.0, transformer.loading_max_pu, *ratings)
-
-
-def is_believable(state: ThermalState) -> bool:
-    """Whether a transformer can have these temperatures."""
-    terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k, thermal.hot_spot_degc(state))
-    return all(plausible.temperature_degc(term) is not None for term in terms)
-
-
-def believed_state(
-    tracked: ThermalState | None, *, loading_pu: float, ambient_degc: float, transformer: Transformer
-) -> ThermalState:
-    """As tracked; without it, or where it cannot be, as the loading would make it in the end."""
-    if tracked is not None and is_believable(tracked):
-        return tracked
-    loading_pu = min(loading_pu, highest_loading_pu(transformer))
-    return thermal.steady_state(loading_pu, ambient_degc, thermal.constants(transformer))
-
-
 def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
     """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
     pcc_kw = plausible.power_kw(measurements.fresh(PCC))
@@ -76,3 +174,28 @@ def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
 def pcc_kvar(measurements: Measurements) -> float:
     """Reactive power at the pcc; none where it is not known."""
     return plausible.power_kw(measurements.fresh(REACTIVE)) or 0.0
+
+
+def tracked_state(  # noqa: PLR0913  keyword-only where it can be mistaken
+    transformer: Transformer,
+    before: ThermalState | None,
+    measurements: Measurements,
+    *,
+    loading_pu: float,
+    held_pu: float,
+    since_ms: int,
+) -> ThermalState:
+    """Temperatures now: one exact step at `held_pu`, the loading since `since_ms`, then corrected by a measured top oil.
+
+    Without a plausible state before it begins where the present loading would lead in the end; when the clock was set back
+    it stays.
+    """
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    state = assumed_state(before, loading_pu=loading_pu, ambient_degc=ambient_degc, transformer=transformer)
+    if state is before and measurements.now_ms > since_ms:
+        since_min = (measurements.now_ms - since_ms) / 60_000
+        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
+    oil_degc = measurements.fresh(transformer.top_oil_signal)
+    if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
+        state = thermal.corrected(state, oil_degc)
+    return state

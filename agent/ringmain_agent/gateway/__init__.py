@@ -3,4 +3,4 @@
 MQTT, clock, watchdog, state file and outbox. Bytes come in and leave; nothing is decided.
 """
 
-__all__ = ["clock", "connections", "outbox", "state_file", "watchdog"]
+__all__ = ["clock", "connections", "kept", "mqtt", "outbox", "state_file", "watchdog"]

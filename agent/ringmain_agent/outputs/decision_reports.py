@@ -1,15 +1,15 @@
-"""What the agent tells upstream of its decisions: forecasts, schedules, setpoints, and its status."""
+"""Reports of the agent's decisions for upstream: forecasts, schedules, setpoints."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
 
 from ringmain_agent.control.limits import Limited
 from ringmain_agent.control.regulate import Regulation
-from ringmain_agent.snapshot import Plan
+from ringmain_agent.snapshot import Plan, Reason, reason_text
 from ringmain_protocol import topics
-from ringmain_protocol.messages import Fallback, Forecast, Mode, Schedule, Setpoint
+from ringmain_protocol.messages import Fallback, Forecast, Mode, ReasonCode, Schedule, Setpoint
 
 REASON_MAX: Final = 2000
 REPEAT_S: Final = 60
@@ -38,8 +38,14 @@ def plan_reports(plan: Plan) -> Iterator[Report]:
         "soc_kwh": plan.soc_kwh,
         "positions": plan.positions,
         "reason": plan.reason[:REASON_MAX],
+        "reason_codes": codes(plan.reasons),
     }
     yield topics.SCHEDULE, Schedule, common | fields
+
+
+def codes(reasons: Iterable[Reason]) -> list[ReasonCode]:
+    """Each kind of problem once."""
+    return list(dict.fromkeys(reason.code for reason in reasons))
 
 
 class SetpointReports:
@@ -59,6 +65,7 @@ class SetpointReports:
             if before_mode is mode and before_rung is regulation.fallback and not _differ(before_kw, values):
                 return None
         self._at_ms, self._before = now_ms, (mode, regulation.fallback, values)
+        reasons = (*regulation.reasons, *limited.reasons)
         fields = {
             "issued_at_ms": now_ms,
             "valid_for_s": self._valid_for_s,
@@ -66,7 +73,8 @@ class SetpointReports:
             "fallback": regulation.fallback,
             "power_kw": limited.power_kw,
             "positions": limited.positions,
-            "reason": "; ".join(reason for reason in (regulation.reason, *limited.reasons) if reason)[:REASON_MAX],
+            "reason": reason_text(reasons)[:REASON_MAX],
+            "reason_codes": codes(reasons),
         }
         return topics.SETPOINT, Setpoint, fields
 

@@ -1,10 +1,11 @@
 """How good the forecasts have been: error of the median against what then came, beside persistence."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.site.site import DAY_S
+from ringmain_agent.snapshot import Plan
 from ringmain_protocol.steps import StepValue
 
 
@@ -41,10 +42,10 @@ class ForecastAccuracy:
         errors = [abs(median[lead] - step.value) for lead, median in leads if 0 <= lead < len(median)]
         if errors:
             self._errors_kw.append(sum(errors) / len(errors))
-        for days, found in ((1, self._day_kw), (7, self._week_kw)):
+        for days, errors_kw in ((1, self._day_kw), (7, self._week_kw)):
             before = history.closed_value(self._signal, step.start_ms - 1000 * DAY_S * days)
             if before is not None:
-                found.append(abs(before - step.value))
+                errors_kw.append(abs(before - step.value))
 
     @property
     def error_kw(self) -> float | None:
@@ -56,3 +57,35 @@ class ForecastAccuracy:
         """Error of the better persistence, or None without any."""
         means = [sum(errors) / len(errors) for errors in (self._day_kw, self._week_kw) if errors]
         return min(means, default=None)
+
+
+class ForecastAccuracies:
+    """The accuracy of every signal that is forecast."""
+
+    def __init__(self, signals: Iterable[str], *, step_s: int) -> None:
+        """Nothing issued yet."""
+        self._of = {signal: ForecastAccuracy(signal, step_s=step_s) for signal in signals}
+
+    def closed(self, steps: Iterable[StepValue], history: StepHistory) -> None:
+        """Steps have closed; `history` holds the steps before them."""
+        for step in steps:
+            if step.signal in self._of:
+                self._of[step.signal].closed(step, history)
+
+    def issued(self, plan: Plan) -> None:
+        """The forecasts of a plan were issued; one without a median is not counted."""
+        for forecast in plan.forecasts:
+            if forecast.signal in self._of and 0.5 in forecast.quantiles:
+                column = forecast.quantiles.index(0.5)
+                median = [row[column] for row in forecast.values]
+                self._of[forecast.signal].issued(plan.issued_at_ms, median, release=forecast.release)
+
+    @property
+    def errors_kw(self) -> dict[str, float]:
+        """Error of the forecasts by signal, of those that could be checked."""
+        return {signal: error for signal, one in self._of.items() if (error := one.error_kw) is not None}
+
+    @property
+    def persistence_errors_kw(self) -> dict[str, float]:
+        """Error of the better persistence by signal, where there is any."""
+        return {signal: error for signal, one in self._of.items() if (error := one.persistence_error_kw) is not None}

@@ -1,4 +1,4 @@
-"""From setpoint to payload, in the unit and sign of the equipment; and whether the equipment follows."""
+"""From setpoint to payload, in the unit and sign of the equipment; and the check that the equipment follows."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from typing import Final, NamedTuple
 
 from ringmain_agent.config.feed import PositiveDirection
 from ringmain_agent.config.output import FACTORS, PAYLOAD, POSITION_PAYLOAD, Output
+from ringmain_agent.equipment.kind import ResponseTolerance
 from ringmain_protocol.steps import Reading
 
-REASON_MAX: Final = 200
+PAYLOAD_REASON_MAX: Final = 200
+"""Characters of the reason in a payload: equipment may have little memory."""
 
 
 def setpoint_payload(  # noqa: PLR0913  keyword-only: what a payload may hold
@@ -36,41 +38,34 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: what a payload may hold
         "issued_at_ms": now_ms,
         "valid_for_s": f"{output.valid_for_s:g}",
         "fallback": fallback,
-        "reason": json.dumps(reason[:REASON_MAX])[1:-1],
+        "reason": json.dumps(reason[:PAYLOAD_REASON_MAX])[1:-1],
     }
     return Template(text).substitute(fields).encode()
 
 
 class WrittenSetpoint(NamedTuple):
-    """What an equipment was told, and since when; `None` released it."""
+    """A setpoint or position that was sent, and since when it is in force; `None` released the equipment."""
 
     value: float | None
     since_ms: int
 
 
-class ResponseTolerance(NamedTuple):
-    """How far off is not following: `tolerance` either way, unless less or more than it was told is its right."""
-
-    tolerance: float
-    less_is_fine: bool = False
-    more_is_fine: bool = False
-
-
 def is_following(
-    told: Sequence[WrittenSetpoint], measured: Reading | None, output: Output, obedience: ResponseTolerance, *, now_ms: int
+    sent: Sequence[WrittenSetpoint], measured: Reading | None, output: Output, allowed: ResponseTolerance, *, now_ms: int
 ) -> bool:
-    """Whether the equipment does as it was told, as far as one can know yet.
+    """True unless the equipment visibly does not follow its setpoints.
 
-    What it was told in the last `confirm_after_s` counts, and what was in force before: it must be near that range, also
-    when every cycle tells it something else. A released equipment follows always; a measurement from before says nothing.
+    Setpoints of the last `confirm_after_s` count, and the one in force before them: the measurement must be near their
+    range, also when every cycle sends another one. Released equipment always counts as following. Measurements older than
+    the setpoint are ignored.
     """
     since_ms = now_ms - 1000 * output.confirm_after_s
-    first = max((i for i, one in enumerate(told) if one.since_ms <= since_ms), default=None)
-    if first is None or measured is None or measured.value is None or measured.at_ms < told[first].since_ms:
+    first = max((i for i, one in enumerate(sent) if one.since_ms <= since_ms), default=None)
+    if first is None or measured is None or measured.value is None or measured.at_ms < sent[first].since_ms:
         return True
-    values = [one.value for one in told[first:] if one.value is not None]
-    if len(values) < len(told) - first:
+    values = [one.value for one in sent[first:] if one.value is not None]
+    if len(values) < len(sent) - first:
         return True
-    tolerance = obedience.tolerance if output.confirm_tolerance_kw is None else output.confirm_tolerance_kw
-    enough = obedience.less_is_fine or measured.value >= min(values) - tolerance
-    return enough and (obedience.more_is_fine or measured.value <= max(values) + tolerance)
+    tolerance = allowed.tolerance if output.confirm_tolerance_kw is None else output.confirm_tolerance_kw
+    enough = allowed.less_is_fine or measured.value >= min(values) - tolerance
+    return enough and (allowed.more_is_fine or measured.value <= max(values) + tolerance)

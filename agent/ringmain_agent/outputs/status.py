@@ -1,53 +1,78 @@
-"""The status of a site: what it measures, what it decides on, and what is wrong."""
+"""The status of a site: measurements, decisions, and problems."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ringmain_agent import __version__
 from ringmain_agent.config.agent import LoadedConfig
-from ringmain_agent.control.regulate import Regulation
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import loadings_pu
-from ringmain_agent.outputs.decision_reports import REASON_MAX
-from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracy
+from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
+from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements
-from ringmain_protocol.messages import Mode, Status
+from ringmain_agent.snapshot import Measurements, Reason, reason_text
+from ringmain_protocol.messages import Fallback, Mode, Status
 
-SOC_STALE_AFTER_S = 86_400.0
+SOC_STALE_AFTER_S: Final = 86_400.0
+"""The energy of a battery is shown for so long after it was measured."""
 
 
-def current_status(  # noqa: PLR0913  keyword-only: one message
-    *,
-    loaded: LoadedConfig,
-    mode: Mode,
-    regulation: Regulation,
-    measurements: Measurements,
-    accuracy: Mapping[str, ForecastAccuracy],
-    reasons: Iterable[str],
-    **counts: Any,  # noqa: ANN401  fields of the message that are passed through
-) -> Status:
-    """The status now; `counts` are what outbox, connections, models and equipment say of themselves."""
-    config, site = loaded.config, loaded.site
-    errors = {signal: one.error_kw for signal, one in accuracy.items()}
-    persistence = {signal: one.persistence_error_kw for signal, one in accuracy.items()}
+class ControlState(Struct, frozen=True, kw_only=True):
+    """Result of the newest cycle; problems of plan and regulator are in `reasons`."""
+
+    measurements: Measurements
+    mode: Mode
+    fallback: Fallback
+    reasons: Sequence[Reason]
+    not_followed: Sequence[str]
+    billing_peak_kw: float
+    accuracy: ForecastAccuracies
+
+
+class ProgramState(Struct, frozen=True, kw_only=True):
+    """State of the program around control: outbox, connections, models; their problems are in `reasons`."""
+
+    stream: str
+    releases: Mapping[str, int]
+    reasons: Sequence[Reason]
+    outbox_messages: int
+    outbox_capacity_messages: int
+    dropped: Mapping[str, int]
+    rejected: Mapping[str, int]
+    connections: Mapping[str, str]
+
+
+def current_status(loaded: LoadedConfig, control: ControlState, program: ProgramState) -> Status:
+    """The status now; it names each problem once."""
+    config, measurements = loaded.config, control.measurements
+    reasons = (*control.reasons, *program.reasons)
     return Status(
         at_ms=measurements.now_ms,
         time_zone=config.time_zone,
         agent_version=__version__,
         config_sha256=loaded.sha256,
-        mode=mode,
+        stream=program.stream,
+        mode=control.mode,
         mode_source="switch" if config.mode is Mode.CONTROL and config.switch else "configuration",
-        fallback=regulation.fallback,
-        forecast_error_kw={signal: error for signal, error in errors.items() if error is not None},
-        persistence_error_kw={signal: error for signal, error in persistence.items() if error is not None},
-        soc_pu=_soc_pu(measurements, site),
-        transformer_loading_pu=loadings_pu(measurements, site),
+        fallback=control.fallback,
+        releases=dict(program.releases),
+        forecast_error_kw=control.accuracy.errors_kw,
+        persistence_error_kw=control.accuracy.persistence_errors_kw,
+        soc_pu=_soc_pu(measurements, loaded.site),
+        transformer_loading_pu=loadings_pu(measurements, loaded.site),
         transformer_hot_spot_degc={name: thermal.hot_spot_degc(state) for name, state in measurements.thermal.items()},
-        reason="; ".join(dict.fromkeys(reason for reason in reasons if reason))[:REASON_MAX],
-        **counts,
+        billing_peak_kw=control.billing_peak_kw,
+        outbox_messages=program.outbox_messages,
+        outbox_capacity_messages=program.outbox_capacity_messages,
+        dropped=dict(program.dropped),
+        rejected=dict(program.rejected),
+        connections=dict(program.connections),
+        not_followed=list(control.not_followed),
+        reason=reason_text(reasons)[:REASON_MAX],
+        reason_codes=codes(reasons),
     )
 
 

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from ringmain_agent.control.planned_step import rule_schedule
 from ringmain_agent.equipment import plausible
 from ringmain_agent.errors import DispatchError, ForecastError
 from ringmain_agent.planning import prices
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.planning.plausibility import plausible_snapshot
 from ringmain_agent.planning.resimulation import resimulate
+from ringmain_agent.planning.rule_schedule import rule_schedule
 from ringmain_agent.site.site import LOAD, Site
-from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_agent.snapshot import ForecastResult, Plan, Reason, Snapshot, distinct
 from ringmain_model.errors import ModelRejectedError
-from ringmain_protocol.messages import Fallback
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 Array = npt.NDArray[np.float64]
 
@@ -57,24 +57,32 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
     try:
         forecasts.extend(_forecast(snapshot, site, signal, forecaster) for signal in site.forecast_signals)
     except ForecastError as error:
-        reason = f"no forecast: {error}"
-        rule = Plan(issued_at_ms=snapshot.issued_at_ms, step_s=snapshot.step_s, fallback=Fallback.RULE, reason=reason)
-        return replace(rule, forecasts=forecasts)
-    notes = doubts + [f"{f.signal} by persistence: {f.reason}" for f in forecasts if f.release == 0]
+        return Plan(
+            issued_at_ms=snapshot.issued_at_ms,
+            step_s=snapshot.step_s,
+            fallback=Fallback.RULE,
+            reasons=[Reason(ReasonCode.NO_FORECAST, f"no forecast: {error}")],
+            forecasts=forecasts,
+        )
+    reasons = doubts + [
+        Reason(ReasonCode.PERSISTENCE, f"{forecast.signal} by persistence: {forecast.reason}", forecast.signal)
+        for forecast in forecasts
+        if forecast.release == 0
+    ]
     median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
     available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
     try:
         problem, wrong = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
-        notes += wrong
+        reasons += wrong
         dispatch = optimizer.dispatch(problem)
         schedule, excess = resimulate(dispatch, problem, site)
-        notes += [*excess, *([dispatch.note] if dispatch.note else [])]
+        reasons += [*excess, *([Reason(ReasonCode.SCHEDULE_SIMPLIFIED, dispatch.note)] if dispatch.note else [])]
     except DispatchError as error:
         schedule = _rule(snapshot, site, median[LOAD], available_kw)
-        notes.insert(0, f"no optimal schedule: {error}")
+        reasons.insert(0, Reason(ReasonCode.NO_SCHEDULE, f"no optimal schedule: {error}"))
     rest = [battery.name for battery in site.batteries if battery.name not in schedule.soc_kwh]
-    notes += [f"{name} rests: its energy is not known" for name in rest]
-    return replace(schedule, forecasts=forecasts, reason="; ".join(notes))
+    reasons += [Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} rests: its energy is not known", name) for name in rest]
+    return replace(schedule, forecasts=forecasts, reasons=distinct(reasons))
 
 
 def _rule(snapshot: Snapshot, site: Site, load_kw: Array, available_kw: dict[str, Array]) -> Plan:
@@ -125,7 +133,7 @@ def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
 
 def _problem(
     snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
-) -> tuple[DispatchProblem, list[str]]:
+) -> tuple[DispatchProblem, list[Reason]]:
     """The problem that the optimizer solves, and what was wrong with the prices."""
     connection = site.grid_connection
     # Load and generation miss independently: their distances to the upper quantile add as squares.
@@ -145,7 +153,7 @@ def _problem(
         export_price_per_kwh=export_price,
         ambient_degc=_ambients(snapshot, site),
     )
-    return problem, list(dict.fromkeys(wrong_import + wrong_export))
+    return problem, wrong_import + wrong_export
 
 
 def _beyond(forecast: ForecastResult, quantile: float) -> Array:

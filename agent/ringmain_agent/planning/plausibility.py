@@ -1,82 +1,79 @@
-"""What a plan believes of its snapshot: anything else is replaced by what is safe, and named once. Pure.
+"""Replaces implausible values of a snapshot by safe ones and lists each replacement. Pure.
 
-A measurement that is no number is a missing one; energy outside what a battery can hold is the nearest that it can; a limit
-that is no number is the site's own.
+A measurement that is no number is a missing one; a limit that is no number is the site's own. The plausible state of
+equipment is that of its kind.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from ringmain_agent.equipment import plausible
-from ringmain_agent.equipment.transformer import is_believable
+from ringmain_agent.equipment.registry import KINDS, kind_of, within_nameplates_kw
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot
+from ringmain_agent.snapshot import Reason, Snapshot
+from ringmain_protocol.messages import ReasonCode
 
 BREACH_MAX_PER_KWH: Final = 1e3
-VOLTAGE_PU: Final = (0.5, 1.5)
+VOLTAGE_MIN_PU: Final = 0.5
+VOLTAGE_MAX_PU: Final = 1.5
 
 
-def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[str]]:
-    """The snapshot that is planned with, and what of the given one was not believed."""
-    notes: list[str] = []
-    step_ms = 1000 * site.step_s
-    own_kw = site.own_limits_kw([snapshot.issued_at_ms + step_ms * step for step in range(site.horizon_steps)])
-    soc_kwh = _soc_kwh(snapshot, site, notes)
-    breach = snapshot.breach_per_kwh
-    if not 0 <= breach <= BREACH_MAX_PER_KWH:
-        notes.append(f"breach_per_kwh {breach:g} is not believed")
-        breach = BREACH_MAX_PER_KWH if breach > BREACH_MAX_PER_KWH else 0.0
-    return (
-        replace(
-            snapshot,
-            import_limit_kw=_limits_kw("import", snapshot.import_limit_kw, own_kw[0], notes),
-            export_limit_kw=_limits_kw("export", snapshot.export_limit_kw, own_kw[1], notes),
-            wished_import_kw=[plausible.wished_kw(value) for value in snapshot.wished_import_kw[: site.horizon_steps]],
-            wished_export_kw=[plausible.wished_kw(value) for value in snapshot.wished_export_kw[: site.horizon_steps]],
-            breach_per_kwh=breach,
-            soc_kwh=soc_kwh,
-            billing_peak_kw=_kept(snapshot.billing_peak_kw, plausible.power_kw),
-            temperature_degc=_kept(snapshot.temperature_degc, plausible.temperature_degc),
-            thermal={name: state for name, state in snapshot.thermal.items() if is_believable(state)},
-            positions=_positions(snapshot, site),
-            voltage_pu=plausible.within(snapshot.voltage_pu, *VOLTAGE_PU),
-            pcc_kw=plausible.power_kw(snapshot.pcc_kw),
-            pcc_kvar=plausible.power_kw(snapshot.pcc_kvar),
-            held_kw=plausible.held_kw(snapshot.held_kw, site),
-        ),
-        notes,
+def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[Reason]]:
+    """The snapshot that is planned with, and a reason for each replacement."""
+    states, state_reasons = _states(snapshot, site)
+    breach_per_kwh, breach_reasons = _breach_per_kwh(snapshot.breach_per_kwh)
+    steps = site.horizon_steps
+    starts_ms = [snapshot.issued_at_ms + 1000 * site.step_s * step for step in range(steps)]
+    own_import_kw, own_export_kw = site.own_limits_kw(starts_ms)
+    import_kw, import_reasons = _limits_kw("import", snapshot.import_limit_kw, own_import_kw)
+    export_kw, export_reasons = _limits_kw("export", snapshot.export_limit_kw, own_export_kw)
+    judged = replace(
+        snapshot,
+        import_limit_kw=import_kw,
+        export_limit_kw=export_kw,
+        wished_import_kw=[plausible.wished_kw(value) for value in snapshot.wished_import_kw[:steps]],
+        wished_export_kw=[plausible.wished_kw(value) for value in snapshot.wished_export_kw[:steps]],
+        breach_per_kwh=breach_per_kwh,
+        billing_peak_kw={
+            name: peak_kw
+            for name, value in snapshot.billing_peak_kw.items()
+            if (peak_kw := plausible.power_kw(value)) is not None
+        },
+        voltage_pu=plausible.within(snapshot.voltage_pu, VOLTAGE_MIN_PU, VOLTAGE_MAX_PU),
+        pcc_kw=plausible.power_kw(snapshot.pcc_kw),
+        pcc_kvar=plausible.power_kw(snapshot.pcc_kvar),
+        unresponsive_kw=within_nameplates_kw(snapshot.unresponsive_kw, site),
+        **states,
     )
+    return judged, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
 
 
-def _soc_kwh(snapshot: Snapshot, site: Site, notes: list[str]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for battery in site.batteries:
-        soc_kwh = snapshot.soc_kwh.get(battery.name)
-        inside = plausible.soc_kwh(battery, soc_kwh)
-        if soc_kwh is not None and inside is not None:
-            found[battery.name] = inside
-            if abs(inside - soc_kwh) > 0.01 * battery.capacity_kwh:
-                notes.append(f"{battery.name} reports {soc_kwh:g} kWh of {battery.capacity_kwh:g}: taken for {inside:g}")
-    return found
+def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[Reason]]:
+    """Plausible states of all equipment, by the field of the snapshot that they go into; and the replacements."""
+    states: dict[str, dict[str, Any]] = {kind.state_field: {} for kind in KINDS.values() if kind.state_field is not None}
+    reasons: list[Reason] = []
+    for equipment in site.equipment:
+        kind = kind_of(equipment)
+        state, own_reasons = kind.plausible(equipment, snapshot)
+        reasons += own_reasons
+        if kind.state_field is not None and state is not None:
+            states[kind.state_field][equipment.name] = state
+    return states, reasons
 
 
-def _positions(snapshot: Snapshot, site: Site) -> dict[str, int | None]:
-    """Positions that the equipment has; it stays where it is when that is not known."""
-    found: dict[str, int | None] = {}
-    for switched in site.switched:
-        position, (lowest, highest) = snapshot.positions.get(switched.name), switched.positions
-        found[switched.name] = position if position is not None and lowest <= position <= highest else None
-    return found
+def _breach_per_kwh(price: float) -> tuple[float, list[Reason]]:
+    if 0 <= price <= BREACH_MAX_PER_KWH:
+        return price, []
+    used = BREACH_MAX_PER_KWH if price > BREACH_MAX_PER_KWH else 0.0
+    text = f"breach_per_kwh {price:g} is outside 0 to {BREACH_MAX_PER_KWH:g}; using {used:g}"
+    return used, [Reason(ReasonCode.IMPLAUSIBLE, text, "breach_per_kwh")]
 
 
-def _limits_kw(side: str, limits_kw: list[float], own_kw: list[float], notes: list[str]) -> list[float]:
-    if not all(math.isfinite(limit) for limit in limits_kw):
-        notes.append(f"a limit of the {side} is not a number: that of the site holds")
-    return [plausible.limit_kw(limit, own) for limit, own in zip(limits_kw, own_kw, strict=True)]
-
-
-def _kept(values: Mapping[str, float | None], plausible_value: Callable[[float | None], float | None]) -> dict[str, float]:
-    return {name: kept for name, value in values.items() if (kept := plausible_value(value)) is not None}
+def _limits_kw(side: str, limits_kw: list[float], own_kw: list[float]) -> tuple[list[float], list[Reason]]:
+    plausible_kw = [plausible.limit_kw(limit, own) for limit, own in zip(limits_kw, own_kw, strict=True)]
+    if all(math.isfinite(limit) for limit in limits_kw):
+        return plausible_kw, []
+    text = f"{side} limit is not a number; using the site's own limit"
+    return plausible_kw, [Reason(ReasonCode.IMPLAUSIBLE, text, f"{side}_limit_kw")]

@@ -10,30 +10,32 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment.battery import follow
+from ringmain_agent.equipment.period import Period
+from ringmain_agent.equipment.registry import kind_of
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
-from ringmain_agent.planning.dispatch.battery import follow, usable_kwh
+from ringmain_agent.planning.dispatch.battery import usable_kwh
 from ringmain_agent.planning.dispatch.switched import voltage_pu
-from ringmain_agent.planning.dispatch.transformer_check import SimulatedTemperatures, beyond, simulate_temperatures
-from ringmain_agent.site.nameplates import Battery, ThermalLoad, Transformer
+from ringmain_agent.planning.dispatch.transformer_temperatures import SimulatedTemperatures, beyond, simulate_temperatures
+from ringmain_agent.site.nameplates import Battery, Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Plan
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Plan, Reason
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 LIMIT_KW: Final = 0.1
-"""How much more than predicted the exact simulation may exceed a limit."""
+"""Excess over a limit that the exact simulation may have more than was predicted."""
 LOADING_PU: Final = 0.005
 TEMPERATURE_K: Final = 0.5
 VOLTAGE_PU: Final = 0.0005
-"""What else exceeds its limit by less is not worth a word."""
+"""Smaller excesses are not named."""
 ENERGY_SHARE: Final = 1e-3
-"""How far, of its capacity, a battery's energy may be from the predicted one."""
+"""Allowed distance of a battery's energy from the predicted one, as a share of its capacity."""
 
 Array = npt.NDArray[np.float64]
 
 
-def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Plan, list[str]]:
+def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Plan, list[Reason]]:
     """The plan that the schedule makes, without forecasts, and where it cannot keep a limit.
 
     Raises:
@@ -42,10 +44,8 @@ def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tupl
     for name, values in dispatch.power_kw.items():
         if not np.isfinite(values).all():
             raise DispatchError("re-simulation", f"{name} has a power that is not finite")
-    power_kw: dict[str, Array] = {}
-    soc_kwh: dict[str, list[float]] = {}
-    for battery in site.batteries:
-        power_kw[battery.name] = _battery(battery, dispatch, problem, site, soc_kwh)
+    followed = {battery.name: _follow(battery, dispatch, problem, site) for battery in site.batteries}
+    power_kw = {name: power for name, (power, _) in followed.items()}
     for name, available_kw in problem.available_kw.items():
         power_kw[name] = np.minimum(available_kw + dispatch.curtailed_kw[name], 0.0)
     for load in site.controllable_loads:
@@ -62,90 +62,105 @@ def resimulate(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tupl
         fallback=Fallback.OPTIMAL if dispatch.optimal else Fallback.INCUMBENT,
         power_kw={name: values.tolist() for name, values in power_kw.items()},
         curtailed_kw={name: values.tolist() for name, values in dispatch.curtailed_kw.items()},
-        soc_kwh=soc_kwh,
+        soc_kwh={name: energy_kwh for name, (_, energy_kwh) in followed.items() if energy_kwh},
         reserve_kwh={name: values.tolist() for name, values in dispatch.reserve_kwh.items()},
         pcc_kw=pcc_kw.tolist(),
         pcc_kvar=pcc_kvar.tolist() if site.capacitor_banks or problem.load_kvar.any() else [],
         positions={name: [round(value) for value in values.tolist()] for name, values in dispatch.positions.items()},
         voltage_pu=[] if (voltage := voltage_pu(pcc_kw, dispatch.positions, problem, site)) is None else voltage.tolist(),
-        temperature_degc={load.name: t for load in site.thermal_loads if (t := _temperature(load, power_kw, problem, site))},
+        temperature_degc=_temperatures_degc(power_kw, problem, site),
         loading_pu={name: of.loading_pu for name, of in heated.items()},
         top_oil_degc={name: of.top_oil_degc for name, of in heated.items()},
         hot_spot_degc={name: of.hot_spot_degc for name, of in heated.items()},
         gap=dispatch.gap,
         solve_ms=dispatch.solve_ms,
     )
-    notes = _limits(pcc_kw, dispatch, problem)
+    reasons = _limits(pcc_kw, dispatch, problem)
     for transformer in site.transformers:
-        notes += _transformer_limits(transformer, heated[transformer.name], problem, site)
-    return plan, notes + _voltage_limits(plan, site)
+        reasons += _transformer_limits(transformer, heated[transformer.name], problem, site)
+    return plan, reasons + _voltage_limits(plan, site)
 
 
-def _battery(
-    battery: Battery, dispatch: Dispatch, problem: DispatchProblem, site: Site, soc_kwh: dict[str, list[float]]
-) -> Array:
-    held, wished = usable_kwh(problem, battery), dispatch.power_kw[battery.name]
-    if held is None:
-        return wished
-    stuck = problem.snapshot.held_kw.get(battery.name) is not None
-    power_kw, energy_kwh = follow(battery, wished.tolist(), held, site.step_h, whole=stuck)
+def _follow(battery: Battery, dispatch: Dispatch, problem: DispatchProblem, site: Site) -> tuple[Array, list[float]]:
+    """Real power of a battery with its schedule, and its energy at the END of each step; empty where it is not known."""
+    soc_kwh, schedule_kw = usable_kwh(problem, battery), dispatch.power_kw[battery.name]
+    if soc_kwh is None:
+        return schedule_kw, []
+    unresponsive = problem.snapshot.unresponsive_kw.get(battery.name) is not None
+    power_kw, energy_kwh = follow(battery, schedule_kw.tolist(), soc_kwh, site.step_h, whole=unresponsive)
     error_kwh = float(np.abs(np.array(energy_kwh) - dispatch.soc_kwh[battery.name]).max())
     if error_kwh > max(ENERGY_SHARE * battery.capacity_kwh, 0.01):
         raise DispatchError("re-simulation", f"{battery.name} would hold {error_kwh:.2f} kWh more or less than predicted")
-    soc_kwh[battery.name] = energy_kwh
-    return np.array(power_kw)
+    return np.array(power_kw), energy_kwh
 
 
 def _capacitors_kvar(dispatch: Dispatch, problem: DispatchProblem, site: Site) -> Array:
-    """What the capacitors give; without a plan for them they stay where they are."""
-    given_kvar = np.zeros(site.horizon_steps)
+    """Reactive power of the capacitors; without a plan for them they stay where they are."""
+    supplied_kvar = np.zeros(site.horizon_steps)
     for bank in site.capacitor_banks:
         stays = np.full(site.horizon_steps, problem.snapshot.positions.get(bank.name) or 0)
-        given_kvar += bank.step_kvar * dispatch.positions.get(bank.name, stays)
-    return given_kvar
+        supplied_kvar += bank.step_kvar * dispatch.positions.get(bank.name, stays)
+    return supplied_kvar
 
 
-def _temperature(load: ThermalLoad, power_kw: dict[str, Array], problem: DispatchProblem, site: Site) -> list[float]:
-    """Temperature at the END of each step; empty without a measured one to begin with."""
-    degc = plausible.temperature_degc(problem.snapshot.temperature_degc.get(load.name))
-    if degc is None:
-        return []
-    found = []
-    for power, ambient_degc in zip(power_kw[load.name].tolist(), problem.ambient_degc[load.name].tolist(), strict=True):
-        degc = load.after_degc(degc, power, ambient_degc, site.step_h)
-        found.append(degc)
-    return found
+def _temperatures_degc(power_kw: dict[str, Array], problem: DispatchProblem, site: Site) -> dict[str, list[float]]:
+    """Temperature of each thermal load at the END of each step, where there is a measured one to begin with."""
+    courses: dict[str, list[float]] = {}
+    for load in site.controllable_loads:
+        kind = kind_of(load)
+        state, _ = kind.plausible(load, problem.snapshot)
+        if kind.plan_field != "temperature_degc" or state is None:
+            continue
+        courses[load.name] = []
+        for step, power in enumerate(power_kw[load.name].tolist()):
+            period = Period(
+                at_ms=problem.snapshot.issued_at_ms + 1000 * site.step_s * step,
+                duration_h=site.step_h,
+                time_zone=site.time_zone,
+                ambient_degc={name: float(values[step]) for name, values in problem.ambient_degc.items()},
+            )
+            state = kind.after(load, state, power, period)
+            courses[load.name].append(state)
+    return courses
 
 
-def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list[str]:
-    notes = []
-    for side, excess_kw, predicted_kw in (
-        ("import", pcc_kw - problem.import_ceiling_kw, dispatch.import_excess_kw),
-        ("export", -pcc_kw - problem.export_ceiling_kw, dispatch.export_excess_kw),
+def _limits(pcc_kw: Array, dispatch: Dispatch, problem: DispatchProblem) -> list[Reason]:
+    reasons = []
+    for side, code, excess_kw, predicted_kw in (
+        ("import", ReasonCode.IMPORT_LIMIT_EXCEEDED, pcc_kw - problem.import_ceiling_kw, dispatch.import_excess_kw),
+        ("export", ReasonCode.EXPORT_LIMIT_EXCEEDED, -pcc_kw - problem.export_ceiling_kw, dispatch.export_excess_kw),
     ):
         if float((excess_kw - predicted_kw).max()) > LIMIT_KW:
             raise DispatchError("re-simulation", f"{side} would exceed its limit by {excess_kw.max():.1f} kW")
         if (most_kw := float(predicted_kw.max())) > LIMIT_KW:
-            notes.append(f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW")
-    return notes
+            reasons.append(Reason(code, f"{side} limit less margin is exceeded by up to {most_kw:.0f} kW"))
+    return reasons
 
 
 def _transformer_limits(
     transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site
-) -> list[str]:
+) -> list[Reason]:
     loading_pu, top_oil_k, hot_spot_k = beyond(transformer, heated, problem, site).max(axis=0).tolist()
-    notes = []
+    name, reasons = transformer.name, []
     if loading_pu > LOADING_PU:
-        notes.append(f"loading of {transformer.name} exceeds its limit by up to {loading_pu:.2f} pu")
-    for what, excess_k in (("top oil", top_oil_k), ("hot spot", hot_spot_k)):
+        text = f"loading of {name} exceeds its limit by up to {loading_pu:.2f} pu"
+        reasons.append(Reason(ReasonCode.LOADING_EXCEEDED, text, name))
+    for quantity, code, excess_k in (
+        ("top oil", ReasonCode.TOP_OIL_EXCEEDED, top_oil_k),
+        ("hot spot", ReasonCode.HOT_SPOT_EXCEEDED, hot_spot_k),
+    ):
         if excess_k > TEMPERATURE_K:
-            notes.append(f"{what} of {transformer.name} exceeds its limit by up to {excess_k:.0f} K")
-    return notes
+            reasons.append(Reason(code, f"{quantity} of {name} exceeds its limit by up to {excess_k:.0f} K", name))
+    return reasons
 
 
-def _voltage_limits(plan: Plan, site: Site) -> list[str]:
+def _voltage_limits(plan: Plan, site: Site) -> list[Reason]:
     if site.busbar is None or not plan.voltage_pu:
         return []
     low_pu, high_pu = site.busbar.voltage_min_pu - min(plan.voltage_pu), max(plan.voltage_pu) - site.busbar.voltage_max_pu
-    sides = (("below", low_pu), ("above", high_pu))
-    return [f"voltage is up to {beyond_pu:.3f} pu {side} its band" for side, beyond_pu in sides if beyond_pu > VOLTAGE_PU]
+    sides = (("below", ReasonCode.VOLTAGE_LOW, low_pu), ("above", ReasonCode.VOLTAGE_HIGH, high_pu))
+    return [
+        Reason(code, f"voltage is up to {beyond_pu:.3f} pu {side} its band")
+        for side, code, beyond_pu in sides
+        if beyond_pu > VOLTAGE_PU
+    ]

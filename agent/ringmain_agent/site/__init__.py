@@ -3,4 +3,4 @@
 Nameplates, grid connection, tariff and hours. Everything else reads it, nothing changes it.
 """
 
-__all__ = ["hours", "nameplates", "site", "tariff"]
+__all__ = ["grid_connection", "hours", "nameplates", "site", "tariff"]

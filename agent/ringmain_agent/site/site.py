@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Meta, Struct
 
-from ringmain_agent.site.hours import ALWAYS, LocalHours, holds
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -32,50 +33,12 @@ REACTIVE: Final = "pcc_kvar"
 VOLTAGE: Final = "voltage_pu"
 
 
-class TimedLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[grid_connection.limit]]`: another import or export limit for some hours; the last that holds counts."""
-
-    hours: LocalHours = ALWAYS
-    import_limit_kw: NotNegative | None = None
-    export_limit_kw: NotNegative | None = None
-
-
-class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
-
-    Without `battery_export`, export is at most what generation exceeds the load by; without `battery_grid_charge`, batteries
-    charge at most what is generated. With `firm_loading_max_pu`, the other transformers can take over the largest one's
-    power at that loading.
-    """
-
-    import_limit_kw: NotNegative
-    export_limit_kw: NotNegative
-    margin_kw: NotNegative = 0.0
-    limit: tuple[TimedLimit, ...] = ()
-    battery_export: bool = True
-    battery_grid_charge: bool = True
-    firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
-
-    def less_margin_kw(self, limit_kw: float) -> float:
-        """How far a limit of import or export, or a wished one, is used."""
-        return max(limit_kw - self.margin_kw, 0.0)
-
-
-class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[busbar]`: the band of its voltage, and how it answers to power drawn from the network (both usually negative)."""
-
-    voltage_min_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 0.95
-    voltage_max_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 1.05
-    pu_per_kw: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
-    pu_per_kvar: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.voltage_min_pu < self.voltage_max_pu:
-            raise ValueError(f"voltage_min_pu {self.voltage_min_pu} must be below voltage_max_pu {self.voltage_max_pu}")
+ControllableLoad = ChargingStation | FlexibleLoad | ThermalLoad | OnOffLoad
+PoweredEquipment = Battery | Generator | ControllableLoad
 
 
 class RegulatorSettings(Struct, frozen=True, kw_only=True):
-    """How old things may be that the regulator uses, and how long its setpoints stay in force.
+    """Maximum age of measurements and plans, and validity of setpoints.
 
     `valid_for_s` is the longest validity that an output gives a setpoint: a setpoint is safe for all of it. Changes of a
     setpoint below `dead_band_kw` are not made. For `settle_s` after a change the measured powers of the site and of its
@@ -143,7 +106,7 @@ class Site(Struct, frozen=True, kw_only=True):
         return (LOAD, *(generator.power_signal for generator in self.generators))
 
     @property
-    def controllable_loads(self) -> tuple[FlexibleLoad | OnOffLoad | ChargingStation | ThermalLoad, ...]:
+    def controllable_loads(self) -> tuple[ControllableLoad, ...]:
         """Loads that take a setpoint; they are not part of `load_kw`."""
         return (*self.charging_stations, *self.flexible_loads, *self.thermal_loads, *self.on_off_loads)
 
@@ -153,7 +116,7 @@ class Site(Struct, frozen=True, kw_only=True):
         return (*self.capacitor_banks, *self.tap_changers)
 
     @property
-    def powered(self) -> tuple[Equipment, ...]:
+    def powered(self) -> tuple[PoweredEquipment, ...]:
         """Equipment whose active power, with the load, makes up the power at the pcc."""
         return (*self.batteries, *self.generators, *self.controllable_loads)
 
@@ -180,9 +143,9 @@ class Site(Struct, frozen=True, kw_only=True):
         return imports, exports
 
     def transformer_shares(self) -> dict[str, float]:
-        """Share of the site's power that each transformer carries: as told, the rest in proportion to the ratings."""
-        told = {t.name: t.share for t in self.transformers if t.share is not None}
+        """Share of the site's power that each transformer carries: as configured, the rest by their ratings."""
+        configured = {t.name: t.share for t in self.transformers if t.share is not None}
         rest_kva = sum(t.rated_power_kva for t in self.transformers if t.share is None)
-        left = max(1.0 - sum(told.values()), 0.0)
-        untold = {t.name: left * t.rated_power_kva / rest_kva for t in self.transformers if t.share is None}
-        return told | untold
+        left = max(1.0 - sum(configured.values()), 0.0)
+        by_rating = {t.name: left * t.rated_power_kva / rest_kva for t in self.transformers if t.share is None}
+        return configured | by_rating

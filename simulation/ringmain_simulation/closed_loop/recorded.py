@@ -23,9 +23,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, Generator, Transformer
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import PriceHours, Tariff
 from ringmain_simulation.closed_loop.loop import SETPOINT_S, FloatArray, Record
 from ringmain_simulation.replay import bridged

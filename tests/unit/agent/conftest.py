@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import Measured, Measurements, Plan, Snapshot
 from ringmain_protocol.messages import Fallback

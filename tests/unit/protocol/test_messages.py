@@ -16,6 +16,7 @@ from ringmain_protocol.messages import (
     Mode,
     Online,
     Readings,
+    ReasonCode,
     Receipt,
     Series,
     Setpoint,
@@ -71,6 +72,20 @@ def series(values: list[float | None]) -> Series:
 
 def test_the_wire_is_columnar_json() -> None:
     assert json.loads(encode(Readings(**readings()))) == readings()
+
+
+def test_reason_code_of_a_newer_agent_is_read_as_another_reason() -> None:
+    """A bridge that is older than its agents must not refuse their messages."""
+    payload = encode(setpoint(None)).replace(b'"reason_codes":[]', b'"reason_codes":["no_plan","of_next_year"]')
+    assert decode(payload, Setpoint).reason_codes == [ReasonCode.NO_PLAN, ReasonCode.OTHER]
+    with pytest.raises(MessageError, match="reason_codes"):
+        decode(payload.replace(b'"of_next_year"', b"7"), Setpoint)
+
+
+def test_message_of_an_older_agent_has_no_reason_codes() -> None:
+    fields = json.loads(encode(setpoint(None)))
+    del fields["reason_codes"]
+    assert decode(json.dumps(fields).encode(), Setpoint) == setpoint(None)
 
 
 def test_absence_travels_as_null() -> None:

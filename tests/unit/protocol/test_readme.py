@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct, inspect
 
-from ringmain_protocol import topics
+from ringmain_protocol import messages, topics
 from support.strategies import DOCUMENTS, MESSAGES
 
 README = (Path(__file__).parents[3] / "protocol" / "README.md").read_text(encoding="utf-8")
@@ -25,6 +25,8 @@ def wire_type(kind: inspect.Type) -> str:  # noqa: PLR0911  one case a type
             return f"[{', '.join(wire_type(item) for item in kind.item_types)}]"
         case inspect.DictType():
             return f"object of ({wire_type(kind.value_type)})"
+        case inspect.EnumType(cls=messages.ReasonCode):
+            return "[reason code](#reason-codes)"
         case inspect.EnumType():
             return " or ".join(f"`{member.value}`" for member in kind.cls)
         case inspect.IntType() | inspect.FloatType():
@@ -54,6 +56,12 @@ def test_every_field_is_documented_in_order_and_with_its_type(kind: type[Struct]
     rows = rows_below(kind.__name__)
     assert [row[:2] for row in rows] == expected
     assert all(len(row) == 3 and row[2] for row in rows), "a field without its meaning"
+
+
+def test_every_reason_code_is_documented_in_order() -> None:
+    rows = rows_below("Reason codes")
+    assert [row[0] for row in rows] == [f"`{code.value}`" for code in messages.ReasonCode]
+    assert all(len(row) == 3 and row[1] for row in rows), "a code without its meaning"
 
 
 def test_every_topic_is_documented() -> None:

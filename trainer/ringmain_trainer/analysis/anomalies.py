@@ -22,7 +22,8 @@ from ringmain_trainer.calendar import DAY_S, SATURDAY
 from ringmain_trainer.config.trainer import AnalysisConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.features.feature_graph import GraphWriter
-from ringmain_trainer.quality.rules import runs
+from ringmain_trainer.quality.arrays import runs
+from ringmain_trainer.quantities import number
 
 DAYS_MIN: Final = 21
 _PARTS: Final = 8
@@ -124,7 +125,7 @@ def unusual_days(
         hours = 24 // _PARTS
         from_s = local_midnight_s(day, time_zone)
         direction = "above" if off > 0 else "below"
-        text = f"{day}: from {hours * part:02d} to {hours * (part + 1):02d} h on average {abs(off):.4g} {unit}".rstrip()
+        text = f"{day}: from {hours * part:02d} to {hours * (part + 1):02d} h on average {number(abs(off))} {unit}".rstrip()
         found.append(
             Anomaly(
                 detector="days",
@@ -165,9 +166,8 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
             worst = int(piece[beyond[piece].argmax()])
             above = truth[worst] > high[worst]
             edge = high[worst] if above else low[worst]
-            text = (
-                f"{truth[worst]:.4g} {unit}".rstrip() + f" where the forecast went {'up' if above else 'down'} to {edge:.4g}"
-            )
+            measured = f"{number(truth[worst])} {unit}".rstrip()
+            text = f"{measured} where the forecast went {'up' if above else 'down'} to {number(edge)}"
             hours = len(piece) * residuals.step_s / 3600
             found.append(
                 Anomaly(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, QualityConfig, TrainerConfig, is_time_zone
 from ringmain_trainer.history.site_reader import SeriesHistory, StepTable, read_series, read_steps, read_time_zone
-from ringmain_trainer.quality.rules import Grid, check, masked, masked_counts, plausible
+from ringmain_trainer.quality.marks import Grid, masked, masked_counts, plausible
+from ringmain_trainer.quality.rules import check
 
 
 class SiteData(NamedTuple):

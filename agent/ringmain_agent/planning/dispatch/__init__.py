@@ -3,14 +3,4 @@
 from ringmain_agent.planning.dispatch.dispatcher import Dispatcher
 from ringmain_agent.planning.dispatch.problem import Dispatch, DispatchProblem
 
-__all__ = [
-    "Dispatch",
-    "DispatchProblem",
-    "Dispatcher",
-    "battery",
-    "demand_charges",
-    "energy_due",
-    "switched",
-    "transformer",
-    "transformer_check",
-]
+__all__ = ["Dispatch", "DispatchProblem", "Dispatcher", "battery", "demand_charges", "switched", "transformer_temperatures"]

@@ -4,13 +4,13 @@ Charging while discharging pays only where destroying energy does; there a binar
 dear that it cannot pay (a kWh destroyed so takes `(1 + both efficiencies) / (1 - both efficiencies)` kWh of throughput).
 """
 
-import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment.battery import TARGET_FACTOR, follow, within_nameplate_kw
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
@@ -18,8 +18,6 @@ from ringmain_agent.site.nameplates import Battery
 from ringmain_agent.site.site import Site
 
 OVERLAP_FACTOR: Final = 1.1
-TARGET_FACTOR: Final = 1.1
-"""The energy wished at the end is worth more than the dearest that could be bought for it."""
 BAND_SHARE: Final = 0.1
 """Being outside its band costs this share of exceeding a limit."""
 
@@ -31,7 +29,7 @@ class BatteryBlock:
 
     * It stays outside at a price, and never moves further out than it would at rest.
     * A battery whose energy is not known rests; one that does not follow stays at its power as long as it can.
-    * With `one_way` a binary decides between charging and discharging, in the steps of `one_way_steps`.
+    * With `one_way` a binary decides between charging and discharging.
     """
 
     def __init__(self, program: LinearProgram, battery: Battery, site: Site, *, outside: bool, one_way: bool) -> None:
@@ -66,19 +64,14 @@ class BatteryBlock:
             highest = target_kwh if over else INF
             program.rows(Term(self.energy[-1:], 1.0), Term(self._short, 1.0), *over, lower=target_kwh, upper=highest)
         self.known = False
-        self.one_way_steps = np.zeros(count, np.bool_)
-        self._charging = program.columns(count if one_way else 0, upper=1.0, integer=one_way)
         if one_way:
-            self._charge_rows, self._discharge_rows = (
-                program.rows(Term(columns, 1.0), Term(self._charging, value))
-                for columns, value in ((self.charge, -battery.charge_max_kw), (self.discharge, battery.discharge_max_kw))
-            )
+            charging, most_kw = program.columns(count, upper=1.0, integer=True), battery.discharge_max_kw
+            program.rows(Term(self.charge, 1.0), Term(charging, -battery.charge_max_kw), upper=0.0)
+            program.rows(Term(self.discharge, 1.0), Term(charging, most_kw), upper=most_kw)
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
         """Bounds and costs for one problem."""
         self._write_bounds(problem)
-        if len(self._charging):
-            self._write_one_way()
         program, battery, step_h = self._program, self.battery, self._step_h
         wear = throughput_per_kwh(battery, prices)
         program.cost[self.charge] = program.cost[self.discharge] = wear * step_h
@@ -93,27 +86,21 @@ class BatteryBlock:
 
     def _write_bounds(self, problem: DispatchProblem) -> None:
         program, battery = self._program, self.battery
-        held_kw, soc_kwh = problem.snapshot.held_kw.get(battery.name), usable_kwh(problem, battery)
+        unresponsive_kw, soc_kwh = problem.snapshot.unresponsive_kw.get(battery.name), usable_kwh(problem, battery)
         self.known = soc_kwh is not None
         program.lower[self.charge] = program.lower[self.discharge] = 0.0
         program.upper[self.charge], program.upper[self.discharge] = battery.charge_max_kw, battery.discharge_max_kw
         program.row_lower[self._rows[0]] = program.row_upper[self._rows[0]] = self._kept_pu * (soc_kwh or 0.0)
         if soc_kwh is None:
-            fixed_kw = np.full(len(self.charge), within_nameplate_kw(battery, held_kw or 0.0))
+            fixed_kw = np.full(len(self.charge), within_nameplate_kw(battery, unresponsive_kw or 0.0))
             program.lower[self.energy], program.upper[self.energy] = -INF, INF
         else:
-            fixed_kw, alone_kwh = left_alone(battery, soc_kwh, held_kw, self._step_h, len(self.charge))
+            fixed_kw, alone_kwh = left_alone(battery, soc_kwh, unresponsive_kw, self._step_h, len(self.charge))
             program.lower[self.energy] = np.minimum(battery.soc_min_kwh, alone_kwh)
             program.upper[self.energy] = np.maximum(battery.soc_max_kwh, alone_kwh)
-        if soc_kwh is None or held_kw is not None:
+        if soc_kwh is None or unresponsive_kw is not None:
             program.lower[self.charge] = program.upper[self.charge] = np.maximum(fixed_kw, 0.0)
             program.lower[self.discharge] = program.upper[self.discharge] = np.maximum(-fixed_kw, 0.0)
-
-    def _write_one_way(self) -> None:
-        program, steps = self._program, self.one_way_steps
-        program.row_upper[self._charge_rows] = np.where(steps, 0.0, INF)
-        program.row_upper[self._discharge_rows] = np.where(steps, self.battery.discharge_max_kw, INF)
-        program.upper[self._charging] = np.where(steps, 1.0, 0.0)
 
     def read(self, values: Array, parts: Parts) -> None:
         """Its power, and its energy where that is known."""
@@ -140,47 +127,22 @@ def usable_kwh(problem: DispatchProblem, battery: Battery) -> float | None:
 
 
 def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> bool:
-    """Whether its energy is outside the band, or falls out of it when nobody does anything."""
+    """True if its energy is outside the band, or leaves it at rest."""
     soc_kwh = usable_kwh(problem, battery)
     if soc_kwh is None:
         return False
-    held_kw = problem.snapshot.held_kw.get(battery.name)
-    _, alone_kwh = left_alone(battery, soc_kwh, held_kw, step_h, len(problem.load_kw))
+    unresponsive_kw = problem.snapshot.unresponsive_kw.get(battery.name)
+    _, alone_kwh = left_alone(battery, soc_kwh, unresponsive_kw, step_h, len(problem.load_kw))
     return bool(alone_kwh.min() < battery.soc_min_kwh or alone_kwh.max() > battery.soc_max_kwh)
 
 
-def within_nameplate_kw(battery: Battery, power_kw: float) -> float:
-    """The power as far as the battery can have it; what is no number is rest."""
-    if not math.isfinite(power_kw):
-        return 0.0
-    return min(max(power_kw, -battery.discharge_max_kw), battery.charge_max_kw)
-
-
-def left_alone(battery: Battery, soc_kwh: float, held_kw: float | None, step_h: float, count: int) -> tuple[Array, Array]:
-    """Power and energy at the END of each step if it rests, or stays at `held_kw` as long as it can."""
-    if not held_kw and not battery.self_discharge_per_h:
+def left_alone(
+    battery: Battery, soc_kwh: float, unresponsive_kw: float | None, step_h: float, count: int
+) -> tuple[Array, Array]:
+    """Power and energy at the END of each step if it rests, or stays at `unresponsive_kw` as long as it can."""
+    if not unresponsive_kw and not battery.self_discharge_per_h:
         return np.zeros(count), np.full(count, soc_kwh)
-    power_kw, energy_kwh = follow(battery, [held_kw or 0.0] * count, soc_kwh, step_h, whole=held_kw is not None)
+    power_kw, energy_kwh = follow(
+        battery, [unresponsive_kw or 0.0] * count, soc_kwh, step_h, whole=unresponsive_kw is not None
+    )
     return np.array(power_kw), np.array(energy_kwh)
-
-
-def follow(
-    battery: Battery, wished_kw: list[float], soc_kwh: float, step_h: float, *, whole: bool = False
-) -> tuple[list[float], list[float]]:
-    """What the battery really does with a schedule: its power and its energy at the END of each step.
-
-    It ends where its band ends, or with `whole` where its capacity does; outside it moves no further out than at rest.
-    """
-    held = alone = min(max(soc_kwh, 0.0), battery.capacity_kwh)
-    kept_pu = battery.kept_pu(step_h)
-    floor, ceiling = (0.0, battery.capacity_kwh) if whole else (battery.soc_min_kwh, battery.soc_max_kwh)
-    power_kw, energy_kwh = [], []
-    for wished in wished_kw:
-        rest, alone = held * kept_pu, alone * kept_pu
-        most = max(max(ceiling, alone) - rest, 0.0) / battery.charge_efficiency / step_h
-        least = -max(rest - min(floor, alone), 0.0) * battery.discharge_efficiency / step_h
-        power = min(max(within_nameplate_kw(battery, wished), least), most)
-        held = battery.soc_after_kwh(held, power, step_h)
-        power_kw.append(power)
-        energy_kwh.append(held)
-    return power_kw, energy_kwh

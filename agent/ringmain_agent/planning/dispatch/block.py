@@ -1,4 +1,4 @@
-"""What every block of the program looks like: one piece of equipment, or one thing that the connection demands."""
+"""Interface of the blocks of the program: one for each equipment, and one for each demand of the connection."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -26,24 +26,9 @@ class Prices(NamedTuple):
     tie_per_kwh: float = 1e-6
 
 
-class Formulation(NamedTuple):
-    """What a problem needs of its program."""
-
-    reserve: bool = False
-    outside: bool = False
-    wishes: bool = False
-    worst: bool = False
-    directions: bool = False
-    one_way: bool = False
-    voltage: bool = False
-    transformers: bool = False
-    reactive: bool = False
-    phase: int = 0
-
-
 @dataclass(kw_only=True)
 class Parts:
-    """What the blocks read out of a solution; becomes a `Dispatch`."""
+    """Values that the blocks read out of a solution; becomes a `Dispatch`."""
 
     power_kw: dict[str, Array] = field(default_factory=dict)
     soc_kwh: dict[str, Array] = field(default_factory=dict)

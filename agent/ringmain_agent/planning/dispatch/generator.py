@@ -1,4 +1,4 @@
-"""A PV or wind plant: what is available of it and, if it takes setpoints, what is given away of that."""
+"""A PV or wind plant: what is available of it and, if it takes setpoints, the part of it that is curtailed."""
 
 import numpy as np
 import numpy.typing as npt
@@ -23,18 +23,18 @@ class GeneratorBlock:
         self.reactive: list[Term] = []
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Nothing is given away for nothing, and never more than there is; what does not follow is not curtailed further."""
+        """Curtailment has a small price and ends at what is available; an unresponsive plant is not curtailed further."""
         if not self._generator.curtailable:
             return
         available_kw = np.maximum(-problem.available_kw[self._generator.name], 0.0)
-        held_kw = problem.snapshot.held_kw.get(self._generator.name)
+        unresponsive_kw = problem.snapshot.unresponsive_kw.get(self._generator.name)
         lower, upper = np.zeros(self._count), available_kw
-        if held_kw is not None and np.isfinite(held_kw):
-            lower = upper = np.maximum(available_kw - max(-held_kw, 0.0), 0.0)
+        if unresponsive_kw is not None and np.isfinite(unresponsive_kw):
+            lower = upper = np.maximum(available_kw - max(-unresponsive_kw, 0.0), 0.0)
         self._program.lower[self._curtailed], self._program.upper[self._curtailed] = lower, upper
         self._program.cost[self._curtailed] = prices.tie_per_kwh * self._step_h
 
     def read(self, values: Array, parts: Parts) -> None:
-        """What is given away."""
+        """Its curtailed power."""
         curtailed_kw = np.maximum(values[self._curtailed], 0.0) if self.active else np.zeros(self._count)
         parts.curtailed_kw[self._generator.name] = curtailed_kw

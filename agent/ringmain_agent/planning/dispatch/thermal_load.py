@@ -43,9 +43,9 @@ class ThermalLoadBlock:
         step_h, snapshot = self._site.step_h, problem.snapshot
         now_degc = plausible.temperature_degc(snapshot.temperature_degc.get(load.name))
         self._known = now_degc is not None
-        held_kw = unresponsive_load_kw(snapshot, load.name)
-        if held_kw is not None:
-            program.lower[self._power] = program.upper[self._power] = held_kw
+        unresponsive_kw = unresponsive_load_kw(snapshot, load.name)
+        if unresponsive_kw is not None:
+            program.lower[self._power] = program.upper[self._power] = unresponsive_kw
         else:
             program.lower[self._power] = 0.0
             program.upper[self._power] = load.power_max_kw if self._known else 0.0

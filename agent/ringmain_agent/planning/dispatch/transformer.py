@@ -13,26 +13,22 @@ Source: IEC 60076-7:2018, difference equations; thermal.py has them exactly.
 
 import math
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.equipment.transformer import firm_capacity_kva, highest_loading_pu
+from ringmain_agent.equipment.transformer import firm_capacity_kva, loading_most_pu
+from ringmain_agent.equipment.transformer_chords import chord_errors, segments
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
-from ringmain_agent.planning.dispatch.transformer_check import ambients_degc, state_at_start
+from ringmain_agent.planning.dispatch.transformer_temperatures import ambients_degc, state_at_start
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 
-SEGMENT_PU: Final = 0.125
-HALF_PU: Final = 0.5
-"""Below this loading chords may be above by more, up to 1.8 K where there is an oil lag; no limit binds there."""
-BEYOND: Final = 2.0
-"""The last chord ends at so many times the largest loading limit."""
 TIE: Final = 1e-5
 """Cost of a kelvin a step: without it temperatures float above their curves where no limit binds."""
 KELVIN_PU: Final = 0.01
@@ -47,58 +43,6 @@ FORGOTTEN_K: Final = 0.01
 """What the winding may keep of a step that its weighted sum leaves out."""
 
 Array = npt.NDArray[np.float64]
-
-
-class Errors(NamedTuple):
-    """How much the chords may be above the curves, for top oil and hot spot."""
-
-    top_oil_k: float
-    hot_spot_k: float
-
-
-class Segment(NamedTuple):
-    """A part of the loading with the slopes of both curves over it; the last has no end."""
-
-    width_pu: float
-    oil_per_pu: float
-    winding_per_pu: float
-
-
-def segments(constants: thermal.Constants, loading_max_pu: float) -> list[Segment]:
-    """Chords of the curves, equally wide up to a loading, and one beyond; a wider first one where the oil lag would pay."""
-    count = math.ceil(loading_max_pu / SEGMENT_PU - 1e-9)
-    evenly = [loading_max_pu * index / count for index in range(1, count + 1)]
-    candidates = np.linspace(evenly[0], loading_max_pu, 200).tolist()
-    first = next((end for end in candidates if not _lag_pays(constants, end)), loading_max_pu)
-    rest = [end for end in evenly if end > first + SEGMENT_PU / 2]
-    ends = [0.0, first, *rest, BEYOND * loading_max_pu]
-    found = [
-        Segment(
-            end - begin,
-            (constants.oil(end) - constants.oil(begin)) / (end - begin),
-            (constants.winding(end) - constants.winding(begin)) / (end - begin),
-        )
-        for begin, end in pairwise(ends)
-    ]
-    return [*found[:-1], found[-1]._replace(width_pu=math.inf)]
-
-
-def _lag_pays(constants: thermal.Constants, end: float) -> bool:
-    """Whether a first chord up to this loading adds more to the oil lag than to the top oil."""
-    oil_k = constants.top_oil_rise_k * (constants.oil(end) - constants.oil(0.0))
-    return oil_k < (constants.k21 - 1) * constants.hot_spot_rise_k * constants.winding(end)
-
-
-def chord_errors(constants: thermal.Constants, loading_max_pu: float) -> Errors:
-    """Largest distances of the chords from the curves where a limit can bind, as temperatures that would last."""
-    chords = segments(constants, loading_max_pu)[:-1]
-    ends = np.cumsum([0.0, *(chord.width_pu for chord in chords)])
-    loading = np.linspace(HALF_PU, loading_max_pu, 400)
-    oil = np.interp(loading, ends, [constants.oil(end) for end in ends]) - [constants.oil(k) for k in loading]
-    winding = np.interp(loading, ends, [constants.winding(end) for end in ends]) - [constants.winding(k) for k in loading]
-    oil_k = constants.top_oil_rise_k * oil
-    hot_k = oil_k + constants.k21 * constants.hot_spot_rise_k * winding
-    return Errors(float(oil_k.max()), float(hot_k.max()))
 
 
 def _weights(kept: float, rise_k: float, count: int) -> list[float]:
@@ -129,7 +73,7 @@ class TransformerBlock:
         self._factor = site.transformer_shares()[transformer.name] / transformer.rated_power_kva
         self._constants = thermal.constants(transformer)
         self._kept = self._constants.kept(60 * site.step_h)
-        self._loading_max_pu = highest_loading_pu(transformer)
+        self._loading_max_pu = loading_most_pu(transformer)
         self.errors = chord_errors(self._constants, self._loading_max_pu)
         count = self._count
         self._within, self._over = program.columns(count), program.columns(count)

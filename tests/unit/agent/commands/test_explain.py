@@ -2,13 +2,14 @@
 
 import pytest
 
-from ringmain_agent.commands.binding_limits import Binding
-from ringmain_agent.commands.explain import Explanation, as_text, explain
+from ringmain_agent.commands.explain import Explanation, as_json, as_text, explain
+from ringmain_agent.equipment.binding_limit import Binding
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import Battery, CapacitorBank, FlexibleLoad, ThermalLoad, Transformer
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
-from ringmain_agent.snapshot import Plan, Snapshot
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Plan, Reason, Snapshot
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 HOUR_MS = 3_600_000
 SITE = Site(
@@ -134,9 +135,12 @@ def test_text_names_every_component_and_every_limit() -> None:
 
 
 def test_a_plan_without_forecast_says_why() -> None:
-    nothing = Plan(issued_at_ms=0, step_s=3600, fallback=Fallback.RULE, reason="no forecast: there is no history")
-    text = as_text(explain(nothing, SNAPSHOT, SITE))
-    assert "Note: no forecast: there is no history" in text
+    reason = Reason(ReasonCode.NO_FORECAST, "no forecast: there is no history")
+    nothing = Plan(issued_at_ms=0, step_s=3600, fallback=Fallback.RULE, reasons=[reason])
+    explanation = explain(nothing, SNAPSHOT, SITE)
+    assert "Note: no forecast: there is no history" in as_text(explanation)
+    assert as_json(explanation)["plan"]["reason"] == "no forecast: there is no history"
+    assert as_json(explanation)["plan"]["reasons"][0]["code"] == "no_forecast"
 
 
 def _binding() -> list[Binding]:

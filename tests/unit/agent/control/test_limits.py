@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
+from ringmain_agent.site.grid_connection import Busbar
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
     CapacitorBank,
@@ -16,8 +17,9 @@ from ringmain_agent.site.nameplates import (
     TapChanger,
     Transformer,
 )
-from ringmain_agent.site.site import Busbar, Site
-from ringmain_agent.snapshot import Measurements, SentSetpoint
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint
+from ringmain_protocol.messages import ReasonCode
 
 Measure = Callable[..., Measurements]
 NIGHT = LocalHours(begin="22:00", end="06:00")
@@ -74,7 +76,7 @@ def test_battery_of_unknown_energy_is_released_with_a_reason(site: Site, measure
     for measurements in (measured(now_ms), stale, measured(now_ms, battery_soc_kwh=float("nan"))):
         result = limit_setpoints({"battery": 100.0}, site=site, measurements=measurements, previous={})
         assert result.power_kw == {"battery": None}
-        assert result.reasons == ("battery released: its energy is not known",)
+        assert result.reasons == (Reason(ReasonCode.ENERGY_UNKNOWN, "battery released: its energy is not known", "battery"),)
 
 
 def test_ramp_starts_from_the_last_setpoint(site: Site, measured: Measure, now_ms: int) -> None:
@@ -101,7 +103,7 @@ def test_energy_goes_before_ramp(site: Site, measured: Measure, now_ms: int) -> 
 def test_unknown_equipment_gets_nothing(site: Site, measured: Measure, now_ms: int) -> None:
     result = limit_setpoints({"pump": 1.0}, site=site, measurements=measured(now_ms), previous={})
     assert result.power_kw == {}
-    assert result.reasons == ("pump is not equipment of this site",)
+    assert result.reasons == (Reason(ReasonCode.UNKNOWN_EQUIPMENT, "pump is not equipment of this site", "pump"),)
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
-from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state, regulate, remember
+from ringmain_agent.control.regulate import RegulatorState, regulate, remember
 from ringmain_agent.control.settlement_period import update_period
+from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measured, Measurements, Plan
-from ringmain_protocol.messages import Fallback
+from ringmain_agent.snapshot import Measured, Measurements, Plan, Reason
+from ringmain_protocol.messages import Fallback, ReasonCode
 
 Measure = Callable[..., Measurements]
 MakePlan = Callable[..., Plan]
@@ -161,9 +162,10 @@ def test_without_a_plan_the_rule_holds_the_limit_and_else_rests(site: Site, meas
 
 
 def test_plan_that_failed_says_why_the_rule_is_used(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
-    failed = replace(make_plan(), fallback=Fallback.RULE, reason="no forecast: there is no history")
+    reason = Reason(ReasonCode.NO_FORECAST, "no forecast: there is no history")
+    failed = replace(make_plan(), fallback=Fallback.RULE, reasons=[reason])
     result, _ = regulate(measured(now_ms, **values(4000.0)), failed, RegulatorState(), site)
-    assert (result.fallback, result.reason) == (Fallback.RULE, "no forecast: there is no history")
+    assert (result.fallback, result.reasons) == (Fallback.RULE, (reason,))
 
 
 def test_stale_measurements_release_everything(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
@@ -193,7 +195,7 @@ def test_battery_of_unknown_energy_is_released_and_the_rest_goes_on(
     del known["battery_soc_kwh"]
     result, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
     assert result.setpoints == {"battery": None, "pv": pytest.approx(0.0)}
-    assert result.reason == "battery released: its energy is not known"
+    assert result.reasons == (Reason(ReasonCode.ENERGY_UNKNOWN, "battery released: its energy is not known", "battery"),)
 
 
 def test_demand_peak_of_the_plan_is_held_like_a_limit(
@@ -235,7 +237,7 @@ def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, n
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:
     result, state = regulate(measured(now_ms, **values(5600.0)), None, RegulatorState(), site)
     state = remember(state, result.setpoints, now_ms)
-    assert decode_state(encode_state(state)) == state
+    assert decode_kept(encode_kept(state), RegulatorState) == state
 
 
 def test_regulator_wishes_nothing_that_limits_would_change(

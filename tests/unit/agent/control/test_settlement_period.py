@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from ringmain_agent.control.regulate import RegulatorState, decode_state, encode_state
+from ringmain_agent.control.regulate import RegulatorState
 from ringmain_agent.control.settlement_period import PERIOD_MS, SettlementPeriod, update_period
+from ringmain_agent.gateway.kept import decode_kept, encode_kept
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import GridConnection, RegulatorSettings, Site
+from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import Measured
 
@@ -75,6 +77,6 @@ def test_a_quarter_that_was_hardly_measured_is_no_peak() -> None:
 
 def test_peaks_survive_a_restart_and_those_of_an_older_version_are_read() -> None:
     state = RegulatorState(quarter=after(SettlementPeriod(), "2024-01-03T12:00", 50.0))
-    assert decode_state(encode_state(state)).quarter.peaks_kw == state.quarter.peaks_kw
+    assert decode_kept(encode_kept(state), RegulatorState).quarter.peaks_kw == state.quarter.peaks_kw
     older = b'{"quarter": {"start_ms": 1704283200000, "billing_month": "2024-01", "billing_peak_kw": 70.0}}'
-    assert decode_state(older).quarter.peaks_kw == {"month": 70.0}
+    assert decode_kept(older, RegulatorState).quarter.peaks_kw == {"month": 70.0}

@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.equipment.charging_sessions import charging_sessions, is_there
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import ChargingStation, ExpectedVisit
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, Measured, Measurements
 
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")

@@ -8,13 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.config.agent import load_config
-from ringmain_agent.control import rule
 from ringmain_agent.control.limits import Limited, limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
-from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.hours import ALWAYS, LocalHours, hours_left_h
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot
 from ringmain_program.config import ConfigError
@@ -67,7 +66,8 @@ def test_battery_that_reports_what_cannot_be_is_named_and_not_driven_further(
 ) -> None:
     made = planned(replace(snapshot, soc_kwh={"battery": soc_pu * 8000.0}), site)
     regulation, limited, _ = cycle(measured(now_ms, **USUAL | {"battery_soc_kwh": soc_pu * 8000.0}), made, site)
-    assert f"battery reports {100 * soc_pu:.0f} %" in regulation.reason
+    assert f"battery reports {100 * soc_pu:.0f} % of its capacity" in {reason.text for reason in regulation.reasons}
+    assert regulation.reason.count("battery reports") == 1  # the plan names it too
     power_kw = limited.power_kw["battery"]
     assert power_kw is not None
     assert power_kw <= 0 if soc_pu > 1 else power_kw >= 0
@@ -129,7 +129,7 @@ def test_clock_that_jumps_an_hour_back_holds_the_limit_by_the_rule_until_there_i
 )
 def test_hours_of_a_load_follow_the_clock_on_the_wall_when_it_is_changed(day: str, hours: LocalHours, left_h: float) -> None:
     at_ms = round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
-    assert rule.hours_left_h(hours, at_ms, "Europe/Amsterdam") == pytest.approx(left_h)
+    assert hours_left_h(hours, at_ms, "Europe/Amsterdam") == pytest.approx(left_h)
 
 
 @pytest.mark.parametrize("day", ["2020-10-25T00:00", "2021-03-28T00:00"])

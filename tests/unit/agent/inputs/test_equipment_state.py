@@ -7,10 +7,9 @@ from msgspec.structs import replace
 
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import loadings_pu
+from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.inputs.equipment_state import (
     EquipmentState,
-    decode_equipment_state,
-    encode_equipment_state,
     update_equipment_state,
 )
 from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, OnOffLoad, Transformer
@@ -97,8 +96,8 @@ def test_runs_operations_and_visits_are_followed_and_survive_a_restart(
     assert runs["mill"].on
     assert state.operations_left(equipped) == {"bank": 8}
     assert state.last_there_ms == {"charger": now_ms + 120_000}
-    assert decode_equipment_state(encode_equipment_state(state)) == state
-    with pytest.raises(ValueError, match="nothing tracked"):
-        decode_equipment_state(None)
+    assert decode_kept(encode_kept(state), EquipmentState) == state
+    with pytest.raises(ValueError, match="NoneType is no EquipmentState"):
+        decode_kept(None, EquipmentState)
     with pytest.raises(ValueError, match="truncated"):
-        decode_equipment_state(b"{")
+        decode_kept(b"{", EquipmentState)

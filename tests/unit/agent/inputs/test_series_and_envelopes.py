@@ -9,8 +9,9 @@ from ringmain_agent.inputs.series_and_envelopes import (
     RequestedLimits,
     SeriesAndEnvelopes,
 )
+from ringmain_agent.site.grid_connection import GridConnection, TimedLimit
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import GridConnection, Site, TimedLimit
+from ringmain_agent.site.site import Site
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Envelope, Series, encode

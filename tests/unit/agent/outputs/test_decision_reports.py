@@ -3,14 +3,18 @@
 from ringmain_agent.control.limits import Limited
 from ringmain_agent.control.regulate import Regulation
 from ringmain_agent.outputs.decision_reports import SetpointReports
+from ringmain_agent.snapshot import Reason
 from ringmain_protocol import topics
-from ringmain_protocol.messages import Fallback, Mode
+from ringmain_protocol.messages import Fallback, Mode, ReasonCode
 
-REGULATION = Regulation(setpoints={}, fallback=Fallback.SHIFTED, reason="plan is 20 min old")
+REGULATION = Regulation(
+    setpoints={}, fallback=Fallback.SHIFTED, reasons=(Reason(ReasonCode.PLAN_OLD, "plan is 20 min old"),)
+)
 
 
 def limited(power_kw: float | None = 5.0, position: int | None = 2) -> Limited:
-    return Limited(power_kw={"battery": power_kw}, positions={"tap": position}, reasons=("battery limited",))
+    reasons = (Reason(ReasonCode.SETPOINT_LIMITED, "battery limited", "battery"),)
+    return Limited(power_kw={"battery": power_kw}, positions={"tap": position}, reasons=reasons)
 
 
 def test_report_carries_rung_reason_positions_and_validity() -> None:
@@ -26,6 +30,7 @@ def test_report_carries_rung_reason_positions_and_validity() -> None:
         "power_kw": {"battery": 5.0},
         "positions": {"tap": 2},
         "reason": "plan is 20 min old; battery limited",
+        "reason_codes": [ReasonCode.PLAN_OLD, ReasonCode.SETPOINT_LIMITED],
     }
 
 

@@ -4,7 +4,8 @@ import json
 
 from ringmain_agent.config.feed import PositiveDirection
 from ringmain_agent.config.output import Output, output_problem
-from ringmain_agent.outputs.setpoint_payload import ResponseTolerance, WrittenSetpoint, is_following, setpoint_payload
+from ringmain_agent.equipment.kind import ResponseTolerance
+from ringmain_agent.outputs.setpoint_payload import WrittenSetpoint, is_following, setpoint_payload
 from ringmain_protocol.steps import Reading
 
 OUTPUT = Output(topic="battery/setpoint", valid_for_s=60)

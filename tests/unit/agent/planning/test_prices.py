@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from ringmain_agent.planning.prices import co2_g_per_kwh, export_price_per_kwh, import_price_per_kwh
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import PriceHours, Tariff
-from ringmain_agent.snapshot import Snapshot
+from ringmain_agent.snapshot import Reason, Snapshot
+from ringmain_protocol.messages import ReasonCode
 
 HOUR_MS = 3_600_000
 SPRING_MS = 1_711_843_200_000  # 2024-03-31 00:00 UTC: at 01:00 UTC clocks in Amsterdam go from 2 to 3
@@ -59,10 +61,16 @@ def test_a_price_that_cannot_be_believed_is_replaced_and_named_once() -> None:
     snapshot = snapshot_with(spot_eur_per_mwh=[math.nan, None, 1e9])
     bought, notes = import_price_per_kwh(snapshot, site_with(tariff))
     assert bought == pytest.approx([0.31] * 4)
-    assert notes == ["spot_eur_per_mwh: no believable value for all steps, the fixed one stands in"]
+    assert [note.text for note in notes] == ["spot_eur_per_mwh: no plausible value for all steps; using the fixed one"]
     bought, notes = import_price_per_kwh(snapshot_with(spot_eur_per_mwh=[100.0, math.inf, 100.0]), site_with(tariff))
     assert bought == pytest.approx([0.11, 0.31, 0.11, 0.31])
-    assert notes == ["spot_eur_per_mwh: no believable value for 2 of 4 steps, the fixed one stands in"]
+    assert notes == [
+        Reason(
+            ReasonCode.PRICE_MISSING,
+            "spot_eur_per_mwh: no plausible value for 2 of 4 steps; using the fixed one",
+            "spot_eur_per_mwh",
+        )
+    ]
 
 
 def test_co2_of_the_import_is_a_second_price() -> None:

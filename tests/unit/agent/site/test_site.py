@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import Battery, Generator, Transformer
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import Tariff, per_kwh
 
 BATTERY: dict[str, Any] = {"capacity_kwh": 100.0, "charge_max_kw": 50.0, "discharge_max_kw": 40.0}

@@ -5,9 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, Transformer
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import PriceHours, Tariff
 from ringmain_simulation.closed_loop.loop import Record, Trace
 from ringmain_simulation.closed_loop.settlement import bill, excesses, hot_spots_degc, monthly_peaks_kw

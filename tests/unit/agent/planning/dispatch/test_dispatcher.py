@@ -8,11 +8,12 @@ import pytest
 
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
-from ringmain_agent.planning.dispatch.dispatcher import Program
 from ringmain_agent.planning.dispatch.linear_program import Solution
+from ringmain_agent.planning.dispatch.program import Program
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import ChargingSession, Snapshot
 
@@ -244,7 +245,7 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
 
     def stopped(program: Program, *given: Any) -> Solution:
         found = solve(program, *given)
-        if not program.features.one_way:
+        if not program.formulation.one_way:
             return found
         if dearer is None:
             raise DispatchError("Time limit reached", "no schedule yet")
@@ -264,6 +265,22 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
         assert result.objective == pytest.approx(exact.objective)
     else:
         assert exact.objective + 1e-3 < result.objective < exact.objective + 1.0
+
+
+def test_solves_of_a_plan_share_its_time(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planner is killed when it is late, so a limit is one of the plan, also if each solve takes all that it may."""
+    granted_s: list[float] = []
+    solve = Program.solve
+
+    def slow(program: Program, limit_s: float) -> Solution:
+        granted_s.append(limit_s)
+        return solve(program, 60.0)._replace(optimal=False, solve_s=limit_s)
+
+    monkeypatch.setattr(Program, "solve", slow)
+    site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
+    result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS), time_limit_s=2.5)
+    assert granted_s == pytest.approx([2.0, 0.4, 0.08])
+    assert result.solve_ms == pytest.approx(2480)
 
 
 def test_export_excess_that_nothing_can_avoid_is_not_burned_by_charging_and_discharging_at_once(problem: Problem) -> None:
@@ -326,10 +343,11 @@ def test_plans_go_on_for_ever_whatever_time_the_earlier_ones_took(problem: Probl
         spent_s += result.solve_ms / 1000
 
 
-def test_warm_solves_give_the_same_as_cold_ones(problem: Problem) -> None:
+def test_schedule_does_not_depend_on_the_plans_before_it(problem: Problem) -> None:
+    """Two dispatchers of a site, one new and one that has made other plans, give the same to the last bit."""
     rng = np.random.default_rng(0)
     site = small_site(charge_efficiency=0.9, discharge_efficiency=0.95, soc_min_pu=0.1, soc_target_pu=0.5)
-    warm = Dispatcher(site)
+    used = Dispatcher(site)
     for _ in range(30):
         case = problem(
             load_kw=rng.uniform(0, 12, 4),
@@ -340,7 +358,9 @@ def test_warm_solves_give_the_same_as_cold_ones(problem: Problem) -> None:
             export_ceiling_kw=rng.uniform(0, 10, 4),
             soc_kwh={"battery": rng.uniform(0, 10)},
         )
-        assert warm.dispatch(case).objective == pytest.approx(Dispatcher(site).dispatch(case).objective, abs=1e-6)
+        again, first = used.dispatch(case), Dispatcher(site).dispatch(case)
+        assert again.objective == first.objective
+        np.testing.assert_array_equal(again.power_kw["battery"], first.power_kw["battery"])
 
 
 def test_site_without_equipment_is_only_its_load(problem: Problem) -> None:
@@ -485,7 +505,7 @@ def test_energy_that_falls_out_of_its_band_by_itself_is_topped_up_at_a_price_and
     site = small_site(self_discharge_per_h=0.2, soc_min_pu=0.5, soc_target_pu=0.5)
     result = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}))
     np.testing.assert_allclose(result.soc_kwh["battery"], [5] * 4, atol=1e-6)
-    stuck = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}, held_kw={"battery": 0.0}))
+    stuck = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}, unresponsive_kw={"battery": 0.0}))
     np.testing.assert_allclose(stuck.soc_kwh["battery"], 5 * 0.8 ** np.arange(1, 5), atol=1e-6)
 
 
@@ -504,7 +524,10 @@ def test_battery_that_does_not_follow_is_planned_around(problem: Problem) -> Non
     )
     result = Dispatcher(small_site(site={"batteries": batteries})).dispatch(
         problem(
-            soc_kwh={"battery": 0.0, "stuck": 7.0}, held_kw={"stuck": -3.0}, import_ceiling_kw=[5] * 4, load_kw=[5, 5, 5, 8]
+            soc_kwh={"battery": 0.0, "stuck": 7.0},
+            unresponsive_kw={"stuck": -3.0},
+            import_ceiling_kw=[5] * 4,
+            load_kw=[5, 5, 5, 8],
         )
     )
     np.testing.assert_allclose(result.power_kw["stuck"], [-3, -3, -1, 0], atol=1e-6)

@@ -1,4 +1,4 @@
-"""The solver behind its seam: warm solves, integers, the time limit, and numbers that it must never see."""
+"""The solver behind its seam: repeated solves, integers, the time limit, and numbers that it must never see."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_time_of_earlier_solves_is_not_held_against_a_later_one(*, integer: bool
 
 
 def test_no_columns_declared_as_integers_leave_a_linear_program() -> None:
-    """Blocks declare them with a count that may be 0; a linear program continues from its basis and has no gap."""
+    """Blocks declare them with a count that may be 0; a linear program has no gap."""
     program = LinearProgram()
     x = program.columns(1, upper=1.0)
     program.columns(0, upper=1.0, integer=True)

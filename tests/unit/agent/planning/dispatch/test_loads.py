@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import-untyped]
 
 from ringmain_agent.planning.dispatch.block import Block, Parts, Prices
+from ringmain_agent.planning.dispatch.blocks import load_blocks
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram
-from ringmain_agent.planning.dispatch.loads import load_blocks
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import ALWAYS, LocalHours
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, LoadUsage, Snapshot
 
 Array = npt.NDArray[np.float64]
@@ -200,7 +201,7 @@ def _flexible_directly(load: FlexibleLoad, windows: Sequence[tuple[list[int], fl
 
 @pytest.mark.parametrize("power_min_kw", [0.0, 1.5])
 def test_one_matrix_serves_every_position_of_the_clock(power_min_kw: float) -> None:
-    """Hours over midnight that move through the horizon, solved warm, against a program built for each position."""
+    """Hours over midnight that move through the horizon, in one program, against a program built for each position."""
     hours = LocalHours(begin="21:00", end="03:00")
     load = flexible(24, hours=hours, power_min_kw=power_min_kw)
     (equipment,) = load.site.flexible_loads
@@ -242,7 +243,7 @@ def test_a_load_that_does_not_follow_stays_where_it_is(kind: Callable[..., OneLo
     load = kind(24)
     name = load.equipment.name
     before, _ = load.solve(make_problem(load.site, MIDNIGHT_MS), np.full(24, 0.1))
-    stuck, _ = load.solve(make_problem(load.site, MIDNIGHT_MS, held_kw={name: 12.3}), np.full(24, 0.1))
+    stuck, _ = load.solve(make_problem(load.site, MIDNIGHT_MS, unresponsive_kw={name: 12.3}), np.full(24, 0.1))
     after, _ = load.solve(make_problem(load.site, MIDNIGHT_MS), np.full(24, 0.1))
     assert stuck == pytest.approx(np.full(24, 12.3))
     assert after == pytest.approx(before)

@@ -17,8 +17,9 @@ from ringmain_agent.planning.dispatch.switched import (
     voltage_matters,
     voltage_pu,
 )
+from ringmain_agent.site.grid_connection import Busbar, GridConnection
 from ringmain_agent.site.nameplates import CapacitorBank, TapChanger
-from ringmain_agent.site.site import Busbar, GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
 
 STEPS = 4

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import firm_capacity_kva
+from ringmain_agent.equipment.transformer_chords import chord_errors, segments
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
-from ringmain_agent.planning.dispatch.transformer import chord_errors, segments
+from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, Cooling, Paper, Rating, Transformer
-from ringmain_agent.site.site import GridConnection, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot, ThermalState
 
 DAY = 96

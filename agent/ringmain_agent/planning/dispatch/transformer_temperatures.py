@@ -1,4 +1,4 @@
-"""What a schedule does to the transformers by the exact thermal model, and whether that is near a limit of theirs."""
+"""Temperatures of the transformers with a schedule, by the exact thermal model, and their distance to the limits."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.equipment.transformer import believed_state, firm_capacity_kva
+from ringmain_agent.equipment.transformer import assumed_state, firm_capacity_kva
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
@@ -48,7 +48,7 @@ def state_at_start(transformer: Transformer, problem: DispatchProblem, site: Sit
     """As tracked; otherwise where load and generation of the first step would lead, whatever is scheduled in it."""
     net_kw = float(problem.load_kw[0]) + sum(float(values[0]) for values in problem.available_kw.values())
     share = site.transformer_shares()[transformer.name]
-    return believed_state(
+    return assumed_state(
         problem.snapshot.thermal.get(transformer.name),
         loading_pu=transformer.loading_pu(share * net_kw, share * float(problem.load_kvar[0])),
         ambient_degc=float(ambients_degc(transformer, problem)[0]),
@@ -56,30 +56,26 @@ def state_at_start(transformer: Transformer, problem: DispatchProblem, site: Sit
     )
 
 
-def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site, *, spare: float = 0.0) -> bool:
-    """Whether a schedule comes within `spare` (a share of each limit) of what the transformers may carry."""
-    if float(site_kva.max()) > (1 - spare) * firm_capacity_kva(site):
+def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site) -> bool:
+    """True if a schedule exceeds a limit of the transformers."""
+    if float(site_kva.max()) > firm_capacity_kva(site):
         return True
     return any(
-        (
-            beyond(transformer, simulate_temperatures(transformer, site_kva, problem, site), problem, site, spare=spare) > 0
-        ).any()
+        (beyond(transformer, simulate_temperatures(transformer, site_kva, problem, site), problem, site) > 0).any()
         for transformer in site.transformers
     )
 
 
-def beyond(
-    transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site, *, spare: float = 0.0
-) -> Array:
-    """What loading, top oil and hot spot exceed their limits by, less `spare`, in each step; shape `(n_steps, 3)`."""
+def beyond(transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site) -> Array:
+    """Excess of loading, top oil and hot spot over their limits in each step; shape `(n_steps, 3)`."""
     step_ms = 1000 * site.step_s
     starts_ms = [problem.snapshot.issued_at_ms + step_ms * index for index in range(site.horizon_steps)]
     loading_pu, hot_spot_degc, top_oil_degc = np.array(thermal.limits_at(transformer, starts_ms, site.time_zone)).T
     limits = np.stack([loading_pu, top_oil_degc, hot_spot_degc], axis=1)
-    exceeded: Array = np.array(heated).T - (1 - spare) * limits
+    exceeded: Array = np.array(heated).T - limits
     return exceeded
 
 
 def ageing_matters(site: Site) -> bool:
-    """Whether a transformer's ageing is priced or limited."""
+    """True if a transformer's ageing is priced or limited."""
     return any(t.ageing_cost_per_h > 0 or t.ageing_max_h_per_day is not None for t in site.transformers)

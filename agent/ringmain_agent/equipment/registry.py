@@ -1,0 +1,69 @@
+"""Every kind of equipment, by the name of its tables in the site's TOML."""
+
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from ringmain_agent.equipment.battery import BatteryKind
+from ringmain_agent.equipment.capacitor_bank import CapacitorBankKind
+from ringmain_agent.equipment.charging_station import ChargingStationKind
+from ringmain_agent.equipment.flexible_load import FlexibleLoadKind
+from ringmain_agent.equipment.generator import GeneratorKind
+from ringmain_agent.equipment.kind import Kind
+from ringmain_agent.equipment.on_off_load import OnOffLoadKind
+from ringmain_agent.equipment.tap_changer import TapChangerKind
+from ringmain_agent.equipment.thermal_load import ThermalLoadKind
+from ringmain_agent.equipment.transformer import TransformerKind
+from ringmain_agent.site.nameplates import Equipment
+from ringmain_agent.site.site import Site
+
+AnyKind = Kind[Any, Any]
+"""A kind whose nameplate and state only its own room knows."""
+
+_GENERATOR: Final = GeneratorKind()
+
+KINDS: Mapping[str, AnyKind] = MappingProxyType(
+    {
+        "battery": BatteryKind(),
+        "photovoltaics": _GENERATOR,
+        "wind": _GENERATOR,
+        "flexible_load": FlexibleLoadKind(),
+        "on_off_load": OnOffLoadKind(),
+        "charging_station": ChargingStationKind(),
+        "thermal_load": ThermalLoadKind(),
+        "transformer": TransformerKind(),
+        "capacitor_bank": CapacitorBankKind(),
+        "tap_changer": TapChangerKind(),
+    }
+)
+"""Costs and limits of a plan are listed in this order."""
+
+
+def kind_of(equipment: Equipment) -> AnyKind:
+    """The kind of an equipment, by its nameplate.
+
+    Raises:
+        KeyError: If no kind has this nameplate: a bug of who built the site.
+    """
+    for kind in KINDS.values():
+        if kind.nameplate is type(equipment):
+            return kind
+    raise KeyError(f"{type(equipment).__name__} is the nameplate of no kind of equipment")
+
+
+def equipment_by_kind(site: Site) -> Iterator[tuple[AnyKind, Equipment]]:
+    """Everything that has a name at the site, kind after kind in the order of the registry."""
+    order = {kind.nameplate: place for place, kind in enumerate(dict.fromkeys(KINDS.values()))}
+    for equipment in sorted(site.equipment, key=lambda equipment: order[type(equipment)]):
+        yield kind_of(equipment), equipment
+
+
+def within_nameplates_kw(measured_kw: Mapping[str, float], site: Site) -> dict[str, float]:
+    """Powers of equipment that does not respond to its setpoints, as far as its nameplate allows them."""
+    powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}
+    return {
+        name: powers[name].clamp(power_kw)
+        for name, power_kw in measured_kw.items()
+        if name in powers and math.isfinite(power_kw)
+    }

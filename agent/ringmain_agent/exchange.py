@@ -1,0 +1,154 @@
+"""The exchange with upstream, which decides nothing: receipts, outbox, series and envelopes, models, status."""
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+
+from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.gateway.connections import upstream_connection
+from ringmain_agent.gateway.mqtt import Arrived, Connection
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
+from ringmain_agent.inputs.feed_messages import RejectedMessages
+from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
+from ringmain_agent.models.store import ModelStore
+from ringmain_agent.outputs.status import ControlState, ProgramState, current_status
+from ringmain_agent.snapshot import Reason
+from ringmain_protocol import topics
+from ringmain_protocol.errors import MessageError
+from ringmain_protocol.messages import Online, ReasonCode, Receipt, decode, encode
+
+logger = logging.getLogger("ringmain_agent")
+
+STATUS_INTERVAL_MIN_S = 0.5
+"""A status that has changed waits so long after the one before."""
+NEVER_S = -1e9
+
+
+class Exchange:
+    """Receives from upstream and sends to it; control never waits for it.
+
+    * A message leaves the outbox only when a receipt covers it.
+    * The status goes at every change of mode, fallback level, model or equipment that does not follow, and at intervals.
+    """
+
+    def __init__(
+        self, loaded: LoadedConfig, state: StateFile, outbox: Outbox, *, local: Connection, rejected: RejectedMessages
+    ) -> None:
+        """Take up remembered series, envelopes and models.
+
+        Raises:
+            ConfigError: If files that the configuration names cannot be used.
+        """
+        self.series_and_envelopes = SeriesAndEnvelopes()
+        self._loaded, self._config = loaded, loaded.config
+        self._state, self._outbox, self._local, self._rejected = state, outbox, local, rejected
+        self._models = ModelStore(loaded, loaded.path(loaded.config.state_folder))
+        self._upstream = upstream_connection(loaded)
+        self._connects = 0
+        self._plan_inputs_changed = False
+        self._status_s = NEVER_S
+        self._status_of: tuple[object, ...] = ()
+        self._restore()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._upstream.start()
+
+    def close(self) -> None:
+        """Say that the agent goes."""
+        self._models.close()
+        self._publish_online(Online(online=False, since_ms=0))
+        self._upstream.stop()
+
+    @property
+    def stream(self) -> str:
+        """Name of the numbering of messages."""
+        return self._outbox.stream
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        """File of the active model of each signal."""
+        return self._models.paths
+
+    def plan_inputs_changed(self) -> bool:
+        """Whether an envelope or a model has come since the last call."""
+        changed, self._plan_inputs_changed = self._plan_inputs_changed, False
+        return changed
+
+    def receive(self, now_ms: int) -> None:
+        """Take in receipts, series, envelopes and news of models."""
+        now_s = time.monotonic()
+        if self._upstream.connects != self._connects:
+            self._connects = self._upstream.connects
+            self._outbox.reconnected(now_s=now_s, jitter=random.random())  # noqa: S311  jitter is no secret
+            self._publish_online(Online(online=True, since_ms=now_ms))
+            self._status_s, self._status_of = NEVER_S, ()
+        for message in self._upstream.received():
+            try:
+                self._take(message, now_ms, now_s)
+            except MessageError as error:
+                self._rejected.add(error.reason, f"{error}")
+
+    def send(self, control: ControlState) -> None:
+        """Publish from the outbox, look for models, and report the status when it is due."""
+        now_s = time.monotonic()
+        for sequence, kind, payload in self._outbox.due(now_s=now_s, room=self._upstream.room):
+            if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
+                logger.debug("message %d waits: upstream has no room", sequence)
+        self._plan_inputs_changed |= self._models.poll(now_s=now_s)
+        self._report_status(control, now_s)
+
+    def _take(self, message: Arrived, now_ms: int, now_s: float) -> None:
+        kind = topics.parse(message.topic).kind
+        if kind == topics.RECEIPT and message.payload:
+            self._outbox.receive(decode(message.payload, Receipt), now_s=now_s)
+        elif kind == topics.MODEL:
+            delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
+            self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
+        else:
+            known = self.series_and_envelopes.take(message.topic, message.payload, now_ms=now_ms)
+            if known is not None:
+                self._state.set_retained(message.topic, known)
+                self._plan_inputs_changed |= kind == topics.ENVELOPE
+
+    def _report_status(self, control: ControlState, now_s: float) -> None:
+        shown = (control.mode, control.fallback, tuple(self._models.releases.items()), tuple(control.not_followed))
+        interval_s = self._config.status_interval_s if shown == self._status_of else STATUS_INTERVAL_MIN_S
+        if now_s - self._status_s < interval_s:
+            return
+        status = encode(current_status(self._loaded, control, self._program_state()))
+        if self._upstream.publish(topics.topic(self._config.site, topics.STATUS), status, retain=True):
+            self._status_s, self._status_of = now_s, shown
+
+    def _program_state(self) -> ProgramState:
+        queue_full = self._local.dropped + self._upstream.dropped
+        return ProgramState(
+            stream=self._outbox.stream,
+            releases=self._models.releases,
+            reasons=list(self._reasons()),
+            outbox_messages=self._state.outbox_messages,
+            outbox_capacity_messages=self._config.outbox.messages_max,
+            dropped=self._state.dropped | ({"queue_full": queue_full} if queue_full else {}),
+            rejected=self._rejected.counts,
+            connections={connection.name: connection.trouble for connection in (self._local, self._upstream)},
+        )
+
+    def _reasons(self) -> Iterator[Reason]:
+        if self._models.trouble:
+            yield Reason(ReasonCode.MODEL_NOT_FETCHED, self._models.trouble)
+        for signal, text in self._models.reasons.items():
+            yield Reason(ReasonCode.MODEL_DAMAGED, text, signal)
+        if self._state.trouble:
+            yield Reason(ReasonCode.STATE_NOT_WRITTEN, self._state.trouble)
+
+    def _publish_online(self, online: Online) -> None:
+        self._upstream.publish(topics.topic(self._config.site, topics.ONLINE), encode(online), retain=True)
+
+    def _restore(self) -> None:
+        for topic, payload in self._state.retained():
+            try:
+                self.series_and_envelopes.take(topic, payload, now_ms=0)
+            except MessageError as error:
+                logger.warning("remembered message topic=%s is not used: %s; it is replaced by the next", topic, error)

@@ -1,0 +1,76 @@
+"""The journal: readings, steps, reports and state on their way into one transaction of the state file.
+
+A reading is accepted when it is committed: the state that knows of it and the message for upstream are written together.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
+from ringmain_agent.inputs.feeds import is_plausible
+from ringmain_agent.inputs.step_history import StepHistory, columns, step_columns
+from ringmain_protocol import topics
+from ringmain_protocol.messages import Readings, Steps
+from ringmain_protocol.steps import Reading, StepValue
+
+_BATCH: Final = 4000
+
+
+class Journal:
+    """Collects what must survive a restart or reach upstream; `commit` writes all of it or nothing."""
+
+    def __init__(self, state: StateFile, outbox: Outbox, *, step_s: int, history_steps: int) -> None:
+        """Nothing to commit."""
+        self._state, self._outbox = state, outbox
+        self._step_s, self._history_steps = step_s, history_steps
+        self._accepted: list[Reading] = []
+
+    def restore(self, history: StepHistory) -> None:
+        """Give a history back what was committed of it."""
+        history.restore(
+            open_start_ms=self._state.fact("open_start_ms"),
+            newest=self._state.newest(),
+            readings=self._state.open_readings(),
+        )
+        history.restore_steps(self._state.steps())
+
+    def accept(self, readings: Sequence[Reading], *, now_ms: int) -> None:
+        """Readings for upstream; those of a plausible time also for the open step after a restart."""
+        self._accepted += readings
+        self._state.add_readings(reading for reading in readings if is_plausible(reading.at_ms, now_ms))
+
+    def close(self, steps: Sequence[StepValue], history: StepHistory) -> None:
+        """Closed steps, for upstream and for the history after a restart; `history` has closed them."""
+        if not steps:
+            return
+        open_start_ms = history.open_start_ms or 0
+        for first in range(0, len(steps), _BATCH):
+            batch = step_columns(steps[first : first + _BATCH])
+            self._outbox.add(topics.STEPS, Steps, step_s=self._step_s, **batch)
+        self._state.add_steps(steps, forget_before_ms=open_start_ms - 1000 * self._step_s * self._history_steps)
+        self._state.keep_open_readings(
+            {signal: opened[0].at_ms if opened else open_start_ms for signal, opened in history.open_readings.items()}
+        )
+        self._state.set_fact("open_start_ms", open_start_ms)
+
+    def report(self, kind: str, message: type[Struct], fields: dict[str, Any]) -> None:
+        """A message for upstream."""
+        self._outbox.add(kind, message, **fields)
+
+    def keep(self, name: str, value: float | str | bytes | None) -> None:
+        """One value to be there after a restart."""
+        self._state.set_fact(name, value)
+
+    def kept(self, name: str) -> Any:  # noqa: ANN401  one value of SQLite
+        """A value that was committed before the start, or None."""
+        return self._state.fact(name)
+
+    def commit(self) -> None:
+        """Write everything as one transaction."""
+        for first in range(0, len(self._accepted), _BATCH):
+            self._outbox.add(topics.READINGS, Readings, **columns(self._accepted[first : first + _BATCH]))
+        self._accepted = []
+        self._state.commit()

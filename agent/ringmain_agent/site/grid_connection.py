@@ -1,0 +1,50 @@
+"""Connection of a site to the grid: limits at the point of common coupling, and the busbar behind it. Pure data."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.nameplates import NotNegative
+
+
+class TimedLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[grid_connection.limit]]`: another import or export limit for some hours; the last that holds counts."""
+
+    hours: LocalHours = ALWAYS
+    import_limit_kw: NotNegative | None = None
+    export_limit_kw: NotNegative | None = None
+
+
+class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
+
+    Without `battery_export`, batteries may not export: export is limited to generation minus load. Without
+    `battery_grid_charge`, batteries charge from generation only. With `firm_loading_max_pu`, the other transformers can take
+    over the power of the largest one at that loading.
+    """
+
+    import_limit_kw: NotNegative
+    export_limit_kw: NotNegative
+    margin_kw: NotNegative = 0.0
+    limit: tuple[TimedLimit, ...] = ()
+    battery_export: bool = True
+    battery_grid_charge: bool = True
+    firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
+
+    def less_margin_kw(self, limit_kw: float) -> float:
+        """A limit of import or export, or a requested one, less the margin; never negative."""
+        return max(limit_kw - self.margin_kw, 0.0)
+
+
+class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[busbar]`: the band of its voltage, and how it answers to power drawn from the network (both usually negative)."""
+
+    voltage_min_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 0.95
+    voltage_max_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 1.05
+    pu_per_kw: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
+    pu_per_kvar: Annotated[float, Meta(gt=-1, lt=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.voltage_min_pu < self.voltage_max_pu:
+            raise ValueError(f"voltage_min_pu {self.voltage_min_pu} must be below voltage_max_pu {self.voltage_max_pu}")

@@ -1,0 +1,23 @@
+"""Nameplate of a load that is on or off."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from ringmain_agent.site.hours import ALWAYS, LocalHours
+from ringmain_agent.site.nameplates.equipment import Equipment, NotNegative, Positive
+
+
+class OnOffLoad(Equipment, frozen=True, kw_only=True):
+    """A load that is on at `power_kw` or off, and must run `run_h` within each of its hours.
+
+    Once on it stays on for `run_min_h`; it starts at most `starts_max` times within its hours; a missing hour costs
+    `missing_per_kwh` for its energy.
+    """
+
+    power_kw: Positive
+    run_h: Annotated[float, Meta(ge=0, le=24)]
+    run_min_h: Annotated[float, Meta(ge=0, le=24)] = 0.0
+    starts_max: Annotated[int, Meta(ge=1, le=96)] | None = None
+    hours: LocalHours = ALWAYS
+    missing_per_kwh: NotNegative = 1.0

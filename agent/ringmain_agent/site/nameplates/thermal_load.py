@@ -1,0 +1,52 @@
+"""Nameplate of a heat pump, boiler or chiller, with the heat capacity behind it."""
+
+import math
+from typing import Annotated
+
+from msgspec import Meta
+
+from ringmain_agent.site.nameplates.equipment import Equipment, NotNegative, Positive, Temperature
+from ringmain_protocol.messages import Name
+
+
+class ThermalLoad(Equipment, frozen=True, kw_only=True):
+    """A heat pump, boiler or chiller with the room, tank or cold store behind it: one heat capacity.
+
+    Its temperature is `<name>_degc`. `performance` is heat (or cold) per electric power. Leaving the band costs
+    `discomfort_per_k_h`. The surroundings have `ambient_degc`, or the series `ambient_series`.
+    """
+
+    power_max_kw: Positive
+    capacity_kwh_per_k: Positive
+    loss_kw_per_k: NotNegative
+    temperature_min_degc: Temperature
+    temperature_max_degc: Temperature
+    performance: Annotated[float, Meta(gt=0, le=20)] = 1.0
+    cools: bool = False
+    ambient_degc: Temperature = 10.0
+    ambient_series: Name | None = None
+    discomfort_per_k_h: NotNegative = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature_min_degc < self.temperature_max_degc:
+            raise ValueError("temperature_min_degc must be below temperature_max_degc")
+
+    @property
+    def temperature_signal(self) -> str:
+        """Signal of its temperature."""
+        return f"{self.name}_degc"
+
+    def decay(self, duration_h: float) -> float:
+        """Share of a difference to its surroundings that is left after a time at rest."""
+        return math.exp(-duration_h * self.loss_kw_per_k / self.capacity_kwh_per_k)
+
+    def rise_k_per_kw(self, duration_h: float) -> float:
+        """Change of the temperature by a constant power of 1 kW for that long, with its sign."""
+        time_h = self.capacity_kwh_per_k / self.loss_kw_per_k if self.loss_kw_per_k > 0 else math.inf
+        gain_h = time_h * -math.expm1(-duration_h / time_h) if math.isfinite(time_h) else duration_h
+        return (-1 if self.cools else 1) * self.performance * gain_h / self.capacity_kwh_per_k
+
+    def after_degc(self, temperature_degc: float, power_kw: float, ambient_degc: float, duration_h: float) -> float:
+        """Temperature after a constant power."""
+        decay = self.decay(duration_h)
+        return decay * temperature_degc + (1 - decay) * ambient_degc + self.rise_k_per_kw(duration_h) * power_kw

@@ -1,0 +1,73 @@
+"""One cycle of a whole agent, without brokers: its stages work on one process image."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from ringmain_agent.agent import Agent
+from ringmain_agent.config.agent import load_config
+from ringmain_agent.gateway.clock import Cycle
+from ringmain_agent.gateway.mqtt import Arrived
+from ringmain_agent.inputs.process_image import ProcessImage
+
+CONFIG = """
+site = "site-1"
+time_zone = "Europe/Amsterdam"
+state_folder = "state"
+mode = "observe"
+[mqtt.local]
+host = "127.0.0.1"
+[mqtt.upstream]
+host = "127.0.0.1"
+[grid_connection]
+import_limit_kw = 100
+export_limit_kw = 100
+[tariff]
+import_price_per_kwh = 0.2
+[feeds.load_kw]
+topic = "plant/load"
+unit = "kW"
+[feeds.battery_kw]
+topic = "plant/battery"
+unit = "kW"
+[feeds.battery_soc_kwh]
+topic = "plant/soc"
+unit = "kWh"
+[battery.battery]
+capacity_kwh = 100
+charge_max_kw = 50
+discharge_max_kw = 50
+[battery.battery.output]
+topic = "plant/setpoint"
+valid_for_s = 5
+repeat_s = 1
+"""
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    path = tmp_path / "agent.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    one = Agent(load_config(path), simulated=False)
+    yield one
+    one.close()
+
+
+def test_process_image_is_taken_once_a_cycle(agent: Agent, now_ms: int) -> None:
+    """Plan, regulator, limits and status of a cycle cannot differ in what they know."""
+    taken = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal taken
+        taken += event == "call" and frame.f_code in {ProcessImage.take.__code__, ProcessImage._read.__code__}  # noqa: SLF001
+
+    sys.setprofile(count)
+    try:
+        agent.cycle(Cycle(now_ms=now_ms, arrived=[Arrived("plant/load", b"60", retained=False, received_s=0.0)]))
+    finally:
+        sys.setprofile(None)
+    assert taken == 2  # `take`, and what it reads
+    assert agent.snapshot().issued_at_ms == now_ms
