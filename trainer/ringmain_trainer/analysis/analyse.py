@@ -45,9 +45,9 @@ from ringmain_trainer.features.feature_graph import FEATURES as FEATURES_OUTPUT
 from ringmain_trainer.features.feature_graph import feature_model
 from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.history.site_reader import read_sites
+from ringmain_trainer.quantities import unit_of
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder
 from ringmain_trainer.training.recipe import rows_of
-from ringmain_trainer.units import unit_of
 from ringmain_trainer.workers import run_all
 
 RECORD: Final = "record.json"

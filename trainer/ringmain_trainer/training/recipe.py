@@ -47,7 +47,7 @@ from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, colum
 from ringmain_trainer.features.feature_spec import feature_spec
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import FittedModel, fit_model
-from ringmain_trainer.units import unit_of
+from ringmain_trainer.quantities import unit_of
 
 _UNRELEASED: Final = 1
 """A manifest needs a release number; `publish` gives the real one."""
