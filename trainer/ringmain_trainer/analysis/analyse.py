@@ -37,6 +37,7 @@ from ringmain_trainer.analysis.day_clusters import Cluster, cluster_days, cluste
 from ringmain_trainer.analysis.limit_violations import NO_LIMIT, expected_risk, fit_violations, violations_model
 from ringmain_trainer.analysis.onnx_files import prove_same
 from ringmain_trainer.calendar import DAY_S
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import PROBES, check_file, damaged
@@ -123,7 +124,7 @@ def analyse_site(
     data = read_site(config, site, model, until=until)
     results = []
     for kind, work in KINDS.items():
-        folder = analysis_folder(config, kind, model.signal, site)
+        folder = analysis_folder(Path(config.candidates), kind, model.signal, site)
         shutil.rmtree(folder, ignore_errors=True)
         begin = time.monotonic()
         result = AnalysisResult(site=site, signal=model.signal, kind=kind, done=False)
@@ -148,9 +149,9 @@ def analyse_site(
     return results
 
 
-def analysis_folder(config: TrainerConfig, kind: str, signal: str, site: str) -> Path:
+def analysis_folder(candidates: Path, kind: str, signal: str, site: str) -> Path:
     """Folder of the files of an analysis."""
-    return Path(config.candidates) / _FOLDER / kind / signal / site
+    return candidates / _FOLDER / kind / signal / site
 
 
 def analyse_days(subject: Subject) -> AnalysisFile:
@@ -225,7 +226,8 @@ def analyse_profiles(subject: Subject) -> AnalysisFile:
 def analyse_violations(subject: Subject) -> AnalysisFile:
     """The risk that a limit is violated in the hours ahead."""
     config, data, model = subject.config, subject.data, subject.model
-    fitted = fit_violations(config, model, data, rows_of(config.training, data), now=subject.now)
+    rows = rows_of(config.training, data)
+    fitted = fit_violations(recipe_of(config, model), config.analysis, data, rows, now=subject.now)
     newest = np.arange(len(fitted.data.targets))[-PROBES:]
     probes = damaged(fitted.data.take(newest).inputs, fitted.spec)
     features = run(open_session(feature_model(fitted.spec)), probes, FEATURES_OUTPUT)

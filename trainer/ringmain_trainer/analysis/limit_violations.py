@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits
 from ringmain_model.session import open_session, run_in_blocks
 from ringmain_trainer.analysis.onnx_files import splice
 from ringmain_trainer.arrays import Bools, Floats, Values
-from ringmain_trainer.config.recipe import recipe_of
-from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
+from ringmain_trainer.config.recipe import Recipe
+from ringmain_trainer.config.trainer import AnalysisConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.features.design_matrix import Fold, as_rows, time_folds
 from ringmain_trainer.features.examples import Examples, Window, examples, window_of
@@ -114,15 +114,14 @@ def outside(values: NDArray[np.floating], limit: Limit) -> Bools:
 
 
 def fit_violations(
-    config: TrainerConfig, model: ModelConfig, data: SiteData, rows: Sequence[int], *, now: datetime
+    recipe: Recipe, analysis: AnalysisConfig, data: SiteData, rows: Sequence[int], *, now: datetime
 ) -> Violations:
     """Choose on folds, score on the last days, fit on all days.
 
     Raises:
         TooLittleDataError: If violations, or steps without one, are too few in a part of the time.
     """
-    window = window_of(config.training)
-    analysis = config.analysis
+    window, model = window_of(recipe.training), recipe.model
     kept = _thinned(rows, analysis.violation_rows_max // window.horizon_steps)
     samples = examples(data.steps, (data.series[name] for name in model.series), window, kept)
     limit = limit_of(model.signal, data.steps.values[:, 0], analysis)
@@ -132,9 +131,7 @@ def fit_violations(
     for name, chosen in (("first", first), ("last", test)):
         _refuse_rare(events[chosen], known[chosen], name, limit)
     # violations are too few to learn from what `training.features` adds
-    spec = msgspec.structs.replace(
-        feature_spec(recipe_of(config, model), samples, time_zone=data.time_zone, now=now), groups=()
-    )
+    spec = msgspec.structs.replace(feature_spec(recipe, samples, time_zone=data.time_zone, now=now), groups=())
     features = run_in_blocks(open_session(feature_model(spec)), samples.inputs, FEATURES)
     folds = time_folds(samples.issued_at_s[first], window, _FOLDS)
     folded = {name: _folded_scores(name, features[first], events[first], known[first], folds) for name in CLASSIFIERS}

@@ -14,6 +14,7 @@ Scores are given for all leads and by blocks of leads, over the values that all 
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -250,7 +251,7 @@ def _champion(
 def _released(config: TrainerConfig, site: str, model: ModelConfig) -> Champion | str:
     """The newest released model with its history; or the reason why there is none."""
     try:
-        released = read_released(config, model.signal, site)
+        released = read_released(Path(config.candidates), model.signal, site)
         if released is None:
             return "no model of this site and signal is released"
         return Champion(released, read_raw(config, site, released.model))

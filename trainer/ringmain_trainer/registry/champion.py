@@ -88,13 +88,13 @@ def judge(  # noqa: PLR0913  the challenger and its data, the champion's place, 
     return Verdict(decision=second.decision, reason=reason, scores=scores)
 
 
-def read_released(config: TrainerConfig, signal: str, site: str) -> Released | None:
+def read_released(candidates: Path, signal: str, site: str) -> Released | None:
     """The newest released model, checked by its golden vectors; None if no model is released.
 
     Raises:
         PublishError, ExportError: If its files are not whole, or do not reproduce the golden vectors.
     """
-    champion = read_champion(Path(config.candidates), signal, site)
+    champion = read_champion(candidates, signal, site)
     if champion is None:
         return None
     release, candidate = champion
@@ -113,7 +113,7 @@ def _champion(
 ) -> tuple[Champion | None, str]:
     """Forecasts of the released model; or None, with the reason if there is one that cannot be compared."""
     try:
-        released = read_released(config, model.signal, data.site)
+        released = read_released(Path(config.candidates), model.signal, data.site)
         return (None, "") if released is None else (_forecasts(config, model, data, held_out, released, until=until), "")
     except (PublishError, ExportError, *RUNTIME_ERRORS) as error:
         return None, f"the released model cannot be compared: {error}"

@@ -54,7 +54,7 @@ def require_mlflow(config: TrainerConfig) -> None:
         TrainerError: If it is not installed.
     """
     if config.tracking.uri:
-        _mlflow(config)
+        _mlflow(config.tracking)
 
 
 def record_training(
@@ -65,20 +65,20 @@ def record_training(
     Returns:
         The id of the run; None if tracking is not configured or the server does not answer.
     """
-    run_id: str | None = _careful(config, lambda: _Tracker(config).training(results, now=now, until=until))
+    run_id: str | None = _careful(config.tracking, lambda: _Tracker(config).training(results, now=now, until=until))
     return run_id
 
 
 def record_release(config: TrainerConfig, release: int) -> None:
     """Move the alias `champion` to the models of a release; after a rollback, to those of the older release."""
-    _careful(config, lambda: _Tracker(config).release(release))
+    _careful(config.tracking, lambda: _Tracker(config).release(release))
 
 
 class _Tracker:
     """Talks to one MLflow server."""
 
     def __init__(self, config: TrainerConfig) -> None:
-        mlflow: Any = _mlflow(config)
+        mlflow: Any = _mlflow(config.tracking)
         self._config = config
         self._mlflow = mlflow
         self._client: Any = mlflow.MlflowClient(tracking_uri=config.tracking.uri)
@@ -190,7 +190,7 @@ class _Tracker:
             self._client.create_registered_model(name)
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{path}".rstrip("/")
         created = self._client.create_model_version(
-            name, source, run_id, tags=tags, await_creation_for=_wait_s(self._config)
+            name, source, run_id, tags=tags, await_creation_for=_wait_s(self._config.tracking)
         )
         if alias is not None:
             self._client.set_registered_model_alias(name, alias, created.version)
@@ -236,30 +236,30 @@ class _Tracker:
             self._client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
 
 
-def _careful(config: TrainerConfig, act: Callable[[], Any]) -> Any:  # noqa: ANN401
+def _careful(tracking: TrackingConfig, act: Callable[[], Any]) -> Any:  # noqa: ANN401
     """Act if tracking is configured; a server that does not answer, or refuses, costs a warning."""
-    if not config.tracking.uri:
+    if not tracking.uri:
         return None
-    mlflow = _mlflow(config)
+    mlflow = _mlflow(tracking)
     try:
-        _require_answer(config)
+        _require_answer(tracking)
         return act()
     except (mlflow.exceptions.MlflowException, OSError) as error:
         text = " ".join(str(error).split())[:500]
         log.warning(
             "tracking: MLflow at %s has an incomplete record, candidates and releases stand: %s",
-            masked_uri(config),
+            masked_uri(tracking),
             text,
         )
         return None
 
 
-def _mlflow(config: TrainerConfig) -> ModuleType:
+def _mlflow(tracking: TrackingConfig) -> ModuleType:
     """The package, with its telemetry off and short time-outs."""
     settings = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_wait_s(config)),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_wait_s(tracking)),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # results go there
     }
@@ -275,22 +275,22 @@ def _mlflow(config: TrainerConfig) -> ModuleType:
     return mlflow
 
 
-def _wait_s(config: TrainerConfig) -> int:
-    return max(1, round(config.tracking.timeout_s))
+def _wait_s(tracking: TrackingConfig) -> int:
+    return max(1, round(tracking.timeout_s))
 
 
-def _require_answer(config: TrainerConfig) -> None:
+def _require_answer(tracking: TrackingConfig) -> None:
     """Connect once with the time-out, before several requests each wait for it."""
-    parts = urlsplit(config.tracking.uri)
+    parts = urlsplit(tracking.uri)
     if parts.scheme in {"http", "https"}:
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        with socket.create_connection((parts.hostname or "", port), timeout=config.tracking.timeout_s):
+        with socket.create_connection((parts.hostname or "", port), timeout=tracking.timeout_s):
             pass
 
 
-def masked_uri(config: TrainerConfig) -> str:
+def masked_uri(tracking: TrackingConfig) -> str:
     """The address without user and password."""
-    parts = urlsplit(config.tracking.uri)
+    parts = urlsplit(tracking.uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
