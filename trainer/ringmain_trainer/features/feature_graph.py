@@ -24,7 +24,7 @@ OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION: Final = 8
 FEATURES: Final = "features"
 WEEKDAY: Final = "weekday"
-"""The column that is a code, 0 for Monday: what is linear needs it one-hot."""
+"""The column that is a code, 0 for Monday: linear estimators need it one-hot."""
 WEEK_PEAK: Final = "week_peak"
 """The column with the largest target, without its sign, of the last week at this time of day, give or take an hour."""
 
@@ -38,9 +38,9 @@ _EPOCH: Final = date(1970, 1, 1)
 
 
 class FeatureSpec(Struct, frozen=True, kw_only=True):
-    """All that the feature graph is made from. Nothing else of a site goes into it.
+    """A feature graph: nothing else of a site goes into it.
 
-    `typical_signals` and `typical_series` stand for what no other value can fill; series are clamped to `range_series`, low
+    `typical_signals` and `typical_series` fill gaps that no other value can fill; series are clamped to `range_series`, low
     and high of each, if there are any; `years` are the first and the last with known UTC offsets.
     """
 

@@ -47,13 +47,13 @@ from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, colum
 from ringmain_trainer.features.feature_spec import feature_spec
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import FittedModel, fit_model
-from ringmain_trainer.units import unit_of
+from ringmain_trainer.quantities import unit_of
 
 _UNRELEASED: Final = 1
 """A manifest needs a release number; `publish` gives the real one."""
 _HELD_OUT_PROVED: Final = 200
 _SHARE_NOTED: Final = 0.5
-_TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
+TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
 
 
 class TrainingExamples(NamedTuple):
@@ -250,7 +250,7 @@ def _manifest(  # noqa: PLR0913  everything that a file says of itself
         trained_forecasts=len(at),
         trained_sha256=hashed.hexdigest(),
         metrics=metrics,
-        made_with={name: version(name) for name in _TOOLS},
+        made_with={name: version(name) for name in TOOLS},
     )
 
 
