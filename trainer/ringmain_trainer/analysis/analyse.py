@@ -200,7 +200,7 @@ def analyse_hours(subject: Subject) -> AnalysisFile:
     metrics = {"forecasts": float(len(rows)), "unusual_hours": float(len(unusual))}
     if known.any():
         metrics["coverage"] = float(inside[known].mean())
-    note = "the model was fitted on these days as well: what stands out here stood out even so" if seen else ""
+    note = "the model was fitted on these days as well: these hours stand out in spite of it" if seen else ""
     return AnalysisFile(metrics, {"note": note} if note else {}, tuple(unusual))
 
 

@@ -114,7 +114,7 @@ def unusual_days(
     features: DayFeatures, labels: NDArray[np.int64], scores: NDArray[np.floating], time_zone: str, unit: str = ""
 ) -> list[Anomaly]:
     """The days that the detector sets apart, furthest out first, each with its most unusual part."""
-    found = []
+    anomalies = []
     scale = 1.4826 * float(np.median(np.abs(features.off)))
     for row in np.flatnonzero(labels < 0):
         part = int(np.abs(features.off[row]).argmax())
@@ -126,7 +126,7 @@ def unusual_days(
         from_s = local_midnight_s(day, time_zone)
         direction = "above" if off > 0 else "below"
         text = f"{day}: from {hours * part:02d} to {hours * (part + 1):02d} h on average {number(abs(off))} {unit}".rstrip()
-        found.append(
+        anomalies.append(
             Anomaly(
                 detector="days",
                 from_s=from_s,
@@ -135,7 +135,7 @@ def unusual_days(
                 reason=f"{text} {direction} the usual, {abs(off) / scale:.1f} usual departures",
             )
         )
-    return sorted(found, key=lambda one: -one.score)
+    return sorted(anomalies, key=lambda one: -one.score)
 
 
 def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") -> list[Anomaly]:
@@ -159,7 +159,7 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
     flagged = beyond > config.residual_widths
     together = np.concatenate([[True], np.diff(at_s) == residuals.step_s])
     needed = max(1, round(config.residual_h * 3600 / residuals.step_s))
-    found = []
+    anomalies = []
     for a, b in zip(*runs(flagged), strict=True):
         pieces = np.split(np.arange(a, b), np.flatnonzero(~together[a + 1 : b]) + 1)
         for piece in (one for one in pieces if len(one) >= needed):
@@ -169,7 +169,7 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
             measured = f"{number(truth[worst])} {unit}".rstrip()
             text = f"{measured} where the forecast went {'up' if above else 'down'} to {number(edge)}"
             hours = len(piece) * residuals.step_s / 3600
-            found.append(
+            anomalies.append(
                 Anomaly(
                     detector="forecast",
                     from_s=int(at_s[piece[0]]),
@@ -178,7 +178,7 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
                     reason=f"{text}, {beyond[worst]:.1f} widths of its band out; {hours:g} h in all",
                 )
             )
-    return sorted(found, key=lambda one: -one.score)
+    return sorted(anomalies, key=lambda one: -one.score)
 
 
 def local_midnight_s(day: date, time_zone: str) -> int:

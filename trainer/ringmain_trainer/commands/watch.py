@@ -1,4 +1,4 @@
-"""`ringmain-trainer watch`: how the released models do, and which to train again."""
+"""`ringmain-trainer watch`: errors and inputs of the released models, and reasons to train again."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""The journal of a training: one line for each site and signal as it is finished, so that a killed training goes on.
+"""The journal of a training: one line for each finished site and signal, from which a killed training continues.
 
 `<candidates>/training.jsonl` begins with the header of the whole training. An incomplete line, the last one of a killed
 training, counts as not written. While a training runs it holds the lock of the journal.

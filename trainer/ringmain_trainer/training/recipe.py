@@ -1,4 +1,4 @@
-"""How a model is made, in five steps. Each takes the results of those before it, reads no file and writes none.
+"""The recipe of a model in five steps. Each takes the results of earlier ones; none reads or writes a file.
 
 | step | function | from | to |
 |---|---|---|---|
@@ -91,7 +91,7 @@ class ProvedFile(NamedTuple):
 
 
 class SealedFile(NamedTuple):
-    """A model file with manifest and golden vectors. The latency is measured, so that it stands in no file."""
+    """A model file with manifest and golden vectors. The latency is measured and not part of the file."""
 
     content: bytes
     manifest: ModelManifest
@@ -294,7 +294,7 @@ def rows_of(training: TrainingConfig, data: SiteData) -> list[int]:
 def issued_every(training: TrainingConfig, steps: int) -> int:
     """Steps from one training forecast to the next: those of the configuration, or more to stay within `rows_max` targets.
 
-    If it is more, it has no common factor with a day, so that the forecasts go through all times of day.
+    If it is more, it has no common factor with a day: the forecasts go through all times of day.
     """
     most = max(training.forecasts_min, training.rows_max // training.horizon_steps)
     if steps <= most * training.issue_every_steps:
