@@ -10,47 +10,33 @@ from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
-    Battery,
     CapacitorBank,
     ChargingStation,
     Cooling,
     FlexibleLoad,
     OnOffLoad,
     Rating,
-    ThermalLoad,
     Transformer,
 )
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measurements, Plan, SentSetpoint
 from ringmain_protocol.messages import Fallback
+from support.sites import NOW_MS as MIDNIGHT_MS
+from support.sites import battery, boiler, station
 
 Measure = Callable[..., Measurements]
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-NOW_MS = 1_604_188_800_000 + 10 * HOUR_MS  # 11:00 in Amsterdam
+NOW_MS = MIDNIGHT_MS + 10 * HOUR_MS  # 11:00 in Amsterdam
 
-SITE = Site(
-    site="site-1",
+SITE = station(
     time_zone="Europe/Amsterdam",
-    grid_connection=GridConnection(import_limit_kw=1000.0, export_limit_kw=1000.0),
-    batteries=(
-        Battery(name="battery", capacity_kwh=400.0, charge_max_kw=100.0, discharge_max_kw=100.0, ramp_kw_per_min=1e6),
-    ),
+    batteries=(battery("battery", 400.0, 100.0, ramp_kw_per_min=1e6),),
     charging_stations=(ChargingStation(name="charger", power_max_kw=150.0, power_min_kw=20.0),),
     flexible_loads=(FlexibleLoad(name="pump", power_max_kw=100.0, energy_kwh=300.0),),
-    thermal_loads=(
-        ThermalLoad(
-            name="boiler",
-            power_max_kw=80.0,
-            capacity_kwh_per_k=20.0,
-            loss_kw_per_k=0.5,
-            temperature_min_degc=50.0,
-            temperature_max_degc=60.0,
-        ),
-    ),
+    thermal_loads=(boiler(),),
     on_off_loads=(OnOffLoad(name="mill", power_kw=60.0, run_h=4.0, run_min_h=0.5),),
 )
 PLANNED = {"battery": 50.0, "charger": 150.0, "pump": 100.0, "boiler": 80.0, "mill": 60.0}
@@ -325,8 +311,7 @@ def test_hot_spot_comes_up_to_its_limit_and_stays_there(measured: Measure, cooli
     """Eight hours of vehicles that want 900 kW beside 500 kW of load, on 800 kVA; cycles of a minute."""
     transformer = Transformer(name="t1", rated_power_kva=800.0, loading_max_pu=2.0, cooling=cooling)
     chargers = (ChargingStation(name="charger", power_max_kw=900.0),)
-    grid = GridConnection(import_limit_kw=2000.0, export_limit_kw=2000.0)
-    site = Site(site="site-1", grid_connection=grid, charging_stations=chargers, transformers=(transformer,))
+    site = station(import_limit_kw=2000.0, export_limit_kw=2000.0, charging_stations=chargers, transformers=(transformer,))
     state, following, charger_kw, hottest_degc = RegulatorState(), EquipmentState(), 0.0, 0.0
     for minute in range(480):
         at_ms = NOW_MS + MINUTE_MS * minute

@@ -8,21 +8,14 @@ import pytest
 from ringmain_agent.control.regulate import RegulatorState
 from ringmain_agent.control.settlement_period import PERIOD_MS, SettlementPeriod, update_period
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import RegulatorSettings, Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import Measured
+from support.sites import station
 
 WORKDAYS = DemandCharge(name="workdays", per_kw=5.0, hours=LocalHours(begin="08:00", end="20:00", weekdays=(1, 2, 3, 4, 5)))
 YEARLY = DemandCharge(name="year", per_kw=40.0, period_months=12)
-SITE = Site(
-    site="s",
-    time_zone="Europe/Amsterdam",
-    grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
-    tariff=Tariff(demand_charge_per_kw=2.0, demand_charge=(WORKDAYS, YEARLY)),
-    regulator=RegulatorSettings(stale_after_s=900.0),
-)
+SITE = station(time_zone="Europe/Amsterdam", demand_charge_per_kw=2.0, demand_charge=(WORKDAYS, YEARLY), stale_after_s=900.0)
 
 
 def ms(text: str) -> int:

@@ -10,69 +10,35 @@ from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.linear_program import Solution
 from ringmain_agent.planning.dispatch.program import Program
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
 from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import DemandCharge, Tariff
-from ringmain_agent.snapshot import ChargingSession, Snapshot
+from ringmain_agent.site.tariff import DemandCharge
+from ringmain_agent.snapshot import ChargingSession
+from support.sites import LOSSLESS, WHOLE, battery, problem_of, station
 
 Problem = Callable[..., DispatchProblem]
 
 
-def small_site(*, demand_charge_per_kw: float = 0.0, site: dict[str, Any] | None = None, **battery: float) -> Site:
+def small_site(**changes: Any) -> Site:
     """Four steps of an hour; a lossless battery of 10 kWh and 4 kW that costs nothing to use."""
-    nameplate: dict[str, float] = {
-        "capacity_kwh": 10.0,
-        "charge_max_kw": 4.0,
-        "discharge_max_kw": 4.0,
-        "charge_efficiency": 1.0,
-        "discharge_efficiency": 1.0,
-        "soc_min_pu": 0.0,
-        "soc_max_pu": 1.0,
-        "soc_target_pu": 0.0,
-        "wear_per_kwh": 0.0,
-    } | battery
-    parts: dict[str, Any] = {
+    of_battery = {name: changes.pop(name) for name in Battery.__struct_fields__ if name in changes}
+    nameplate: dict[str, Any] = {"capacity_kwh": 10.0, "power_kw": 4.0, **LOSSLESS, **WHOLE} | of_battery
+    parts = {
+        "import_limit_kw": 100.0,
+        "export_limit_kw": 100.0,
         "step_s": 3600,
-        "grid_connection": GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
-        "batteries": (Battery(name="battery", **nameplate),),
+        "horizon_steps": 4,
+        "batteries": (battery(**nameplate),),
         "generators": (Generator(name="pv", rated_power_kw=50.0),),
-        "tariff": Tariff(demand_charge_per_kw=demand_charge_per_kw),
     }
-    return Site(site="site-1", horizon_steps=4, **(parts | (site or {})))
+    return station(**parts | changes)
 
 
 @pytest.fixture
 def problem() -> Problem:
-    def make(**change: Any) -> DispatchProblem:
-        values: dict[str, Any] = {
-            "load_kw": [5.0] * 4,
-            "import_ceiling_kw": [100.0] * 4,
-            "export_ceiling_kw": [100.0] * 4,
-            "import_price_per_kwh": [0.2] * 4,
-            "export_price_per_kwh": [0.0] * 4,
-            "load_kvar": [0.0] * 4,
-        } | {key: value for key, value in change.items() if key not in {"pv_kw", *Snapshot.__struct_fields__}}
-        arrays: dict[str, Any] = {key: np.array(value, np.float64) for key, value in values.items()}
-        pv_kw = np.array(change.get("pv_kw", [0.0] * 4), np.float64)
-        arrays.setdefault("net_high_kw", arrays["load_kw"] + pv_kw)
-        state: dict[str, Any] = {
-            "issued_at_ms": 0,
-            "step_s": 3600,
-            "history": {},
-            "known_future": {},
-            "import_limit_kw": [],
-            "export_limit_kw": [],
-            "soc_kwh": {"battery": 0.0},
-        } | {key: value for key, value in change.items() if key in Snapshot.__struct_fields__}
-        return DispatchProblem(
-            **arrays,
-            available_kw={"pv": pv_kw},
-            snapshot=Snapshot(**state),
-        )
-
-    return make
+    usual: dict[str, Any] = {"load_kw": 5.0, "pv_kw": 0.0, "import_price_per_kwh": 0.2, "soc_kwh": {"battery": 0.0}}
+    return lambda **changes: problem_of(small_site(), **usual | changes)
 
 
 def test_energy_is_bought_cheap_and_used_dear(problem: Problem) -> None:
@@ -328,7 +294,7 @@ def test_no_time_at_all_gives_an_error_with_its_condition_and_the_next_call_work
 def test_plans_go_on_for_ever_whatever_time_the_earlier_ones_took(problem: Problem, load: dict[str, Any]) -> None:
     """The planner lives for months, so the time of all its solves is far beyond what one may take."""
     rng = np.random.default_rng(0)
-    dispatcher = Dispatcher(small_site(site=load))
+    dispatcher = Dispatcher(small_site(**load))
     visits = {"charger": (ChargingSession(from_ms=0, to_ms=3 * 3_600_000, energy_kwh=12.0),)}
     spent_s, limit_s = 0.0, 0.3
     while spent_s < 1.5 * limit_s:
@@ -364,13 +330,7 @@ def test_schedule_does_not_depend_on_the_plans_before_it(problem: Problem) -> No
 
 
 def test_site_without_equipment_is_only_its_load(problem: Problem) -> None:
-    site = Site(
-        site="site-1",
-        step_s=3600,
-        horizon_steps=4,
-        grid_connection=GridConnection(import_limit_kw=1.0, export_limit_kw=1.0),
-        generators=(Generator(name="pv", rated_power_kw=50.0),),
-    )
+    site = small_site(batteries=())
     np.testing.assert_allclose(Dispatcher(site).dispatch(problem()).pcc_kw, [5] * 4)
 
 
@@ -413,7 +373,7 @@ def test_limit_holds_before_a_wish(problem: Problem) -> None:
 def quarter_site(**charge: Any) -> Site:
     """Four steps of five minutes with a demand charge and no battery's worth of energy."""
     charges = (DemandCharge(name="peak", per_kw=10.0, **charge),)
-    return small_site(site={"step_s": 300, "tariff": Tariff(demand_charge=charges)}, capacity_kwh=1.0)
+    return small_site(step_s=300, demand_charge=charges, capacity_kwh=1.0)
 
 
 def test_demand_is_charged_on_the_mean_of_a_quarter_hour_by_the_clock(problem: Problem) -> None:
@@ -441,7 +401,7 @@ def test_what_has_flowed_in_the_quarter_counts_into_its_mean(problem: Problem) -
 def test_demand_outside_the_hours_of_the_charge_costs_nothing(problem: Problem) -> None:
     """02:00 in Amsterdam is 01:00 UTC in winter: of 9, 8, 7 and 6 kW from 00:00 UTC on, 8 kW is the highest that counts."""
     charges = (DemandCharge(name="day", per_kw=10.0, hours=LocalHours(begin="02:00", end="24:00")),)
-    site = small_site(site={"tariff": Tariff(demand_charge=charges), "time_zone": "Europe/Amsterdam"})
+    site = small_site(demand_charge=charges, time_zone="Europe/Amsterdam")
     result = Dispatcher(site).dispatch(
         problem(load_kw=[9, 8, 7, 6], soc_kwh={"battery": None}, import_price_per_kwh=[0.0] * 4)
     )
@@ -449,9 +409,8 @@ def test_demand_outside_the_hours_of_the_charge_costs_nothing(problem: Problem) 
 
 
 def test_battery_does_not_export_where_it_must_not(problem: Problem) -> None:
-    connection = GridConnection(import_limit_kw=100.0, export_limit_kw=100.0, battery_export=False)
     dear = {"export_price_per_kwh": [0.2] * 4, "import_price_per_kwh": [0.2] * 4}
-    result = Dispatcher(small_site(site={"grid_connection": connection})).dispatch(
+    result = Dispatcher(small_site(battery_export=False)).dispatch(
         problem(load_kw=[1] * 4, pv_kw=[-3, 0, 0, 0], soc_kwh={"battery": 10.0}, **dear)
     )
     assert (result.pcc_kw >= np.array([-2, 0, 0, 0]) - 1e-6).all()
@@ -462,8 +421,7 @@ def test_battery_does_not_export_where_it_must_not(problem: Problem) -> None:
 
 
 def test_batteries_charge_from_generation_only_where_they_must(problem: Problem) -> None:
-    connection = GridConnection(import_limit_kw=100.0, export_limit_kw=100.0, battery_grid_charge=False)
-    result = Dispatcher(small_site(site={"grid_connection": connection})).dispatch(
+    result = Dispatcher(small_site(battery_grid_charge=False)).dispatch(
         problem(import_price_per_kwh=[0.1, 0.1, 0.5, 0.5], pv_kw=[-1, 0, 0, 0])
     )
     np.testing.assert_allclose(np.maximum(result.power_kw["battery"], 0.0), [1, 0, 0, 0], atol=1e-6)
@@ -471,7 +429,7 @@ def test_batteries_charge_from_generation_only_where_they_must(problem: Problem)
 
 def test_plant_that_takes_no_setpoint_is_not_curtailed(problem: Problem) -> None:
     plant = (Generator(name="pv", rated_power_kw=50.0, curtailable=False),)
-    result = Dispatcher(small_site(site={"generators": plant})).dispatch(
+    result = Dispatcher(small_site(generators=plant)).dispatch(
         problem(pv_kw=[-20, 0, 0, 0], export_ceiling_kw=[5] * 4, soc_kwh={"battery": None})
     )
     assert result.curtailed_kw["pv"].max() == 0.0
@@ -513,16 +471,9 @@ def test_battery_that_does_not_follow_is_planned_around(problem: Problem) -> Non
     """It gives 3 kW until it is empty; the other one charges where the first makes it cheap to."""
     batteries = (
         *small_site().batteries,
-        Battery(
-            name="stuck",
-            capacity_kwh=10.0,
-            charge_max_kw=4.0,
-            discharge_max_kw=4.0,
-            discharge_efficiency=1.0,
-            soc_target_pu=0.05,
-        ),
+        battery("stuck", 10.0, 4.0, discharge_efficiency=1.0, soc_target_pu=0.05),
     )
-    result = Dispatcher(small_site(site={"batteries": batteries})).dispatch(
+    result = Dispatcher(small_site(batteries=batteries)).dispatch(
         problem(
             soc_kwh={"battery": 0.0, "stuck": 7.0}, held_kw={"stuck": -3.0}, import_ceiling_kw=[5] * 4, load_kw=[5, 5, 5, 8]
         )
@@ -535,16 +486,8 @@ def test_battery_that_does_not_follow_is_planned_around(problem: Problem) -> Non
 def test_several_batteries_share_what_there_is_to_do(problem: Problem) -> None:
     """The second wears more: it only gives what the first cannot."""
     first = small_site().batteries[0]
-    second = Battery(
-        name="second",
-        capacity_kwh=10.0,
-        charge_max_kw=4.0,
-        discharge_max_kw=4.0,
-        wear_per_kwh=0.01,
-        discharge_efficiency=1.0,
-        soc_target_pu=0.05,
-    )
-    result = Dispatcher(small_site(site={"batteries": (first, second)})).dispatch(
+    second = battery("second", 10.0, 4.0, wear_per_kwh=0.01, discharge_efficiency=1.0, soc_target_pu=0.05)
+    result = Dispatcher(small_site(batteries=(first, second))).dispatch(
         problem(
             load_kw=[5, 5, 5, 11],
             import_ceiling_kw=[5] * 4,
