@@ -247,8 +247,8 @@ def test_process_is_replaced_ever_more_rarely_where_no_schedule_is_ever_found(
     planner = new_planner(command=worn("-"), clock=lambda: now_s)
     replaced_s: list[float] = []
     for _ in range(80):
-        planner.request(snapshot)
         restarts = planner.restarts
+        planner.request(snapshot)
         plan = planner.wait(ENOUGH_S)
         assert plan is not None
         assert plan.forecasts
