@@ -1,17 +1,13 @@
 """What contradicts itself in the configuration is refused, and files are relative to it."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from ringmain_bridge import config as configuration
-from ringmain_bridge.__main__ import main
 from ringmain_bridge.config import BridgeConfig
 from ringmain_program.config import ConfigError, loads
 from ringmain_program.secrets import read_secret
-
-SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "bridge.toml"
 
 
 @pytest.mark.parametrize(
@@ -59,14 +55,3 @@ def test_the_client_id_is_that_of_the_replica_whatever_their_number() -> None:
     assert (
         BridgeConfig(replica=1, replicas=4).client_id == BridgeConfig(replica=1, replicas=2).client_id == "ringmain-bridge-1"
     )
-
-
-def test_check_offline_prints_what_the_bridge_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--offline", "--config", str(SAMPLE), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert (printed["client_id"], printed["mqtt"], printed["subscriptions"]) == ("ringmain-bridge-0", "127.0.0.1:1883", 8)
-    target = tmp_path / "result.json"
-    assert main(["check", "--offline", "--config", str(SAMPLE), "--json", str(target)]) == 0
-    assert json.loads(target.read_text()) == printed
-    assert main(["check", "--offline", "--config", str(SAMPLE)]) == 0
-    assert "client_id: ringmain-bridge-0" in capsys.readouterr().out

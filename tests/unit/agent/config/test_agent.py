@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from ringmain_agent.__main__ import main
-from ringmain_agent.commands.check import report
 from ringmain_agent.config.agent import load_config
 from ringmain_agent.equipment.registry import KINDS
 from ringmain_program.command import EXIT_CONFIG
@@ -18,12 +17,6 @@ def write(folder: Path, text: str) -> Path:
     path = folder / "agent.toml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def advice_of(folder: Path, text: str) -> list[object]:
-    advice = report(load_config(write(folder, text)))["advice"]
-    assert isinstance(advice, list)
-    return advice
 
 
 def problems(folder: Path, text: str) -> str:
@@ -121,19 +114,8 @@ def test_a_wrong_configuration_ends_with_status_78(tmp_path: Path, capsys: pytes
     assert "not valid TOML" in capsys.readouterr().err
 
 
-def test_check_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "--config", str(SAMPLE), "--json"]) == 0
-    assert '"site": "uw-114"' in capsys.readouterr().out
-
-
-def test_check_tells_what_is_allowed_and_hardly_meant(tmp_path: Path) -> None:
-    text = SAMPLE.read_text(encoding="utf-8")
-    text = text.replace("[feeds.charger_departure_s]", "[feeds.other_s]").replace("energy_kwh = 600", "energy_kwh = 6000")
-    text = text.replace("pu_per_kvar = -0.000009", "").replace("[feeds.pcc_kvar]", "[feeds.other_kvar]")
-    advice = "\n".join(str(line) for line in advice_of(tmp_path, text))
-    assert "feeds.charger_departure_s is missing: vehicles are taken to leave at 07:00" in advice
-    assert "pump needs 30 h at full power, and its hours have 12" in advice
-    assert "busbar.pu_per_kvar is 0: no position of capacitor changes the voltage" in advice
-    assert "feeds.pcc_kvar is missing" in advice
-    sample = "\n".join(str(line) for line in advice_of(tmp_path, SAMPLE.read_text(encoding="utf-8")))
-    assert not any(word in sample for word in ("charger", "pump", "capacitor", "pcc_kvar"))
+def test_transformer_without_power_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(SAMPLE.read_text(encoding="utf-8") + "\n[transformer.zero]\nrated_power_kva = 0\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"transformer\.zero|transformer\[\.\.\.\]|rated_power_kva"):
+        load_config(path)

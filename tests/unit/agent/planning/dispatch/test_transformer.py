@@ -6,15 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import firm_capacity_kva
-from ringmain_agent.equipment.transformer_chords import chord_errors, segments
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
-from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
-from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Cooling, Paper, Rating, Transformer
 from ringmain_agent.site.site import Site
@@ -165,22 +160,6 @@ def test_firm_capacity_leaves_room_for_the_largest_to_fail() -> None:
     assert 0.9975 * 440.0 < most_kva <= 440.0 + 1e-6
 
 
-def test_firm_capacity_is_that_of_the_one_that_is_full_first() -> None:
-    """Of two that stay, the one that carries three quarters of their load is full first, at 1.1 times 400 kVA."""
-    transformers = unit("t1", rated_power_kva=1000.0, share=0.6), unit("t2", share=0.3), unit("t3", share=0.1)
-    assert firm_capacity_kva(site_with(*transformers, firm_loading_max_pu=1.1)) == pytest.approx(440.0 / 0.75)
-
-
-def test_of_equally_large_transformers_the_one_fails_that_leaves_least() -> None:
-    """Of 0.2, 0.6 and 0.2, the outage of 0.6 leaves half to each: 800 kVA, in whichever order they are configured."""
-    pair, small = (
-        (unit("t1", rated_power_kva=1000.0, share=0.2), unit("t2", rated_power_kva=1000.0, share=0.6)),
-        unit("t3", share=0.2),
-    )
-    for order in (pair, pair[::-1]):
-        assert firm_capacity_kva(site_with(*order, small, firm_loading_max_pu=1.0)) == pytest.approx(800.0)
-
-
 def test_each_transformer_is_held_at_its_share() -> None:
     """t1 carries 70 % on 250 kVA and is full at 1.2 pu; t2 would carry three times as much."""
     transformers = unit("t1", rated_power_kva=250.0, share=0.7, loading_max_pu=1.2), unit("t2", rated_power_kva=400.0)
@@ -221,44 +200,3 @@ def test_any_state_has_a_schedule(states: dict[str, ThermalState]) -> None:
 def test_any_ambient_has_a_schedule(ambient_degc: float) -> None:
     problem = problem_with(ambient_degc={"t1": np.full(DAY, ambient_degc)})
     assert np.isfinite(solved(site_with(unit(hot_spot_max_degc=60.0)), problem).pcc_kw).all()
-
-
-@pytest.mark.parametrize("cooling", Cooling)
-@pytest.mark.parametrize("loading_max_pu", [1.0, 1.5, 1.8])
-def test_chords_are_above_the_curves_by_at_most_their_error(cooling: Cooling, loading_max_pu: float) -> None:
-    constants = thermal.constants(unit(cooling=cooling))
-    errors, chords = chord_errors(constants, loading_max_pu), segments(constants, loading_max_pu)
-    assert 0 < errors.top_oil_k <= errors.hot_spot_k < 0.3
-    for loading in np.linspace(0, loading_max_pu, 997).tolist():
-        left, oil, winding = loading, constants.oil(0.0), 0.0
-        for chord in chords:
-            filled = min(left, chord.width_pu)
-            oil, winding, left = oil + filled * chord.oil_per_pu, winding + filled * chord.winding_per_pu, left - filled
-        above_k = constants.top_oil_rise_k * (oil - constants.oil(loading))
-        hot_k = above_k + constants.k21 * constants.hot_spot_rise_k * (winding - constants.winding(loading))
-        assert -1e-9 <= above_k <= (errors.top_oil_k + 1e-3 if loading >= 0.5 else 1.8)
-        assert -1e-9 <= hot_k <= (errors.hot_spot_k + 1e-3 if loading >= 0.5 else 1.8)
-
-
-@given(
-    active_kw=st.floats(-1000.0, 1000.0),
-    load_kvar=st.floats(-1000.0, 1000.0),
-    bank_kvar=st.sampled_from([None, -300.0, 0.0, 300.0]),
-)
-def test_apparent_power_is_never_seen_too_small(active_kw: float, load_kvar: float, bank_kvar: float | None) -> None:
-    """And by at most 3.6 % too large, less at usual power factors; the sign of reactive power does not matter."""
-    program = LinearProgram()
-    seen, drawn, given_back, banks = (program.columns(1, lower=-INF) for _ in range(4))
-    reactive = [] if bank_kvar is None else [Term(banks, 1.0)]
-    pcc = [Term(drawn, 1.0), Term(given_back, -1.0)]
-    apparent = ApparentPower(program, seen, pcc=pcc, reactive=reactive, factor=1.0)
-    program.build()
-    program.cost[seen] = 1.0
-    for columns, value in ((drawn, max(active_kw, 0.0)), (given_back, max(-active_kw, 0.0)), (banks, bank_kvar or 0.0)):
-        program.lower[columns] = program.upper[columns] = value
-    apparent.write(np.array([load_kvar]))
-    seen_kva = float(program.solve(time_limit_s=3.0).values[seen][0])
-    true_kva = math.hypot(active_kw, load_kvar + (bank_kvar or 0.0))
-    power_factor = abs(active_kw) / max(true_kva, 1e-9)
-    share = 1.0025 if power_factor > 0.92 else 1.005 if power_factor > 0.87 else 1.036
-    assert true_kva - 1e-6 <= seen_kva <= share * true_kva + 1e-6
