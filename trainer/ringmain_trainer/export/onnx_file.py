@@ -17,7 +17,8 @@ from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_model.verify import check_model
 from ringmain_protocol.manifest import GOLDEN_KEY, MANIFEST_KEY, ModelManifest, decode_document, encode_document
 from ringmain_trainer.arrays import Floats
-from ringmain_trainer.calendar import DAY_S, utc_offsets
+from ringmain_trainer.calendar import DAY_S
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.skl2onnx_fix import install_converter_fix
 from ringmain_trainer.export.supported_estimators import refuse_wrong_conversion

@@ -16,7 +16,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ringmain_trainer.calendar import DAY_S, SATURDAY, SUNDAY, utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY, SUNDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.config.trainer import FeatureGroup
 from ringmain_trainer.features.examples import Window
 

@@ -14,7 +14,8 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from ringmain_trainer.arrays import Values
-from ringmain_trainer.calendar import DAY_S, SATURDAY, utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
 from ringmain_trainer.quality.arrays import by_day, spread_of
 from ringmain_trainer.quality.marks import Finding, Grid, Severity, kind_of

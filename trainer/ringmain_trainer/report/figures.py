@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
-from ringmain_trainer.calendar import DAY_S, SATURDAY, utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.history.site_reader import SeriesHistory
 from ringmain_trainer.models import metrics
 

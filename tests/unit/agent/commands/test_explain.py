@@ -4,52 +4,34 @@ import pytest
 
 from ringmain_agent.commands.explain import Explanation, as_json, as_text, explain
 from ringmain_agent.equipment.binding_limit import Binding
-from ringmain_agent.site.grid_connection import Busbar, GridConnection
-from ringmain_agent.site.nameplates import Battery, CapacitorBank, FlexibleLoad, ThermalLoad, Transformer
-from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import DemandCharge, Tariff
-from ringmain_agent.snapshot import Plan, Reason, Snapshot
+from ringmain_agent.site.grid_connection import Busbar
+from ringmain_agent.site.nameplates import CapacitorBank, FlexibleLoad, Transformer
+from ringmain_agent.site.tariff import DemandCharge
+from ringmain_agent.snapshot import Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
+from support.sites import battery, boiler, snapshot_of, station
 
 HOUR_MS = 3_600_000
-SITE = Site(
-    site="s",
+SITE = station(
     step_s=3600,
     horizon_steps=3,
-    grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=50.0, margin_kw=10.0),
-    batteries=(
-        Battery(name="battery", capacity_kwh=100.0, charge_max_kw=20.0, discharge_max_kw=20.0, end_value_per_kwh=0.1),
-    ),
+    import_limit_kw=100.0,
+    export_limit_kw=50.0,
+    margin_kw=10.0,
+    batteries=(battery(power_kw=20.0, end_value_per_kwh=0.1),),
     flexible_loads=(FlexibleLoad(name="pump", power_max_kw=20.0, energy_kwh=240.0, missing_per_kwh=2.0),),
-    thermal_loads=(
-        ThermalLoad(
-            name="boiler",
-            power_max_kw=5.0,
-            capacity_kwh_per_k=1.0,
-            loss_kw_per_k=0.1,
-            temperature_min_degc=50.0,
-            temperature_max_degc=60.0,
-            discomfort_per_k_h=3.0,
-        ),
-    ),
+    thermal_loads=(boiler(power_max_kw=5.0, capacity_kwh_per_k=1.0, loss_kw_per_k=0.1, discomfort_per_k_h=3.0),),
     capacitor_banks=(CapacitorBank(name="bank", step_kvar=10.0, steps=3, operation_cost=0.5),),
     transformers=(Transformer(name="t1", rated_power_kva=80.0, ageing_cost_per_h=4.0, hot_spot_max_degc=98.0),),
     busbar=Busbar(),
-    tariff=Tariff(
-        import_price_per_kwh=0.2,
-        export_price_per_kwh=0.1,
-        co2_g_per_kwh=500.0,
-        co2_price_per_t=100.0,
-        demand_charge=(DemandCharge(name="peak", per_kw=6.0),),
-    ),
+    import_price_per_kwh=0.2,
+    export_price_per_kwh=0.1,
+    co2_g_per_kwh=500.0,
+    co2_price_per_t=100.0,
+    demand_charge=(DemandCharge(name="peak", per_kw=6.0),),
 )
-SNAPSHOT = Snapshot(
-    issued_at_ms=0,
-    step_s=3600,
-    history={},
-    known_future={},
-    import_limit_kw=[100.0] * 3,
-    export_limit_kw=[50.0] * 3,
+SNAPSHOT = snapshot_of(
+    SITE,
     soc_kwh={"battery": 50.0},
     wished_import_kw=[None, 75.0, None],
     breach_per_kwh=0.3,

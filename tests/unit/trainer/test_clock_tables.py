@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ringmain_trainer.calendar import utc_offsets, zone_rules
+from ringmain_trainer.calendar import zone_rules
+from ringmain_trainer.clock_tables import utc_offsets
 
 
 def test_zone_tables_come_from_the_pinned_package_and_end_with_their_years() -> None:
