@@ -1,4 +1,4 @@
-"""The bridge itself: what the network thread does with a message, and what the poll thread does in each round."""
+"""The bridge itself: the network thread takes a message in, the poll thread serves each round."""
 
 import logging
 from collections import Counter
@@ -31,7 +31,7 @@ LATER_MAX_S: Final = 30.0
 IN_BATCH_ATTEMPTS: Final = 3
 
 _PLAIN: Final = frozenset((topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT))
-"""Kinds that tell the fleet no more than that their site is alive."""
+"""Kinds that only show that their site is alive."""
 
 LOG = logging.getLogger("ringmain_bridge")
 
@@ -118,15 +118,15 @@ class Bridge:
         self._window.closed()
 
     def may_read(self) -> bool:
-        """Whether what is under way is within the limits; a broker that keeps to its own never lets it be more."""
+        """Whether the messages under way are within the limits; a broker that keeps to its own never exceeds them."""
         return not self._window.exceeded()
 
     def may_connect(self) -> bool:
-        """Whether there is room for what a new connection would bring."""
+        """Whether there is room for the messages of a new connection."""
         return self._window.drained()
 
     def received(self, messages: Sequence[MqttMessage]) -> None:
-        """Take in what one read brought: note it, then hand its records over."""
+        """Take in the messages of one read: note them, then hand their records over."""
         if self._stopping:  # with QoS 1 the broker keeps it for the next start
             for _ in [message for message in messages if not message.mid]:
                 self._window.dropped(STOPPING)
@@ -138,7 +138,7 @@ class Bridge:
         for message in messages:
             forwarded = forward(message)
             if own is not None and message.topic[_SHARD] not in own:
-                pass  # what an older session still held: another replica tells the state of that site
+                pass  # from an older session: another replica shows the state of that site
             elif forwarded.kind in self._plain and forwarded.reason is None and not message.retain:
                 alive.add(forwarded.site)  # type: ignore[arg-type]  # a kind comes with its site
             else:
@@ -158,7 +158,7 @@ class Bridge:
         self._writer.produce([(sending.record, sending.reported) for sending in fresh if isinstance(sending, _Sending)])
 
     def round(self, *, now_s: float) -> None:
-        """One round of the poll thread: serve reports, acknowledge once, say what has arrived.
+        """One round of the poll thread: serve reports, acknowledge once, publish receipts.
 
         Raises:
             KafkaFatalError: If the producer is of no use any more; end the process.
@@ -174,7 +174,7 @@ class Bridge:
             self._receipts.expire(now_s=now_s)
 
     def confirm(self, *, now_s: float) -> None:
-        """Acknowledge what Kafka has confirmed since the last time, once; note what receipts shall say."""
+        """Acknowledge once everything that Kafka has confirmed since the last time, and note it for the receipts."""
         self._now_s = now_s
         confirmed = self._confirmed.copy()
         self._confirmed.clear()
@@ -191,7 +191,7 @@ class Bridge:
             self._reader.pause()
 
     def begin_stop(self) -> None:
-        """Take in nothing more; what is under way goes on."""
+        """Take in nothing more; messages under way go on."""
         self._stopping = True
 
     @property
@@ -205,7 +205,7 @@ class Bridge:
         return said and self.counts().in_flight == 0
 
     def counts(self) -> Counts:
-        """What was counted so far."""
+        """Counts so far, of this and the other connections."""
         return total([self._window.counts(), *(counts for source in self._sources for counts in source())])
 
     def metrics(self) -> bytes:

@@ -1,4 +1,4 @@
-"""When the number of replicas changes: subscriptions and sessions that nobody wants any more.
+"""Abandoned sessions: subscriptions and sessions that a change of the number of replicas leaves behind.
 
 A session keeps its subscriptions, and the broker queues for it, until somebody says otherwise. So every replica takes
 back what an older number of replicas left in its own session, and ends the sessions of replicas that are gone: it
@@ -22,17 +22,17 @@ from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_protocol import topics
 
 BEGIN_S: Final = 5.0
-"""So long after the start, when the other replicas have subscribed as well."""
+"""Delay after the start; by then the other replicas have subscribed as well."""
 
 AGAIN_S: Final = 90.0
-"""A replica that still runs takes its session back; so often it is tried whether it is gone."""
+"""Interval at which to check whether a replica with a session in use has stopped."""
 
 QUIET_S: Final = 3.0
-"""A session is drained when for so long nothing came and nothing is under way. Longer than a running replica's first
+"""A session is drained after this time without a message and with none under way. Longer than a running replica's first
 back-off, so that one that lives has taken its session back by then."""
 
 ABSENT: Final = 3
-"""After so many client ids in a row without a session, there are no more."""
+"""Client ids in a row without a session after which the search ends."""
 
 STOP_S: Final = 2.0
 TICK_S: Final = 0.05
@@ -51,7 +51,7 @@ def _every_filter(*, without: frozenset[str] = frozenset()) -> list[str]:
 
 
 class _Outcome(Enum):
-    """What became of a visit to a session."""
+    """Outcome of a visit to a session."""
 
     ABSENT = "absent"
     DRAINED = "drained"
@@ -93,12 +93,12 @@ class AbandonedSessions:
                     self._past = total([self._past, bridge.counts()])
 
     def counts(self) -> list[Counts]:
-        """What came over those sessions, for the books."""
+        """Counts of the messages of those sessions, for the books."""
         with self._lock:
             return [self._past, *(bridge.counts() for bridge in self._taken)]
 
     def stop(self) -> None:
-        """Take in nothing more; returns at once. What is not forwarded yet stays with the broker."""
+        """Take in nothing more; returns at once. Messages that are not forwarded yet stay with the broker."""
         self._stopping.set()
         for bridge in self._of_now():
             bridge.begin_stop()
@@ -142,7 +142,7 @@ class AbandonedSessions:
             (again if outcome is _Outcome.IN_USE else drained).append(client_id)
         for client_id in reversed(drained):
             if self._stopping.is_set() or not end_session(self._config, client_id):
-                again.append(client_id)  # noqa: PERF401  it acts, and not only tells
+                again.append(client_id)  # noqa: PERF401  it acts
         return again, True
 
     def _drain(self, client_id: str) -> _Outcome:

@@ -1,4 +1,4 @@
-"""What every program of Ringmain needs of its host.
+"""Needs of every program of Ringmain on its host.
 
 A configuration file, secrets and certificates come in; files, delays and exit statuses leave. Needs msgspec only.
 """

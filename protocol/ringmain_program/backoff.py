@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt. Pure: chance and time are given."""
+"""Wait before the next attempt. Pure: chance and time are given."""
 
 from random import Random
 from typing import Final

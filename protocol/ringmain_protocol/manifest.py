@@ -1,4 +1,4 @@
-"""What a model file says of itself, and which site may run which release.
+"""Manifest of a model file, and the release that each site may run.
 
 A model is ONE ONNX file per site and signal. Inputs `history` float32 [batch, history_steps, signals] (NaN = missing,
 the target first, last row = the step that ended at `issued_at_s`), `known_future` float32 [batch, horizon_steps, series]

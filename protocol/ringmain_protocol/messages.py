@@ -104,7 +104,7 @@ class _Columns(Struct, frozen=True, kw_only=True):
 
 
 class Readings(_Columns, frozen=True, kw_only=True):
-    """What the feeds delivered, in our units and sign: agent to bridge."""
+    """Readings of the feeds, in our units and sign: agent to bridge."""
 
     stream: StreamId
     sequence: Count
@@ -141,7 +141,7 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
-    """What was decided for the steps from `issued_at_ms` on. State of charge is the value at the END of a step.
+    """Decisions for the steps from `issued_at_ms` on. State of charge is the value at the END of a step.
 
     `positions` are those of tap changers and capacitor banks.
     """

@@ -1,4 +1,4 @@
-"""What a step value is: the one definition that training and the edge share.
+"""Step values: the one definition that training and the edge share.
 
 A step is `[start, start + step)`, stamped with its START. A reading holds from its own instant until the next reading of
 that signal, for at most `hold_s`. The value of a flow (power, price, speed) is the time-weighted mean over the step, of a

@@ -117,7 +117,7 @@ def parse(text: str) -> Topic:
 
 
 def bridge_filters(replica: int = 0, replicas: int = 1) -> list[str]:
-    """What replica k of n bridges subscribes to: the shards with `shard % n == k`.
+    """Subscriptions of replica k of n bridges: the shards with `shard % n == k`.
 
     Raises:
         ValueError: If there is no such replica.

@@ -1,4 +1,4 @@
-"""What the simulated sensors sent against what stands in the history: the product's own counters are not asked.
+"""Readings of the simulated sensors compared with the history: the product's own counters are not asked.
 
 The history is read as anybody would read it: Delta tables, opened with `deltalake` and Polars.
 """
@@ -38,7 +38,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     @property
     def exactly_once(self) -> bool:
-        """Whether the history has exactly what was sent."""
+        """Whether the history has exactly the readings that were sent."""
         return not (self.lost or self.duplicated or self.differing or self.unexpected)
 
 

@@ -51,7 +51,7 @@ class TickResult(Struct, frozen=True, kw_only=True):
 
 
 class SiteCounts(Struct, frozen=True, kw_only=True):
-    """What the simulation itself counted at one site; violations are those of the control phase."""
+    """Counts of the simulation at one site; violations are those of the control phase."""
 
     readings_published: int
     setpoints_received: int
@@ -64,7 +64,7 @@ class SiteCounts(Struct, frozen=True, kw_only=True):
 
 
 class _Awaited(Struct):
-    """What one site still owes for this tick."""
+    """Answers that one site still owes for this tick."""
 
     messages: list[tuple[str, bytes]]
     announced: int | None = None
@@ -164,7 +164,7 @@ class Lockstep:
             return None
 
     def counts(self, site: str, *, from_ms: int | None = None, to_ms: int | None = None) -> SiteCounts:
-        """What was counted at a site, its violations between two instants (default: the control phase so far)."""
+        """Counts at a site, with its violations between two instants (default: the control phase so far)."""
         simulated = self.sites[site]
         from_ms = self.scenario.control_ms if from_ms is None else from_ms
         to_ms = self.now_ms if to_ms is None else to_ms

@@ -1,4 +1,4 @@
-"""How the equipment of a simulated site speaks MQTT: topics and payloads of sensors, switch and setpoints.
+"""MQTT of the equipment of a simulated site: topics and payloads of sensors, switch and setpoints.
 
 This is what a field engineer would find at a real site and write into the site's TOML; it is no part of the protocol.
 """
@@ -22,7 +22,7 @@ _FEEDS: Final = {
 
 
 class SetpointPayload(Struct, frozen=True, kw_only=True):
-    """What an equipment takes: a power for some time, or nothing, which releases it."""
+    """A setpoint as the equipment takes it: a power for some time, or none, which releases it."""
 
     sequence: int
     issued_at_ms: int

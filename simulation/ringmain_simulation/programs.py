@@ -69,7 +69,7 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
+        """Whether the program runs."""
         return self._process is not None and self._process.poll() is None
 
     def require_running(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens at a site whatever anybody controls: load, available PV power and temperature, minute by minute.
+"""Uncontrolled course of a site: load, available PV power and temperature, minute by minute.
 
 The record knows quarter-hours only. Between them the load follows the slope of its neighbors with noise on top, both with a
 mean of zero over the quarter-hour: **the mean of each quarter-hour is that of the record, exactly**. PV follows the

@@ -41,7 +41,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """What the simulation counted."""
+    """Counts of the simulation."""
 
     ticks: int
     now_ms: int

@@ -38,6 +38,6 @@ class SentReadings:
         return self._columns[site][signal]
 
     def count(self, site: str | None = None) -> int:
-        """How many readings one site, or all of them, said."""
+        """Number of readings of one site, or of all of them."""
         sites = self._columns if site is None else [site]
         return sum(len(times) for name in sites for times, _ in self._columns.get(name, {}).values())

@@ -1,4 +1,4 @@
-"""What is known ahead: weather and day-ahead price, as a weather service and an exchange would publish them.
+"""Known-future series: weather and day-ahead price, as a weather service and an exchange would publish them.
 
 The weather of the record is itself the newest forecast run, so it stands for the best forecast that there was. The price
 of a day is known from noon UTC of the day before on.

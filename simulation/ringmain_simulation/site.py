@@ -23,7 +23,7 @@ SIGNALS: Final = ("load_kw", "pv_kw", "battery_kw", "battery_soc_kwh", "pcc_kw",
 
 
 class SiteDesign(Struct, frozen=True, kw_only=True):
-    """What stands at a site, and what the network operator allows there."""
+    """Equipment of a site, and the limits of its network operator."""
 
     site: str
     import_limit_kw: float
@@ -34,7 +34,7 @@ class SiteDesign(Struct, frozen=True, kw_only=True):
 
 
 class FaultKind(StrEnum):
-    """What can be broken on purpose."""
+    """Faults that can be caused on purpose."""
 
     SILENT_SENSOR = "silent_sensor"
     STUCK_BATTERY = "stuck_battery"

@@ -1,4 +1,4 @@
-"""What a run has shown: forecasts against persistence, limits with and without control, readings sent and kept."""
+"""Result of a run: forecasts against persistence, limits with and without control, readings sent and kept."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ class Score(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What `ringmain-simulate demo --json` writes; the fields up to `duration_s` are its contract."""
+    """Result of `ringmain-simulate demo --json`; the fields up to `duration_s` are its contract."""
 
     sites: list[str]
     readings_published: int

@@ -36,7 +36,7 @@ def run(config: BridgeConfig, options: argparse.Namespace, clock: Clock) -> Outc
 
 
 def meaning(config: BridgeConfig) -> dict[str, Any]:
-    """What a bridge with this configuration will do. Holds no secret. Pure."""
+    """Behavior of a bridge with this configuration, without any secret. Pure."""
     return {
         "client_id": config.client_id,
         "mqtt": f"{config.mqtt.host}:{config.mqtt.port}",

@@ -1,4 +1,4 @@
-"""What `ringmain-bridge check` finds: one line each."""
+"""Findings of `ringmain-bridge check`, one line each."""
 
 import socket
 import ssl
@@ -59,7 +59,7 @@ def reachable(subject: str, host: str, port: int) -> Iterator[Finding]:
 
 
 def encrypted(subject: str, host: str, port: int, tls: ssl.SSLContext, *, now: datetime) -> Iterator[Finding]:
-    """Whether the server's certificate is good, and for how long."""
+    """Whether the server's certificate is good, and its remaining days."""
     try:
         with (
             socket.create_connection((host, port), CONNECT_TIMEOUT_S) as plain,
@@ -77,7 +77,7 @@ def encrypted(subject: str, host: str, port: int, tls: ssl.SSLContext, *, now: d
 
 
 def own_certificate(subject: str, certificate_file: str, *, now: datetime) -> Iterator[Finding]:
-    """Whether our own certificate is of this time."""
+    """Whether our own certificate is valid now."""
     try:
         # The only way of the standard library to read a certificate: undocumented, and used by its own tests.
         certificate = ssl._ssl._test_decode_cert(certificate_file)  # type: ignore[attr-defined]  # noqa: SLF001

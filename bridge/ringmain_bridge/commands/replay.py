@@ -84,7 +84,7 @@ class ReplayError(Exception):
 
 
 def is_chosen(letter: Letter, choice: Choice) -> bool:
-    """Whether this letter is meant. Pure."""
+    """Whether the choice includes this letter. Pure."""
     return (
         (choice.reason is None or letter.reason == choice.reason)
         and (choice.site is None or letter.key == choice.site.encode())

@@ -1,4 +1,4 @@
-"""The fleet at a glance, as one HTML page without any script: what Prometheus is told, for who has none at hand. Pure."""
+"""The fleet at a glance, as one HTML page without script, for a person who has no Prometheus at hand. Pure."""
 
 from collections.abc import Iterable, Sequence
 from html import escape

@@ -140,7 +140,7 @@ FROM_STATUS: Final = (
         "reason", lambda s: s.rejected,
     ),
 )  # fmt: skip
-"""What a status tells, the most important first: with too many series, families are left out from the end."""
+"""Families of a status, the most important first: with too many series, families are left out from the end."""
 
 _VALUES: Final = [family.value for family in FROM_STATUS]
 _LINES: Final = [family.lines for family in FROM_STATUS]
@@ -154,7 +154,7 @@ NAMES: Final = (ONLINE, LAST_SEEN, CLOCK_OFFSET, *(family.name for family in FRO
 
 
 class _Kept(NamedTuple):
-    """What was rendered of one status: by family the values and their text; and how many labels were cut."""
+    """Rendered text of one status: values and text by family, and the number of labels that were cut."""
 
     status: Status
     values: list[Any]

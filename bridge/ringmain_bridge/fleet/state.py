@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class SiteState(Struct, kw_only=True):
-    """What is known of a site.
+    """Newest state of a site.
 
     `last_seen_ms` is when its newest message was received; retained messages, wills and series (which others send) do
     not count. `touched_s`, on the monotonic clock, is for the expiry only. `clock_offset_s` is what the newest status
@@ -97,12 +97,12 @@ class Fleet:
 
     @property
     def expired(self) -> int:
-        """How many sites were forgotten."""
+        """Number of sites that were forgotten."""
         return self._expired
 
     @property
     def refused(self) -> int:
-        """How many messages came from sites beyond `sites_max`."""
+        """Number of messages from sites beyond `sites_max`."""
         return self._refused
 
     def _newest_signals(self, signals: dict[str, float], message: Struct | None) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 Between the network thread (`arrived`) and the poll thread (`confirm`). Knows no MQTT, no Kafka and no clock: it is told
 what came and what Kafka has confirmed, and hands packet ids to `acknowledge`. One lock serves all connections: with
-one each, a report that races with a redelivery can leave a finished entry at the head for ever.
+one each, a report that races with a redelivery can leave a finished entry at the head without end.
 """
 
 import threading
@@ -55,7 +55,7 @@ class Counts(NamedTuple):
 
 
 def total(counts: Sequence[Counts]) -> Counts:
-    """What several windows have counted together."""
+    """The sum of the counts of several windows."""
     return Counts(
         received=sum(c.received for c in counts),
         delivered=sum(c.delivered for c in counts),
@@ -115,7 +115,7 @@ class AckWindow:
         """Note messages in the order of their arrival, before their records are produced.
 
         Returns:
-            The entries to produce, and to settle later. Not those whose record is under way already, those without QoS
+            The entries to produce, and to confirm later. Not those with a record under way already, those without QoS
             that were dropped because the window is full, and those that Kafka does not get: these are acknowledged in
             their turn and counted apart.
         """

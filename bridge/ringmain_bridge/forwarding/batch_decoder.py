@@ -14,11 +14,11 @@ from msgspec import Struct
 from ringmain_protocol import messages
 
 _COLUMNS_MAX: Final = 64
-"""Longest batch whose names are remembered; with the sizes of the caches it bounds their memory."""
+"""Names of a batch up to this length are remembered; with the sizes of the caches it bounds their memory."""
 
 
 class _Readings(messages.Readings, frozen=True, kw_only=True, gc=False):
-    """Readings whose names are checked against the remembered ones."""
+    """Readings; names are checked against the remembered ones."""
 
     signals: list[str]
     stream: str
@@ -28,7 +28,7 @@ class _Readings(messages.Readings, frozen=True, kw_only=True, gc=False):
 
 
 class _Steps(messages.Steps, frozen=True, kw_only=True, gc=False):
-    """Step values whose names are checked against the remembered ones."""
+    """Step values; names are checked against the remembered ones."""
 
     signals: list[str]
     stream: str

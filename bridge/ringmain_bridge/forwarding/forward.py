@@ -54,14 +54,14 @@ class MqttMessage(Struct, frozen=True, gc=False):
 
 
 class Identity(Struct, frozen=True, kw_only=True, gc=False):
-    """What identifies a message of an outbox within its site, read even from a message that is refused otherwise."""
+    """Identity of an outbox message within its site, read even from a message that is refused otherwise."""
 
     stream: messages.StreamId
     sequence: messages.Count
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What Kafka gets."""
+    """A record as Kafka gets it."""
 
     topic: str
     key: bytes | None
@@ -71,7 +71,7 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Forwarded(Struct, frozen=True, gc=False):
-    """What becomes of one message.
+    """The outcome of one message.
 
     Attributes:
         record: None for a message that only tells the state of the fleet.
@@ -91,7 +91,7 @@ class Forwarded(Struct, frozen=True, gc=False):
 
 
 class _Route(Struct, frozen=True, gc=False):
-    """What a topic alone decides; remembered, because a site's topics come again and again."""
+    """Decisions by the topic alone; remembered, because a site's topics come again and again."""
 
     site: str
     kind: str
@@ -104,7 +104,7 @@ class _Route(Struct, frozen=True, gc=False):
 class Forwarder(Struct, frozen=True, kw_only=True):
     """Forwards for one replica.
 
-    A record whose payload tells a time further ahead or behind than these is kept and marked, not refused: the clock
+    A record with a time further ahead or behind than these is kept and marked, not refused: the clock
     of a gateway may be wrong, its measurements are not.
     """
 

@@ -36,10 +36,10 @@ PERMANENT: Final = frozenset((
     KafkaError._BAD_MSG,  # noqa: SLF001  librdkafka's own codes are spelled so
     KafkaError._INVALID_ARG,  # noqa: SLF001
 ))  # fmt: skip
-"""What is wrong with the record itself. Everything else (time-out, missing topic or permission, clock) ends one day."""
+"""Faults of the record itself. Every other error (time-out, missing topic or permission, clock) ends one day."""
 
 BATCH_ERRORS: Final = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
-"""What Kafka says of every record of a batch, also of those that are not to blame."""
+"""Errors that Kafka reports for every record of a batch, also for the good ones."""
 
 
 class KafkaFatalError(Exception):
@@ -47,7 +47,7 @@ class KafkaFatalError(Exception):
 
 
 def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
-    """What librdkafka is told about the connection.
+    """Settings of librdkafka for the connection.
 
     Raises:
         OSError: If the password file cannot be read.
@@ -57,12 +57,12 @@ def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 10_000,
-        "log_level": 2,  # librdkafka tells every attempt; `_on_error` is told as well, and says it once
+        "log_level": 2,  # librdkafka logs every attempt; `_on_error` hears of it as well and logs it once
     }
 
 
 class KafkaWriter:
-    """An idempotent producer whose records may be handed over from any thread."""
+    """An idempotent producer; any thread may hand records over."""
 
     def __init__(self, config: Kafka, *, client_id: str, queue_bytes: int) -> None:
         self._config = config

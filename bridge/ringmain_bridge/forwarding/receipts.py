@@ -1,7 +1,7 @@
-"""What has arrived in Kafka, site by site and stream by stream, and when to say so. Pure, for one thread.
+"""Sequences that have arrived in Kafka, by site and stream, and the receipts that are due. Pure, for one thread.
 
 Nothing is kept on disk: after a restart the ranges start where a stream is first seen again, and the agent sends what
-is missing below. A number that arrives twice is said again: its agent evidently does not know.
+is missing below. A sequence that arrives twice is published again: its agent evidently has no receipt.
 """
 
 from bisect import bisect_right
@@ -71,7 +71,7 @@ class Receipts:
         self._unpublished.add(site)
 
     def due(self, *, now_s: float) -> list[tuple[str, Receipt]]:
-        """Receipts to publish now, in the order to publish them; they count as said."""
+        """Receipts to publish now, in the order to publish them; they count as published."""
         found = []
         for site in [s for s in self._unpublished if now_s - self._sites[s].published_s >= self._interval_s]:
             state = self._sites[site]
@@ -83,7 +83,7 @@ class Receipts:
 
     @property
     def unpublished(self) -> int:
-        """How many sites have something that no receipt has said yet."""
+        """Number of sites with sequences that no receipt covers yet."""
         return len(self._unpublished)
 
     def not_published(self, site: str, stream: str) -> None:
@@ -101,7 +101,7 @@ class Receipts:
             self._unpublished.add(site)
 
     def flush(self) -> None:
-        """The bridge is about to stop: what is unpublished does not wait for its interval."""
+        """Before a stop: unpublished sequences do not wait for their interval."""
         for site in self._unpublished:
             self._sites[site].published_s = float("-inf")
 

@@ -1,4 +1,4 @@
-"""Two processes with one client id throw each other out for ever. Tells it from how connections end. Pure.
+"""Detects another process with our client id: the broker disconnects one whenever the other connects. Pure.
 
 MQTT 3.1.1 does not say why a broker closes a connection. So the evidence is: the broker accepted, hung up within
 seconds, several times in a row, and meanwhile another connection from here, with another client id, lived on.
@@ -57,5 +57,5 @@ class ClientIdConflict:
 
 
 def wait_s(random: Random) -> float:
-    """How long to leave the client id to the other process; by chance, so that two do not meet for ever."""
+    """Time to leave the client id to the other process, drawn by chance: two processes then do not meet again and again."""
     return WAIT_S * random.uniform(0.75, 1.25)

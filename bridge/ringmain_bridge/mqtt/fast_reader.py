@@ -55,7 +55,7 @@ def choose(reader: str, stock: type[Client] = Client) -> type[Client]:
 
 
 def missing_names(client_type: type[Client] = Client) -> list[str]:
-    """What the fast reader needs of paho and what this version of it does not have; nothing, if it can be used."""
+    """Names that the fast reader needs of paho and this version lacks; empty if the fast reader can be used."""
     missing = [name for name in _METHODS if not callable(getattr(client_type, name, None))]
     client = client_type(CallbackAPIVersion.VERSION2)
     missing += [name for name in _ATTRIBUTES if not hasattr(client, name)]
@@ -115,7 +115,7 @@ class FastClient(Client):
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _receive(self) -> bytes:
-        """What has come; empty at the end of the connection."""
+        """Bytes received; empty at the end of the connection."""
         data = self._sock_recv(READ_BYTES)
         if not data or not hasattr(self._sock, "pending"):
             return data

@@ -15,7 +15,7 @@ RECONNECT_REASONS: Final = (CONNECTION_LOST, REFUSED, UNREACHABLE, WINDOW_FULL, 
 
 
 class MqttHandler(Protocol):
-    """What a reader calls, from its network thread. None of it may block."""
+    """Calls of a reader from its network thread. None of them may block."""
 
     def connected(self, *, session_present: bool) -> None:
         """The broker has accepted; nothing was received on this connection yet."""
@@ -46,11 +46,11 @@ class MqttReader(Protocol):
 
     @property
     def unconfirmed(self) -> int:
-        """How many own messages the broker has not confirmed."""
+        """Number of own messages that the broker has not confirmed."""
 
     @property
     def reconnects(self) -> dict[str, int]:
-        """How often a connection ended or did not come about, by reason."""
+        """Number of connections that ended or did not come about, by reason."""
 
     @property
     def is_contested(self) -> bool:

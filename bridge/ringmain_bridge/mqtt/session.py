@@ -38,7 +38,7 @@ from ringmain_bridge.mqtt.reader import (
 from ringmain_program.backoff import BackOff
 
 WITNESS_S: Final = 0.5
-"""How long after our own connection the witness must still live."""
+"""Time after our own connection for which the witness must still live."""
 FILTERS_PER_PACKET: Final = 64
 MAX_UNCONFIRMED: Final = 1000
 """Own messages that the broker has not confirmed; paho itself would queue without end."""
@@ -99,7 +99,7 @@ class PahoReader:
 
     @property
     def unconfirmed(self) -> int:
-        """How many own messages the broker has not confirmed; asked by the thread that publishes."""
+        """Number of own messages that the broker has not confirmed; asked by the thread that publishes."""
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0].is_published():
             unconfirmed.popleft()
@@ -107,7 +107,7 @@ class PahoReader:
 
     @property
     def reconnects(self) -> dict[str, int]:
-        """How often a connection ended or did not come about, by reason."""
+        """Number of connections that ended or did not come about, by reason."""
         return dict(self._reconnects)
 
     @property
@@ -201,7 +201,7 @@ class PahoReader:
         return self._reason
 
     def _judge(self, up_for_s: float) -> float:
-        """How long to wait before the next connection; finds out whether another process has taken the client id."""
+        """Wait before the next connection. Detects another process with our client id."""
         if self._reason == WINDOW_FULL:
             self._conflict.interrupted()
             return 0.0

@@ -33,7 +33,7 @@ from ringmain_agent.snapshot import ForecastResult, Measured, Measurements, Plan
 
 DAY_S: Final = 86_400
 CYCLE_S: Final = 5
-"""How long the agent does not know of a new step."""
+"""Time until the agent knows of a new step."""
 SETPOINT_S: Final = 300
 """Longest time from cycle to cycle; a setpoint stays in force for it."""
 START_SOC_PU: Final = 0.5
@@ -52,13 +52,13 @@ class Control(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What happens whatever anybody controls, one mean a step from `start_ms` on; all of the shape `(n_steps,)`."""
+    """Uncontrolled course of a site, one mean a step from `start_ms` on; all of the shape `(n_steps,)`."""
 
     start_ms: int
     load_kw: FloatArray
     load_kvar: FloatArray
     available_kw: dict[str, FloatArray]
-    """What each PV plant could give, negative."""
+    """Available power of each PV plant, negative."""
 
     @property
     def net_kw(self) -> FloatArray:
@@ -78,7 +78,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class Trace:
-    """What happened, one value a step: means of powers, energies at the END of the step."""
+    """Course of the closed loop, one value a step: means of powers, energies at the END of the step."""
 
     pcc_kw: FloatArray
     pv_kw: dict[str, FloatArray]

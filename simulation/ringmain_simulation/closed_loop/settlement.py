@@ -1,4 +1,4 @@
-"""What a closed loop cost and which limits it broke, from what was metered alone: nothing that the agent says of itself.
+"""Cost of a closed loop and the limits that it broke, from metered values alone, not from reports of the agent.
 
 Steps are quarter-hours, as limits and demand charges are.
 """
@@ -72,7 +72,7 @@ def hot_spots_degc(pcc_kw: FloatArray, site: Site, record: Record) -> dict[str, 
 
 
 def bill(pcc_kw: FloatArray, site: Site, record: Record, trace: Trace | None = None) -> Bill:
-    """What a profile at the pcc costs by the site's tariff; with a trace, also the wear and what is left in batteries."""
+    """Cost of a profile at the pcc by the site's tariff; with a trace, also the wear and the energy left in batteries."""
     import_price, export_price = prices_per_kwh(site, record)
     energy = np.maximum(pcc_kw, 0.0) * import_price - np.maximum(-pcc_kw, 0.0) * export_price
     wear = stored = 0.0
