@@ -1,3 +1,3 @@
-"""Commands of a person at the terminal: `check` looks at both neighbors, `replay` puts dead letters back."""
+"""Commands at the terminal: `check` examines broker and Kafka, `replay` writes dead letters to their proper topics."""
 
 __all__ = ["check", "replay"]
