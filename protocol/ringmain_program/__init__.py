@@ -1,4 +1,4 @@
-"""Needs of every program of Ringmain on its host.
+"""Services of the host for every program of Ringmain.
 
 A configuration file, secrets and certificates come in; files, delays and exit statuses leave. Needs msgspec only.
 """

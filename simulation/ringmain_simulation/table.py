@@ -1,4 +1,4 @@
-"""The demo in the terminal: one row a site while it runs, one table at the end."""
+"""The demo in the terminal: one row a site during the run, one table at the end."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -78,7 +78,7 @@ def summary_table(summary: Summary) -> Table:
     )
     fallbacks = ", ".join(f"{count} x {name}" for name, count in summary.fallbacks.items()) or "none"
     table.caption = (
-        "Forecast: load, day-ahead, all 96 quarter-hours, issued at 06:00 UTC, days that no model has seen. Persistence: "
+        "Forecast: load, day-ahead, all 96 quarter-hours, issued at 06:00 UTC, days after training. Persistence: "
         f"{summary.persistence}. Over limit: quarter-hours of import above the limit. Fallbacks: {fallbacks}. "
         f"{summary.duration_s:.0f} s in all."
     )
