@@ -78,7 +78,7 @@ class SimulatedSite:
         self._faults.append(fault)
 
     def receive(self, equipment: str, power_kw: float | None, valid_for_s: float) -> bool:
-        """Take a setpoint, from now on for `valid_for_s` of simulated time; `None` releases it. False if the equipment refuses.
+        """Take a setpoint for `valid_for_s` of simulated time from now; `None` releases it. False if the equipment refuses.
 
         Raises:
             ValueError: If there is no such equipment.
