@@ -27,11 +27,14 @@ from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFile, SeriesFileError, read_series_file
 from ringmain_model.session import forecast, open_session
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.features.examples import examples, window_of
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import persistence
-from ringmain_trainer.training.train_site import fit_site, window_of
+from ringmain_trainer.training.recipe import fit_site
 
 QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 TARGET: Final = "target"
@@ -216,7 +219,7 @@ def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) 
 
 def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: str, days: Sequence[int]) -> Scored:
     """Train once, on what was there at the first issue; forecast each day."""
-    step_s, window, model = file.step_s, window_of(config), config.model[0]
+    step_s, window, model = file.step_s, window_of(config.training), config.model[0]
     issues = np.array([day - _AHEAD_S for day in days], np.int64)
     issued_s, horizon = int(issues[0]), window.horizon_steps
     origin_s = issued_s - (protocol.train_days + _CONTEXT_DAYS + 3) * _DAY_S
@@ -227,7 +230,7 @@ def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: st
     oldest = max(every, newest - protocol.train_days * _DAY_S // step_s)
     rows = range(newest - (newest - oldest) // every * every, newest + 1, every)
     has_target = [row for row in rows if np.isfinite(seen.steps.values[row : row + horizon, 0]).any()]
-    trained = fit_site(config, model, seen, has_target, now=datetime.fromtimestamp(issued_s, UTC))
+    trained = fit_site(recipe_of(config, model), seen, has_target, now=datetime.fromtimestamp(issued_s, UTC))
     made = examples(
         whole.steps, (whole.series[name] for name in model.series), window, [(int(at) - origin_s) // step_s for at in issues]
     )

@@ -23,8 +23,8 @@ import polars as pl
 from deltalake import DeltaTable
 
 from ringmain_protocol import topics
-from ringmain_trainer.features.dataset import read_steps
 from ringmain_trainer.history.delta import append, open_table, scan
+from ringmain_trainer.history.site_reader import read_steps
 from ringmain_trainer.history.tables import TABLES, bucket
 
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)

@@ -128,7 +128,7 @@ SNAPSHOTS = st.builds(
     voltage_pu=MAYBE,
     pcc_kw=MAYBE,
     pcc_kvar=MAYBE,
-    held_kw=st.one_of(st.just({}), named(*MOST_KW, values=NUMBER)),
+    unresponsive_kw=st.one_of(st.just({}), named(*MOST_KW, values=NUMBER)),
     forecasts=st.tuples(forecasts("load_kw", -100, 400), forecasts("pv_kw", -400, 0), forecasts("wind_kw", -100, 0)).map(
         list
     ),

@@ -1,4 +1,4 @@
-"""Local clocks as tables: when the UTC offset of a zone changes. From the pinned `tzdata` package, not from the machine."""
+"""Days, and local clocks as tables of UTC offsets, from the pinned `tzdata` package and not from the machine."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,7 +9,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-_DAY_S: Final = 86400
+DAY_S: Final = 86400
+SATURDAY: Final = 5
+SUNDAY: Final = 6
+"""As `date.weekday` counts."""
+
 _HALF_HOUR_S: Final = 1800
 
 
@@ -38,10 +42,10 @@ def utc_offsets(time_zone: str, first_year: int, last_year: int) -> tuple[NDArra
     zone = zone_rules(time_zone)
     begin, end = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (first_year, last_year + 1))
     changes, offsets = [begin], [_offset_s(zone, begin), _offset_s(zone, begin)]
-    for day in range(begin, end, _DAY_S):
-        if _offset_s(zone, day + _DAY_S) == offsets[-1]:
+    for day in range(begin, end, DAY_S):
+        if _offset_s(zone, day + DAY_S) == offsets[-1]:
             continue
-        for at in range(day + _HALF_HOUR_S, day + _DAY_S + 1, _HALF_HOUR_S):
+        for at in range(day + _HALF_HOUR_S, day + DAY_S + 1, _HALF_HOUR_S):
             if _offset_s(zone, at) != offsets[-1]:
                 changes.append(at)
                 offsets.append(_offset_s(zone, at))

@@ -31,6 +31,7 @@ _DASK_CONNECT_S: Final = 30
 _DASK_WORKERLESS_S: Final = 60
 _DASK_LOOK_S: Final = 5
 _PARENT_LOOK_S: Final = 0.5
+_ONE_THREAD: Final = threading.Lock()
 _AHEAD: Final = 2  # so many tasks are handed out for each process or thread
 _DIED: Final = "its process was killed (out of memory, or a crash of a library), also when it ran alone"
 _THREADS: Final = "POLARS_MAX_THREADS"
@@ -46,6 +47,16 @@ class Outcome(NamedTuple, Generic[Result]):
     value: Result | None
     reason: str = ""
     trace: str = ""
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Compute on one thread: sums then have one order, and results are equal on all machines of one type.
+
+    The limit holds for the whole process. In a worker with several threads one computes at a time.
+    """
+    with _ONE_THREAD, threadpool_limits(1):
+        yield
 
 
 def run_all(

@@ -60,7 +60,7 @@ def _energy(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
 
 
 def _demand_charge(charge: DemandCharge, plan: Plan, snapshot: Snapshot, site: Site) -> Cost:
-    """What the horizon adds to the peak of the billing period so far; the quantity is the peak that then counts."""
+    """Cost of the increase over the peak of the billing period so far; the quantity is the peak that then counts."""
     per, phase = demand.steps_per_quarter(site), demand.phase(snapshot, site)
     quarter = (np.arange(site.horizon_steps) + phase) // per
     import_kw = np.maximum(np.array(plan.pcc_kw), 0.0)
@@ -90,7 +90,7 @@ def _excess(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
     pcc_kw = np.array(plan.pcc_kw)
     import_kw = np.maximum(pcc_kw - np.array(snapshot.import_limit_kw), 0.0)
     export_kw = np.maximum(-pcc_kw - np.array(snapshot.export_limit_kw), 0.0)
-    found = [
+    components = [
         Cost(component="import above its limit", amount=None, quantity=float(import_kw.sum()) * site.step_h, unit="kWh"),
         Cost(component="export above its limit", amount=None, quantity=float(export_kw.sum()) * site.step_h, unit="kWh"),
     ]
@@ -103,4 +103,4 @@ def _excess(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
         )
     )
     amount = snapshot.breach_per_kwh * breached_kwh
-    return [*found, Cost(component="beyond what was requested", amount=amount, quantity=breached_kwh, unit="kWh")]
+    return [*components, Cost(component="beyond what was requested", amount=amount, quantity=breached_kwh, unit="kWh")]

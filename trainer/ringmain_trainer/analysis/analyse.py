@@ -36,22 +36,24 @@ from ringmain_trainer.analysis.anomalies import (
 from ringmain_trainer.analysis.day_clusters import Cluster, cluster_days, cluster_model, normalized, whole_days
 from ringmain_trainer.analysis.limit_violations import NO_LIMIT, expected_risk, fit_violations, violations_model
 from ringmain_trainer.analysis.onnx_files import prove_same
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
-from ringmain_trainer.export.onnx_file import check_file, damaged
-from ringmain_trainer.features.dataset import SiteData, examples, read_site, read_sites
+from ringmain_trainer.export.onnx_file import PROBES, check_file, damaged
+from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.feature_graph import FEATURES as FEATURES_OUTPUT
 from ringmain_trainer.features.feature_graph import feature_model
+from ringmain_trainer.features.site_data import SiteData, read_site
+from ringmain_trainer.history.site_reader import read_sites
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder
-from ringmain_trainer.training.train_site import rows_of, unit_of, window_of
+from ringmain_trainer.training.recipe import rows_of
+from ringmain_trainer.units import unit_of
 from ringmain_trainer.workers import run_all
 
 RECORD: Final = "record.json"
 _FOLDER: Final = "analysis"
 _PROVED_DAYS: Final = 400
-_PROBES: Final = 6
 _TOLD: Final = 50
-_DAY_S: Final = 86400
 
 
 class AnalysisResult(Struct, frozen=True, kw_only=True):
@@ -174,11 +176,11 @@ def analyse_hours(subject: Subject) -> AnalysisFile:
     if subject.forecaster is None:
         raise TooLittleDataError(f"no model of {model.signal}: train this site first")
     manifest = check_file(subject.forecaster)
-    window = window_of(config)
+    window = window_of(config.training)
     shape = (manifest.step_s, manifest.history_steps, manifest.horizon_steps, list(manifest.signals), list(manifest.series))
     if shape != (*window, model.history, model.series):
         raise TooLittleDataError("the model has another shape than the configuration: train this site again")
-    day, steps = _DAY_S // window.step_s, len(data.steps.values)
+    day, steps = DAY_S // window.step_s, len(data.steps.values)
     last = steps - window.horizon_steps
     first = max(window.history_steps, steps - config.analysis.residual_days * day)
     rows = list(range(first, last + 1, day))
@@ -220,8 +222,8 @@ def analyse_profiles(subject: Subject) -> AnalysisFile:
 def analyse_violations(subject: Subject) -> AnalysisFile:
     """The risk that a limit is violated in the hours ahead."""
     config, data, model = subject.config, subject.data, subject.model
-    fitted = fit_violations(config, model, data, rows_of(config, data), now=subject.now)
-    newest = np.arange(len(fitted.data.targets))[-_PROBES:]
+    fitted = fit_violations(config, model, data, rows_of(config.training, data), now=subject.now)
+    newest = np.arange(len(fitted.data.targets))[-PROBES:]
     probes = damaged(fitted.data.take(newest).inputs, fitted.spec)
     features = run(open_session(feature_model(fitted.spec)), probes, FEATURES_OUTPUT)
     about: dict[str, Any] = {

@@ -17,18 +17,18 @@ from sklearn.ensemble import IsolationForest
 
 from ringmain_trainer.analysis.day_clusters import Days
 from ringmain_trainer.analysis.onnx_files import finished, labels_and_scores, splice
+from ringmain_trainer.arrays import Floats
+from ringmain_trainer.calendar import DAY_S, SATURDAY
 from ringmain_trainer.config.trainer import AnalysisConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.features.dataset import Floats
 from ringmain_trainer.features.feature_graph import GraphWriter
-from ringmain_trainer.quality.rules import runs
+from ringmain_trainer.quality.arrays import runs
+from ringmain_trainer.quantities import number
 
 DAYS_MIN: Final = 21
-_DAY_S: Final = 86400
 _PARTS: Final = 8
 """A day is looked at in so many parts."""
 _SEASON_DAYS: Final = 28
-_SATURDAY: Final = 5
 _SAMPLES: Final = 128
 _UNUSUAL: Final = 3.0
 """Of the days that the forest sets apart, those are told whose part stands out by so many usual departures."""
@@ -75,7 +75,7 @@ def day_features(days: Days, holidays: Sequence[str] = ()) -> DayFeatures:
     profiles = days.profiles.astype(np.float64)
     n, steps = profiles.shape
     parts = profiles.reshape(n, _PARTS, steps // _PARTS).mean(axis=2)
-    free = np.array([one.weekday() >= _SATURDAY or one.isoformat() in set(holidays) for one in days.dates])
+    free = np.array([one.weekday() >= SATURDAY or one.isoformat() in set(holidays) for one in days.dates])
     numbers = np.array([one.toordinal() for one in days.dates])
     usual = np.stack([_usual(parts, free, numbers, row) for row in range(n)])
     off = parts - usual
@@ -125,12 +125,12 @@ def unusual_days(
         hours = 24 // _PARTS
         from_s = local_midnight_s(day, time_zone)
         direction = "above" if off > 0 else "below"
-        text = f"{day}: from {hours * part:02d} to {hours * (part + 1):02d} h on average {abs(off):.4g} {unit}".rstrip()
+        text = f"{day}: from {hours * part:02d} to {hours * (part + 1):02d} h on average {number(abs(off))} {unit}".rstrip()
         found.append(
             Anomaly(
                 detector="days",
                 from_s=from_s,
-                to_s=from_s + _DAY_S,
+                to_s=from_s + DAY_S,
                 score=-float(scores[row]),
                 reason=f"{text} {direction} the usual, {abs(off) / scale:.1f} usual departures",
             )
@@ -166,9 +166,8 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
             worst = int(piece[beyond[piece].argmax()])
             above = truth[worst] > high[worst]
             edge = high[worst] if above else low[worst]
-            text = (
-                f"{truth[worst]:.4g} {unit}".rstrip() + f" where the forecast went {'up' if above else 'down'} to {edge:.4g}"
-            )
+            measured = f"{number(truth[worst])} {unit}".rstrip()
+            text = f"{measured} where the forecast went {'up' if above else 'down'} to {number(edge)}"
             hours = len(piece) * residuals.step_s / 3600
             found.append(
                 Anomaly(

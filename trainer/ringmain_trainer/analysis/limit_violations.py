@@ -24,10 +24,12 @@ from threadpoolctl import threadpool_limits
 
 from ringmain_model.session import open_session, run_in_blocks
 from ringmain_trainer.analysis.onnx_files import splice
+from ringmain_trainer.arrays import Floats
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.features.dataset import Examples, Floats, SiteData, Window, examples
 from ringmain_trainer.features.design_matrix import Fold, as_rows, time_folds
+from ringmain_trainer.features.examples import Examples, Window, examples, window_of
 from ringmain_trainer.features.feature_graph import (
     FEATURES,
     FeatureSpec,
@@ -36,8 +38,9 @@ from ringmain_trainer.features.feature_graph import (
     feature_model,
     value_info,
 )
+from ringmain_trainer.features.feature_spec import feature_spec
+from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import persistence
-from ringmain_trainer.training.train_site import feature_spec, window_of
 
 CLASSIFIERS: Final = ("logistic_regression", "hist_gradient_boosting")
 RISK: Final = "risk"
@@ -121,7 +124,7 @@ def fit_violations(
     Raises:
         TooLittleDataError: If the limit is hardly ever violated, or in one part of the time only.
     """
-    window = window_of(config)
+    window = window_of(config.training)
     analysis = config.analysis
     kept = _thinned(rows, analysis.violation_rows_max // window.horizon_steps)
     made = examples(data.steps, (data.series[name] for name in model.series), window, kept)
@@ -132,7 +135,9 @@ def fit_violations(
     for name, chosen in (("first", first), ("last", test)):
         _refuse_rare(events[chosen], known[chosen], name, limit)
     # violations are too few to learn from what `training.features` adds
-    spec = msgspec.structs.replace(feature_spec(config, model, made, time_zone=data.time_zone, now=now), groups=())
+    spec = msgspec.structs.replace(
+        feature_spec(recipe_of(config, model), made, time_zone=data.time_zone, now=now), groups=()
+    )
     features = run_in_blocks(open_session(feature_model(spec)), made.inputs, FEATURES)
     folds = time_folds(made.issued_at_s[first], window, _FOLDS)
     folded = {name: _folded_scores(name, features[first], events[first], known[first], folds) for name in CLASSIFIERS}

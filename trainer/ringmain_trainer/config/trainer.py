@@ -13,13 +13,13 @@ from msgspec import Meta, Struct
 from ringmain_program.brokers import KafkaBroker, files, with_absolute_files
 from ringmain_program.config import ConfigError, load
 from ringmain_protocol.messages import Name
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig
 from ringmain_trainer.config.evaluation import BacktestConfig, DriftConfig, PromotionConfig, WatchConfig
 
 SQLITE: Final = "sqlite:///"
 """What the URI of a local MLflow database begins with."""
 
-_DAY_S: Final = 86400
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -79,11 +79,11 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     jobs: Annotated[int, Meta(ge=-1, le=256)] = -1
 
     def __post_init__(self) -> None:
-        if _DAY_S % self.step_s or 3600 % self.step_s:
+        if DAY_S % self.step_s or 3600 % self.step_s:
             raise ValueError("step_s must divide an hour")
-        if self.history_steps * self.step_s < 7 * _DAY_S:
+        if self.history_steps * self.step_s < 7 * DAY_S:
             raise ValueError("history_steps must cover a week: lags of seven days come out of it")
-        if self.history_steps * self.step_s < max(self.lag_days) * _DAY_S:
+        if self.history_steps * self.step_s < max(self.lag_days) * DAY_S:
             raise ValueError("history_steps must cover the longest of lag_days")
         if len(set(self.features)) != len(self.features):
             raise ValueError("features: a group is named twice")

@@ -22,22 +22,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ringmain_model.session import open_session, run_in_blocks
+from ringmain_trainer.calendar import DAY_S
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError, TrainerError
 from ringmain_trainer.evaluation.backtest_table import Line, Prediction, frame_of, lines_of
-from ringmain_trainer.features.dataset import SeriesHistory, SiteData, StepTable, examples, read_site
+from ringmain_trainer.features.examples import examples, window_of
+from ringmain_trainer.features.site_data import SiteData, mask_marked, read_site
+from ringmain_trainer.history.site_reader import SeriesHistory, StepTable
 from ringmain_trainer.models.fit import PERSISTENCE, persistence
 from ringmain_trainer.models.metrics import Forecasts
-from ringmain_trainer.quality.rules import Grid, check, masked, plausible
 from ringmain_trainer.registry.champion import Released, read_released
+from ringmain_trainer.training.recipe import fit_and_prove, rows_of
 from ringmain_trainer.training.train_fleet import sites_of
-from ringmain_trainer.training.train_site import fit_site, rows_of, window_of
 from ringmain_trainer.workers import run_all
 
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 _AFTER: Final = "after the champion's training"
-_DAY_S: Final = 86400
 _MARK_DAYS: Final = 60
 """So many days before an origin the rules of quality look at, for the inputs of a forecast."""
 
@@ -121,7 +123,7 @@ def backtest_site(
     rows = origin_rows(config, data.steps)
     if not len(rows):
         raise TooLittleDataError("too little data: no origin with a window before it and a whole horizon after it")
-    window = window_of(config)
+    window = window_of(config.training)
     known = [known_at(config, model, data, int(row)) for row in rows]
     inputs = [examples(one.steps, one.series.values(), window, [len(one.steps.values)]).inputs for one in known]
     batch = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
@@ -152,7 +154,7 @@ def backtest_site(
 
 def origin_rows(config: TrainerConfig, steps: StepTable) -> NDArray[np.int64]:
     """Rows of the steps at which forecasts are issued: the newest ones with a window before and a whole horizon after."""
-    window, settings = window_of(config), config.backtest
+    window, settings = window_of(config.training), config.backtest
     every, first_s = round(settings.every_h * 3600), round(settings.at_h * 3600)
     begin_s = steps.start_s + window.history_steps * window.step_s
     end_s = steps.start_s + (len(steps.values) - window.horizon_steps) * window.step_s
@@ -173,9 +175,9 @@ def known_at(config: TrainerConfig, model: ModelConfig, data: SiteData, row: int
         row: Of the steps.
         days: The newest days only; the window of a model if not given.
     """
-    window = window_of(config)
+    window = window_of(config.training)
     at_s = data.steps.start_s + window.step_s * row
-    span = _MARK_DAYS * _DAY_S // window.step_s if days is None else round(days * _DAY_S / window.step_s)
+    span = _MARK_DAYS * DAY_S // window.step_s if days is None else round(days * DAY_S / window.step_s)
     first = max(0, row - max(span, window.history_steps))
     steps = StepTable(data.steps.start_s + window.step_s * first, data.steps.values[first:row])
     series = {
@@ -187,15 +189,7 @@ def known_at(config: TrainerConfig, model: ModelConfig, data: SiteData, row: int
 
 def _marked(config: TrainerConfig, model: ModelConfig, data: SiteData) -> SiteData:
     """The data without what the rules of quality mark in them."""
-    checked = check(data.steps.values, model.history, Grid(data.steps.start_s, config.training.step_s), config.quality)
-    steps = StepTable(data.steps.start_s, masked(data.steps.values, checked, config.quality))
-    series = {
-        name: SeriesHistory(
-            one.unit, [issue._replace(values=plausible(name, issue.values, config.quality)) for issue in one.issues]
-        )
-        for name, one in data.series.items()
-    }
-    return data._replace(steps=steps, series=series)
+    return mask_marked(data, model.history, config.training.step_s, config.quality)._replace(masked=data.masked)
 
 
 def _challenger(  # noqa: PLR0913  what, from what, where
@@ -208,16 +202,16 @@ def _challenger(  # noqa: PLR0913  what, from what, where
     now: datetime,
 ) -> Prediction:
     """The recipe, fitted anew every so many days on what was known then; not asked before there is data enough for it."""
-    window, levels = window_of(config), config.training.quantiles
+    window, levels = window_of(config.training), config.training.quantiles
     quantiles = np.full((len(rows), window.horizon_steps, len(levels)), np.nan)
-    refit = config.backtest.refit_days * _DAY_S / window.step_s
+    refit = config.backtest.refit_days * DAY_S / window.step_s
     reason = TooLittleDataError("too little data")
     first = 0
     while first < len(rows):
         last = int(np.searchsorted(rows, rows[first] + refit - 1e-6))
         known = known_at(config, model, data, int(rows[first]), days=config.training.days_max)
         try:
-            content = fit_site(config, model, known, rows_of(config, known), now=now).content
+            content = fit_and_prove(recipe_of(config, model), known, rows_of(config.training, known), now=now).content
         except TooLittleDataError as error:
             reason, first = error, first + 1
             continue

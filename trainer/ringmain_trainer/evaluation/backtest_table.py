@@ -9,7 +9,8 @@ import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from ringmain_trainer.models.metrics import Forecasts, Values, lead_blocks, mae, scores, skill, spread
+from ringmain_trainer.arrays import Values
+from ringmain_trainer.models.metrics import Forecasts, lead_blocks, mae, scores, skill, spread
 
 ALL: Final = "all"
 

@@ -23,22 +23,16 @@ from msgspec import Struct
 from ringmain_protocol import topics
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.evaluation.drift import (
-    ErrorDrift,
-    InputDrift,
-    error_drift,
-    error_reasons,
-    input_drift,
-    input_reasons,
-    inputs_of,
-)
+from ringmain_trainer.evaluation.drift import ErrorDrift, InputDrift, error_drift, error_reasons, input_drift, input_reasons
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.features.dataset import SiteData, examples, read_site
+from ringmain_trainer.features.examples import examples
+from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.history.delta import scan
 from ringmain_trainer.models.fit import PERSISTENCE, persistence
 from ringmain_trainer.models.metrics import Forecasts
 from ringmain_trainer.registry.candidates import CandidateRecord, is_waiting, last_trained_ms, note_attempt, read_champion
 from ringmain_trainer.registry.champion import Released
+from ringmain_trainer.registry.input_reference import inputs_of
 from ringmain_trainer.training.journal import FILE
 from ringmain_trainer.training.train_fleet import sites_of
 from ringmain_trainer.training.train_site import TrainingResult, train_model

@@ -16,11 +16,12 @@ from ringmain_model.errors import ModelRejectedError
 from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_model.verify import check_model
 from ringmain_protocol.manifest import GOLDEN_KEY, MANIFEST_KEY, ModelManifest, decode_document, encode_document
-from ringmain_trainer.calendar import utc_offsets
+from ringmain_trainer.arrays import Floats
+from ringmain_trainer.calendar import DAY_S, utc_offsets
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.skl2onnx_fix import install_converter_fix
 from ringmain_trainer.export.supported_estimators import refuse_wrong_conversion
-from ringmain_trainer.features.dataset import Floats, Inputs
+from ringmain_trainer.features.examples import Inputs
 from ringmain_trainer.features.feature_graph import (
     FEATURES,
     OPSETS,
@@ -35,7 +36,8 @@ from ringmain_trainer.models.fit import FittedModel, predict
 TOLERANCE: Final = 2e-5
 """Largest allowed difference between file and scikit-learn, as a share of P99 - P1 of the target."""
 
-_DAY_S: Final = 86400
+PROBES: Final = 6
+"""Newest forecasts that a file is proved on, whole and damaged."""
 _HALF_DAY_S: Final = 43200
 
 
@@ -139,7 +141,7 @@ def on_thresholds(model: onnx.ModelProto, inputs: Inputs, spec: FeatureSpec) -> 
     series = {columns.index(name): i for i, name in enumerate(spec.series)}
     # a column of lags, the signal, the days whose values are its lags for all leads of a day
     lags = [(columns.index(f"lag_{d}d.{s}"), i, d) for d in spec.lag_days for i, s in enumerate(spec.signals)]
-    rng, day = np.random.default_rng(0), _DAY_S // spec.window.step_s
+    rng, day = np.random.default_rng(0), DAY_S // spec.window.step_s
     history, future = inputs["history"].copy(), inputs["known_future"].copy()
     if not thresholds:
         return {name: value[:0] for name, value in inputs.items()}

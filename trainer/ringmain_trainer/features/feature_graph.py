@@ -16,9 +16,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ringmain_trainer.calendar import utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY, SUNDAY, utc_offsets
 from ringmain_trainer.config.trainer import FeatureGroup
-from ringmain_trainer.features.dataset import Window
+from ringmain_trainer.features.examples import Window
 
 OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION: Final = 8
@@ -28,15 +28,12 @@ WEEKDAY: Final = "weekday"
 WEEK_PEAK: Final = "week_peak"
 """The column with the largest target, without its sign, of the last week at this time of day, give or take an hour."""
 
-_DAY_S: Final = 86400
 _ROLLING_H: Final = (1, 24, 168)
 _FADING_H: Final = (1, 4, 16)
 _HOLD_STEPS: Final = (1, 2)  # by doubling: a value is held for up to three steps
 _HARMONICS: Final = (1, 2, 3)
 _PRODUCT_WAVES: Final = (0, 1, len(_HARMONICS), len(_HARMONICS) + 1)
 _MEAN_H: Final = 3
-_SATURDAY: Final = 5
-_SUNDAY: Final = 6
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -152,7 +149,7 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
 
 def gap_shifts(window: Window) -> list[int]:
     """By how many steps a gap in the history looks back, one after the other: a short hold, then whole days."""
-    day = _DAY_S // window.step_s
+    day = DAY_S // window.step_s
     return [*_HOLD_STEPS, *(day * 2**k for k in range(10) if day * 2**k < window.history_steps)]
 
 
@@ -167,7 +164,7 @@ def filled_gaps(g: GraphWriter, values: str, shifts: Sequence[int], typical: Seq
 def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
     """All signals whole days before the target, their mean over the week at this time of day, and the target's peak then."""
     window = spec.window
-    day, hour, n = _DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
+    day, hour, n = DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
     lead = np.arange(window.horizon_steps)
 
     def rows(days: int) -> NDArray[np.int64]:
@@ -187,7 +184,7 @@ def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
 
 def _recent(g: GraphWriter, history: str, window: Window) -> list[str]:
     """The target at issue: last value and rolling statistics; and how far it is from yesterday, fading with lead time."""
-    day, hour, n = _DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
+    day, hour, n = DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
     row, lead = g.ints(1), np.arange(window.horizon_steps)
     target = g("Gather", history, g.const(0, np.int64), axis=2)
     now = [g("Gather", target, g.ints(n - 1), axis=1)]
@@ -228,7 +225,7 @@ def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
     A holiday counts as a Sunday as well: a few weeks of training may hold no holiday to learn from.
     """
     window = spec.window
-    day, lead, row = _DAY_S // window.step_s, np.arange(window.horizon_steps), g.ints(1)
+    day, lead, row = DAY_S // window.step_s, np.arange(window.horizon_steps), g.ints(1)
     issued = g("Unsqueeze", "issued_at_s", row)
     at = g("Add", issued, g.ints(*(lead * window.step_s).tolist()))
     slot, weekday, days = _local_time(g, spec, at)
@@ -238,7 +235,7 @@ def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
     is_date = g("Cast", g("Equal", g("Unsqueeze", days, g.ints(2)), dates), to=TensorProto.FLOAT)
     holiday = g("ReduceMax", is_date, g.ints(2), name="holiday")
     is_holiday = g("Squeeze", g("Cast", holiday, to=TensorProto.BOOL), g.ints(2))
-    weekday = g("Where", is_holiday, g.const(_SUNDAY, np.int64), weekday)
+    weekday = g("Where", is_holiday, g.const(SUNDAY, np.int64), weekday)
     code = g("Cast", g("Unsqueeze", weekday, g.ints(2)), to=TensorProto.FLOAT)
     # from the instants, so that the column has a row per forecast
     ahead = g("Div", g("Sub", at, issued), g.ints(window.step_s))
@@ -252,8 +249,8 @@ def _local_time(g: GraphWriter, spec: FeatureSpec, at: str) -> tuple[str, str, s
     passed = g("GreaterOrEqual", g("Unsqueeze", at, g.ints(2)), g.ints(*changes.tolist()))
     passed = g("ReduceSum", g("Cast", passed, to=TensorProto.INT64), g.ints(2), keepdims=0)
     local = g("Add", at, g("Gather", g.ints(*offsets.tolist()), passed))
-    days = g("Div", local, g.ints(_DAY_S))
-    slot = g("Div", g("Mod", local, g.ints(_DAY_S)), g.ints(spec.window.step_s), name="slot")
+    days = g("Div", local, g.ints(DAY_S))
+    slot = g("Div", g("Mod", local, g.ints(DAY_S)), g.ints(spec.window.step_s), name="slot")
     return slot, g("Mod", g("Add", days, g.ints(3)), g.ints(7), name="weekday"), days
 
 
@@ -268,7 +265,7 @@ def _groups(g: GraphWriter, spec: FeatureSpec, *, known: str, waves: str, weekda
     """The features that are off unless they are asked for."""
     parts = []
     if "weekend_waves" in spec.groups:
-        for day in (_SATURDAY, _SUNDAY):  # a holiday counts as a Sunday
+        for day in (SATURDAY, SUNDAY):  # a holiday counts as a Sunday
             is_day = g("Cast", g("Equal", weekday, g.const(float(day))), to=TensorProto.FLOAT)
             parts.append(g("Mul", waves, is_day))
     if "series_means" in spec.groups and spec.series:

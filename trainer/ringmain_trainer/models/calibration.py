@@ -7,11 +7,9 @@ the held-out days is not that of the model that is refitted on all.
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ringmain_trainer.features.dataset import Floats, Window
-
-Matrix = NDArray[np.float64]
+from ringmain_trainer.arrays import Floats, Values
+from ringmain_trainer.features.examples import Window
 
 _BLOCK_S: Final = 4 * 3600
 """Leads that share one shift."""
@@ -19,7 +17,7 @@ _VALUES_MIN: Final = 50
 """With fewer known values a block takes the shift of all leads."""
 
 
-def conformal_shifts(curves: Matrix, truth: Matrix, window: Window, quantiles: tuple[float, ...]) -> Floats:
+def conformal_shifts(curves: Values, truth: Values, window: Window, quantiles: tuple[float, ...]) -> Floats:
     """What to add to curves `(N, horizon_steps, quantiles)`, by blocks of leads; `(horizon_steps, quantiles)`, float32.
 
     Args:
@@ -39,7 +37,7 @@ def conformal_shifts(curves: Matrix, truth: Matrix, window: Window, quantiles: t
     return shifts
 
 
-def _shift(missing: Matrix, quantiles: tuple[float, ...]) -> Matrix:
+def _shift(missing: Values, quantiles: tuple[float, ...]) -> Values:
     known = missing[np.isfinite(missing[:, :, 0])]
     if not len(known):
         return np.zeros(len(quantiles))
@@ -48,6 +46,6 @@ def _shift(missing: Matrix, quantiles: tuple[float, ...]) -> Matrix:
     levels = [
         min(q * (n + 1) / n, 1.0) if q > 0.5 else max((q * (n + 1) - 1) / n, 0.0) if q < 0.5 else 0.5 for q in quantiles
     ]
-    taken: Matrix = np.array([np.quantile(known[:, i], level) for i, level in enumerate(levels)])
-    about: Matrix = taken - taken[quantiles.index(0.5)]
+    taken: Values = np.array([np.quantile(known[:, i], level) for i, level in enumerate(levels)])
+    about: Values = taken - taken[quantiles.index(0.5)]
     return about

@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
@@ -26,11 +25,11 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from ringmain_trainer.arrays import Values
 from ringmain_trainer.config.estimators import FIXED, EstimatorsConfig, RidgeConfig
 from ringmain_trainer.features.design_matrix import Design, as_rows
 from ringmain_trainer.features.feature_graph import WEEKDAY
 
-Matrix = NDArray[np.float64]
 Settings = dict[str, Any]
 
 _BLOCK: Final = 128
@@ -45,7 +44,7 @@ class Fitter(Protocol):
     def candidates(self) -> list[Settings]:
         """Settings that may be chosen from."""
 
-    def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
+    def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
         """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
@@ -86,7 +85,7 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
         """Settings that may be chosen from."""
         return candidates_of(self.settings)
 
-    def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
+    def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
         """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
         rows, targets = self._rows(train)
         later = self.design.features[first:last]
@@ -99,14 +98,14 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
         rows, targets = self._rows(train)
         return tuple(self._fitted(self.candidates[candidate], q, rows, targets) for q in self.quantiles)
 
-    def _fitted(self, candidate: Settings, quantile: float, rows: Matrix, targets: Matrix) -> Pipeline:
+    def _fitted(self, candidate: Settings, quantile: float, rows: Values, targets: Values) -> Pipeline:
         estimator = self.make(candidate, quantile, self.seed)
         if isinstance(estimator, MLPRegressor):
             return _fit_network(estimator, self.settings.epochs, one_hot(self.design.columns), rows, targets)
         pipeline: Pipeline = make_pipeline(estimator)
         return pipeline.fit(rows, targets)
 
-    def _rows(self, train: int) -> tuple[Matrix, Matrix]:
+    def _rows(self, train: int) -> tuple[Values, Values]:
         targets = self.design.data.targets[:train].ravel()
         known = np.flatnonzero(np.isfinite(targets))
         if len(known) > self.settings.rows_max:
@@ -115,7 +114,7 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
         return flat[known].astype(np.float64), targets[known].astype(np.float64)
 
 
-def _fit_network(network: MLPRegressor, epochs: int, encoder: ColumnTransformer, rows: Matrix, targets: Matrix) -> Pipeline:
+def _fit_network(network: MLPRegressor, epochs: int, encoder: ColumnTransformer, rows: Values, targets: Values) -> Pipeline:
     """The target is scaled for the fit, and scaled back in the last layer: the file needs no step for it."""
     pipeline: Pipeline = make_pipeline(encoder, StandardScaler(), network)
     scaled = pipeline[:-1].fit_transform(rows)
@@ -169,15 +168,15 @@ class RidgeFitter:
         known = targets[np.isfinite(targets)]
         self._level = float(known[0]) if len(known) else 0.0
         size = 1 + len(self._origin) + 1
-        self._sums: dict[int, Matrix] = {0: np.zeros((size, size))}
-        self._solved: dict[int, tuple[Matrix, Matrix, float, Matrix]] = {}
+        self._sums: dict[int, Values] = {0: np.zeros((size, size))}
+        self._solved: dict[int, tuple[Values, Values, float, Values]] = {}
 
     @property
     def candidates(self) -> list[Settings]:
         """Settings that may be chosen from."""
         return candidates_of(self._config)
 
-    def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
+    def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
         """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
         mean, spread, level, coefficients = self._solve(train)
         scale = _scale_of(spread)
@@ -201,13 +200,13 @@ class RidgeFitter:
         ridge.coef_, ridge.intercept_ = coefficients[:, candidate].copy(), level
         return (make_pipeline(encoder, scaler, ridge),)
 
-    def _encoded(self, rows: slice) -> Matrix:
+    def _encoded(self, rows: slice) -> Values:
         """Rows as `one_hot` makes them."""
         flat = self._design.features[rows].reshape(-1, len(self._design.columns))
         codes = flat[:, self._codes] == np.arange(_DAYS) if self._codes else np.zeros((len(flat), 0))
         return np.concatenate([codes, flat[:, self._others]], axis=1, dtype=np.float64)
 
-    def _sums_of(self, train: int) -> Matrix:
+    def _sums_of(self, train: int) -> Values:
         """Sums of products of 1, the columns and the target over the first `train` forecasts."""
         if train not in self._sums:
             done = max(count for count in self._sums if count <= train)
@@ -223,7 +222,7 @@ class RidgeFitter:
             self._sums[train] = total
         return self._sums[train]
 
-    def _solve(self, train: int) -> tuple[Matrix, Matrix, float, Matrix]:
+    def _solve(self, train: int) -> tuple[Values, Values, float, Values]:
         """Means and spreads of the columns, the mean of the target, coefficients `(columns, candidates)`."""
         if train not in self._solved:
             sums = self._sums_of(train)
@@ -240,6 +239,6 @@ class RidgeFitter:
         return self._solved[train]
 
 
-def _scale_of(spread: Matrix) -> Matrix:
+def _scale_of(spread: Values) -> Values:
     """What a column is divided by; one that never changes is left as it is."""
     return np.where(spread > 0, spread, 1.0)

@@ -26,11 +26,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from ringmain_trainer.arrays import Ints, Values
+from ringmain_trainer.calendar import DAY_S
 
 PEAK_WEIGHT_MIN: Final = 0.1
-_DAY_S: Final = 86400
 _PEAK_SHARE_MIN: Final = 0.8
 """A day has a peak when so much of it is known."""
 
@@ -207,7 +206,7 @@ def peak_errors(forecast: Values, actual: Values, step_s: int) -> tuple[Values, 
 
     The peak is the largest value; the lowest where the signal is mostly below zero, as of PV. NaN for a day with gaps.
     """
-    day = max(1, _DAY_S // step_s)
+    day = max(1, DAY_S // step_s)
     said, truth = forecast[:, :day], actual[:, :day]
     known = np.isfinite(said) & np.isfinite(truth)
     enough = known.mean(axis=1) >= _PEAK_SHARE_MIN
@@ -241,7 +240,7 @@ def by_day(losses: Values, issued_at_s: Ints, step_s: int) -> dict[int, float]:
 
     A day counts if it has a quarter of the values of the fullest: the first and the last one often hold a few hours.
     """
-    days = (issued_at_s[:, None] + step_s * np.arange(losses.shape[1])) // _DAY_S
+    days = (issued_at_s[:, None] + step_s * np.arange(losses.shape[1])) // DAY_S
     known = np.isfinite(losses)
     if not known.any():
         return {}

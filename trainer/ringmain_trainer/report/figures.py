@@ -1,4 +1,4 @@
-"""What the report counts: profiles, duration, weather response, scores by lead time, calibration. Pure: arrays to arrays.
+"""Figures of the report: profiles, duration, weather response, scores by lead time, calibration. Pure: arrays to arrays.
 
 Days and times of day are those of the site's own clock. Values keep their sign: positive is drawn from the network.
 """
@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
 from ringmain_trainer.calendar import utc_offsets
-from ringmain_trainer.features.dataset import SeriesHistory
+from ringmain_trainer.history.site_reader import SeriesHistory
 from ringmain_trainer.models import metrics
 
 Values = NDArray[np.float64]
@@ -66,7 +67,7 @@ class Band(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What a signal does along another: middles of the bins, percentiles 10, 50, 90 `(3, bins)`."""
+    """A signal along another one: middles of the bins, percentiles 10, 50, 90 `(3, bins)`."""
 
     at: Values
     percentiles: Values
@@ -162,13 +163,13 @@ def key_figures(values: Values, start_s: int, step_s: int) -> KeyFigures | None:
 def daily_bands(days: LocalDays) -> dict[DayType, Band]:
     """Percentiles over the time of day for each type of day that occurs."""
     types = np.array([one.value for one in days.types])
-    found = {}
+    bands = {}
     for kind in DayType:
         rows = days.values[types == kind.value]
         rows = rows[np.isfinite(rows).any(axis=1)]
         if len(rows):
-            found[kind] = Band(percentiles(rows, _BANDS), len(rows))
-    return found
+            bands[kind] = Band(percentiles(rows, _BANDS), len(rows))
+    return bands
 
 
 def weekly_band(days: LocalDays) -> Band:
@@ -222,14 +223,14 @@ def running_median(along: Values, values: Values, *, points: int = 30, share: fl
 
 
 def slopes(temperature_degc: Values, values: Values, balance_degc: float = 15.0) -> dict[str, Slope]:
-    """How daily means change per degree below (`cold`) and above (`warm`) a temperature, where there are ten days."""
+    """Change of daily means per degree below (`cold`) and above (`warm`) a temperature, where there are ten days."""
     known = np.isfinite(temperature_degc) & np.isfinite(values)
-    found = {}
+    by_side = {}
     for name, side in (("cold", temperature_degc < balance_degc), ("warm", temperature_degc >= balance_degc)):
         x, y = temperature_degc[known & side], values[known & side]
         if len(x) >= 10 and np.ptp(x) > 3:
-            found[name] = Slope(_theil_sen(x, y), len(x))
-    return found
+            by_side[name] = Slope(float(theilslopes(y, x).slope), len(x))
+    return by_side
 
 
 def daily_means(days: LocalDays) -> Values:
@@ -240,11 +241,11 @@ def daily_means(days: LocalDays) -> Values:
 
 def percentiles(rows: Values, shares: Sequence[float]) -> Values:
     """Quantiles of each column without its gaps, `(shares, columns)`; NaN for a column that holds nothing."""
-    found = np.full((len(shares), rows.shape[1]), np.nan)
+    quantiles = np.full((len(shares), rows.shape[1]), np.nan)
     there = np.isfinite(rows).any(axis=0)
     if there.any():
-        found[:, there] = np.nanquantile(rows[:, there], shares, axis=0)
-    return found
+        quantiles[:, there] = np.nanquantile(rows[:, there], shares, axis=0)
+    return quantiles
 
 
 def newest_known(history: SeriesHistory, start_s: int, step_s: int, count: int) -> Values:
@@ -292,14 +293,14 @@ def reliability(scored: Scored) -> tuple[Values, float]:
     What is equal to a quantile counts half. Where the whole band is one value, which then happened, as PV at night, nothing
     can be said.
     """
-    truth, made = scored.targets, scored.quantiles
-    certain = (made[:, :, 0] == made[:, :, -1]) & (truth == made[:, :, 0])
+    truth, quantiles = scored.targets, scored.quantiles
+    certain = (quantiles[:, :, 0] == quantiles[:, :, -1]) & (truth == quantiles[:, :, 0])
     known = np.isfinite(truth)
-    told = known & ~certain
-    if not told.any():
+    uncertain = known & ~certain
+    if not uncertain.any():
         return np.full(len(scored.levels), np.nan), 0.0
-    y, q = truth[told][:, None], made[told]
-    return ((y < q) + 0.5 * (y == q)).mean(axis=0), float(told.sum() / known.sum())
+    y, q = truth[uncertain][:, None], quantiles[uncertain]
+    return ((y < q) + 0.5 * (y == q)).mean(axis=0), float(uncertain.sum() / known.sum())
 
 
 def coverage_by_lead(scored: Scored) -> Values:
@@ -325,14 +326,6 @@ def _nanmean(values: Values, axis: int) -> Values:
     count = known.sum(axis=axis)
     mean: Values = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1)
     return np.where(count > 0, mean, np.nan)
-
-
-def _theil_sen(x: Values, y: Values) -> float:
-    """Median of the slopes between all pairs of points: outliers do not tilt it."""
-    first, second = np.triu_indices(len(x), 1)
-    run = x[second] - x[first]
-    apart = run != 0
-    return float(np.median((y[second] - y[first])[apart] / run[apart]))
 
 
 def _day_type(day: date, holidays: set[date]) -> DayType:

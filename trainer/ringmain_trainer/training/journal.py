@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ringmain_trainer.config.trainer import TrainerConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.features.dataset import SiteData
+from ringmain_trainer.features.site_data import SiteData
 
 FILE: Final = "training.jsonl"
 

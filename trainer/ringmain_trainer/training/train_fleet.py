@@ -16,8 +16,8 @@ from polars.exceptions import PanicException, PolarsError
 from ringmain_protocol import topics
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import HistoryError, TrainerError
-from ringmain_trainer.features.dataset import read_sites
 from ringmain_trainer.history.delta import table_path
+from ringmain_trainer.history.site_reader import read_sites
 from ringmain_trainer.history.tables import LANDING, TABLES, bucket
 from ringmain_trainer.registry.candidates import drop_candidate
 from ringmain_trainer.training.journal import Journal, header_of, instant, open_journal

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from ringmain_model.session import open_session, run
 from ringmain_trainer.calendar import utc_offsets, zone_rules
-from ringmain_trainer.features.dataset import Window
+from ringmain_trainer.features.examples import Window
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
 
 QUARTERS = Window(900, 768, 96)

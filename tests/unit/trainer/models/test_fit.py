@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ringmain_trainer.config.estimators import EstimatorsConfig, RidgeConfig
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.features.dataset import Examples, Window
 from ringmain_trainer.features.design_matrix import Design, held_out
+from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.models.calibration import conformal_shifts
 from ringmain_trainer.models.fit import RANGE_MARGIN, FittedModel, fit_model, limits_of, persistence, predict
 
@@ -21,7 +22,7 @@ MODEL = ModelConfig(signal="load_kw", history=["load_kw"])
 
 
 def fitted_on(features: NDArray[np.float32], examples: Examples, model: ModelConfig = MODEL) -> FittedModel:
-    return fit_model(Design(features, ("a", "b", "c"), examples, WINDOW), CONFIG, model)
+    return fit_model(Design(features, ("a", "b", "c"), examples, WINDOW), recipe_of(CONFIG, model))
 
 
 def data(n: int = 60, seed: int = 0) -> tuple[NDArray[np.float32], Examples]:

@@ -17,9 +17,10 @@ from ringmain_trainer.analysis.limit_violations import expected_risk, fit_violat
 from ringmain_trainer.analysis.onnx_files import prove_same
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.export.onnx_file import damaged
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
-from ringmain_trainer.training.train_site import rows_of
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
+from ringmain_trainer.training.recipe import rows_of
 
 FILE = "nl_liander_4stations_fcst_inputs_15min.csv.gz"
 WEATHER = {"temperature_degc": "temp", "radiation_w_per_m2": "radiation", "windspeed_m_per_s": "windspeed_100m"}
@@ -56,7 +57,7 @@ def site(columns: dict[str, NDArray[np.float32]], point: int) -> SiteData:
 @pytest.mark.parametrize("point", [307, 435])
 def test_peaks_are_told_better_than_by_yesterday(columns: dict[str, NDArray[np.float32]], point: int) -> None:
     data = site(columns, point)
-    fitted = fit_violations(CONFIG, MODEL, data, rows_of(CONFIG, data), now=NOW)
+    fitted = fit_violations(CONFIG, MODEL, data, rows_of(CONFIG.training, data), now=NOW)
     assert fitted.by_step.events > 200
     assert fitted.by_step.f1 > 0.4
     assert fitted.by_step.f1 > fitted.persistence_f1 + 0.05

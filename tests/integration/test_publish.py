@@ -1,17 +1,15 @@
 """The signed repository, seen through TUF's own client: what agents can get, and what nobody can slip in."""
 
 import json
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError, UnsignedMetadataError
+from tuf.api.exceptions import ExpiredMetadataError, UnsignedMetadataError
 from tuf.api.metadata import Metadata
-from tuf.ngclient import FetcherInterface, Updater  # type: ignore[attr-defined]
 
 from ringmain_protocol.manifest import Rollout, decode_document, encode_document, rollout_path, target_path
 from ringmain_trainer.config.trainer import TrainerConfig
@@ -19,48 +17,13 @@ from ringmain_trainer.errors import PublishError
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.registry.candidates import MODEL, RECORD, candidate_folder
 from ringmain_trainer.release.publish import publish, refresh
-from ringmain_trainer.release.tuf_repository import create_repository, open_repository, renew_root
-from ringmain_trainer.release.tuf_roles import ONLINE_KEY, ROOT_KEYS, TARGETS_KEY, bin_names
+from ringmain_trainer.release.tuf_repository import Repository, create_repository, renew_root
+from ringmain_trainer.release.tuf_roles import ONLINE_KEY, ROOT_KEYS, TARGETS_KEY
 from ringmain_trainer.training.train_fleet import train
+from support.tuf_client import Client
 
 NOW = datetime.now(UTC)  # noqa: TID251  TUF's client looks at the real clock
 SITES = ("liander-287", "liander-307")
-
-
-class FolderFetcher(FetcherInterface):
-    """TUF over a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        try:
-            return iter([(self.folder / url.removeprefix("repo:/")).read_bytes()])
-        except FileNotFoundError:
-            raise DownloadHTTPError(f"no {url}", 404) from None
-
-
-class Client:
-    """What an agent sees; its cache lives on from one look to the next."""
-
-    def __init__(self, repository: Path, home: Path) -> None:
-        self.repository, self.home = repository, home
-        self.bootstrap = (repository / "metadata" / "1.root.json").read_bytes()
-        for name in ("cache", "targets"):
-            (home / name).mkdir(parents=True)
-
-    def get(self, path: str) -> bytes | None:
-        """The target file; None if nobody with the right to do so signed it."""
-        updater = Updater(
-            str(self.home / "cache"),
-            "repo:/metadata/",
-            str(self.home / "targets"),
-            "repo:/targets/",
-            fetcher=FolderFetcher(self.repository),
-            bootstrap=self.bootstrap,
-        )
-        target = updater.get_targetinfo(path)
-        return None if target is None else Path(updater.download_target(target)).read_bytes()
 
 
 @pytest.fixture
@@ -88,39 +51,6 @@ def released(config: TrainerConfig) -> int:
 def test_a_new_repository_is_whole_and_offers_nothing(client: Client) -> None:
     assert client.get(rollout_path("stable")) is None
     assert client.get(target_path("load_kw", "liander-287", 1)) is None
-
-
-def test_keys_are_apart_and_readable_by_their_owner_only(config: TrainerConfig) -> None:
-    files = {path.stem: path for path in Path(config.keys).glob("*.pem")}
-    assert files.keys() == {*ROOT_KEYS, TARGETS_KEY, ONLINE_KEY}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
-    assert len({path.read_bytes() for path in files.values()}) == 5
-
-
-def test_roles_are_as_agreed(config: TrainerConfig) -> None:
-    metadata = Path(config.repository) / "metadata"
-    root = json.loads((metadata / "1.root.json").read_bytes())["signed"]
-    keys = {role: (tuple(value["keyids"]), value["threshold"]) for role, value in root["roles"].items()}
-    assert len(keys["root"][0]) == 3
-    assert keys["root"][1] == 2
-    assert keys["snapshot"] == keys["timestamp"]
-    assert len({*keys["root"][0], *keys["targets"][0], *keys["snapshot"][0]}) == 5
-    targets = json.loads((metadata / "1.targets.json").read_bytes())["signed"]["delegations"]["roles"]
-    assert [(r["name"], r["paths"], r["terminating"]) for r in targets] == [
-        ("models", ["models/*/*/*"], True),
-        ("rollout", ["rollout/*"], True),
-    ]
-    assert [r["keyids"] for r in targets] == [list(keys["targets"][0]), list(keys["snapshot"][0])]
-    models = json.loads((metadata / "1.models.json").read_bytes())["signed"]["delegations"]["succinct_roles"]
-    assert (models["name_prefix"], models["bit_length"], models["keyids"]) == ("models-bin", 4, list(keys["targets"][0]))
-    assert len(bin_names()) == 16
-
-
-def test_a_repository_or_key_is_never_overwritten(config: TrainerConfig, tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="already"):
-        create_repository(Path(config.repository), tmp_path / "other-keys", NOW)
-    with pytest.raises(PublishError, match="never overwritten"):
-        create_repository(tmp_path / "other", Path(config.keys), NOW)
 
 
 def test_agents_get_what_was_released(config: TrainerConfig, client: Client) -> None:
@@ -178,7 +108,7 @@ def test_a_candidate_that_does_not_hold_stops_the_whole_release(config: TrainerC
     with pytest.raises(PublishError, match="liander-307"):
         publish(config, now=NOW)
     assert client.get(rollout_path("stable")) is None
-    assert open_repository(Path(config.repository), Path(config.keys)).target_paths() == []
+    assert Repository(Path(config.repository), Path(config.keys)).target_paths() == []
 
 
 @pytest.mark.parametrize("name", [TARGETS_KEY, ONLINE_KEY])
@@ -235,7 +165,7 @@ def test_a_model_signed_with_the_online_key_reaches_nobody(config: TrainerConfig
 
 def test_the_online_role_cannot_offer_models(config: TrainerConfig, client: Client) -> None:
     path = target_path("load_kw", "liander-435", 1)
-    repository = open_repository(Path(config.repository), Path(config.keys))
+    repository = Repository(Path(config.repository), Path(config.keys))
     repository.set_rollout(path, b"foreign")
     repository.commit(NOW)
     assert client.get(path) is None
@@ -269,7 +199,7 @@ def test_nothing_half_written_stands_in_the_repository(config: TrainerConfig) ->
 
 
 def test_an_unreadable_rollout_stops_the_publication(config: TrainerConfig) -> None:
-    repository = open_repository(Path(config.repository), Path(config.keys))
+    repository = Repository(Path(config.repository), Path(config.keys))
     repository.set_rollout(rollout_path("stable"), b"{}")
     repository.commit(NOW)
     train(config, now=NOW)

@@ -122,7 +122,7 @@ def test_a_rejected_model_is_kept_with_its_reason_and_goes_out_only_by_a_persons
 
     with pytest.raises(PublishError, match="no candidate waits"):
         publish(config, now=NOW)
-    with pytest.raises(PublishError, match="--force needs --site"):
+    with pytest.raises(PublishError, match="--force releases against the gate and needs --site"):
         publish(config, now=NOW, force=True)
     with pytest.raises(PublishError, match="no candidate waits"):
         publish(config, now=NOW, sites=["liander-307"], force=True)

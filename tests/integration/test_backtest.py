@@ -15,7 +15,8 @@ from ringmain_trainer.__main__ import main
 from ringmain_trainer.config.trainer import TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.evaluation.backtest import backtest, backtest_site, known_at, origin_rows, read_raw
-from ringmain_trainer.features.dataset import SeriesHistory, SiteData, StepTable
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import SeriesHistory, StepTable
 from ringmain_trainer.release.publish import publish
 from ringmain_trainer.release.tuf_repository import create_repository
 from ringmain_trainer.training.train_fleet import train

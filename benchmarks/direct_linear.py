@@ -18,18 +18,15 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 import onnx
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
 from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_protocol.manifest import FORMAT, ModelManifest
+from ringmain_trainer.arrays import Values
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import TOLERANCE, check_file, seal
-from ringmain_trainer.features.dataset import Inputs, Window
+from ringmain_trainer.features.examples import Inputs, Window
 from ringmain_trainer.features.feature_graph import FeatureSpec, GraphWriter, filled_gaps, gap_shifts, value_info
 
-Matrix = NDArray[np.float64]
-
-_DAY_S: Final = 86400
 _YEARS: Final = (1970, 2200)
 """Nothing in the file depends on the calendar."""
 _TOOLS: Final = ("onnx", "onnxruntime", "numpy")
@@ -79,12 +76,12 @@ class DirectLinear(Struct, frozen=True, kw_only=True):
     `validation_mse` is that of the mean; `candidates` how many went into it.
     """
 
-    weights: tuple[Matrix, ...]
+    weights: tuple[Values, ...]
     validation_mse: float
     candidates: int
 
 
-def fit_direct(values: Matrix, split: Split, shape: Shape, config: DirectLinearConfig) -> DirectLinear:
+def fit_direct(values: Values, split: Split, shape: Shape, config: DirectLinearConfig) -> DirectLinear:
     """The mean of all candidates.
 
     Args:
@@ -124,11 +121,11 @@ def usable_lookbacks(split: Split, horizon_steps: int, config: DirectLinearConfi
 class LookbackFit(NamedTuple):
     """The sum of the candidates of one lookback, `(lookback, horizon)` for each channel, and how many they are."""
 
-    weights: list[Matrix]
+    weights: list[Values]
     candidates: int
 
 
-def fit_lookback(values: Matrix, split: Split, shape: Shape, lookback: int, alphas: Sequence[float]) -> LookbackFit:
+def fit_lookback(values: Values, split: Split, shape: Shape, lookback: int, alphas: Sequence[float]) -> LookbackFit:
     """All candidates of one lookback; lookbacks are independent, so that they may be fitted at the same time."""
     horizon_steps, day_steps = shape
     n = split.train - lookback - horizon_steps + 1
@@ -153,7 +150,7 @@ def fit_lookback(values: Matrix, split: Split, shape: Shape, lookback: int, alph
     return LookbackFit(total, count)
 
 
-def mean_of(values: Matrix, split: Split, parts: Sequence[LookbackFit]) -> DirectLinear:
+def mean_of(values: Values, split: Split, parts: Sequence[LookbackFit]) -> DirectLinear:
     """The mean of all candidates of all lookbacks, as one matrix over the longest of them for each channel."""
     horizon_steps = parts[0].weights[0].shape[1]
     count = sum(part.candidates for part in parts)
@@ -172,7 +169,7 @@ def mean_of(values: Matrix, split: Split, parts: Sequence[LookbackFit]) -> Direc
     return DirectLinear(weights=tuple(weights), validation_mse=float(np.mean(missed)), candidates=count)
 
 
-def products_of_windows(series: Matrix, first: int, last: int, size: int) -> Matrix:
+def products_of_windows(series: Values, first: int, last: int, size: int) -> Values:
     """Sums over the windows that start in `[first, last)` of the products of any two of their values, `(size, size)`.
 
     The next row is the one before, moved on by one step: one value comes in, one goes out.
@@ -189,13 +186,13 @@ def products_of_windows(series: Matrix, first: int, last: int, size: int) -> Mat
     return products
 
 
-def forecast_direct(weights: Matrix, history: Matrix) -> Matrix:
+def forecast_direct(weights: Values, history: Values) -> Values:
     """What the weights say of windows `(N, lookback)` without gaps, `(N, horizon)`."""
     last = history[:, -1:]
     return np.asarray((history - last) @ weights + last)
 
 
-def export_direct(weights: Matrix, channel: Channel, probes: Inputs, *, now: datetime) -> bytes:
+def export_direct(weights: Values, channel: Channel, probes: Inputs, *, now: datetime) -> bytes:
     """One file of the contract of all models, with one quantile, sealed and proved.
 
     Args:
@@ -250,7 +247,7 @@ def export_direct(weights: Matrix, channel: Channel, probes: Inputs, *, now: dat
     return content
 
 
-def direct_graph(weights: Matrix, spec: FeatureSpec) -> onnx.ModelProto:
+def direct_graph(weights: Values, spec: FeatureSpec) -> onnx.ModelProto:
     """The model as a graph: gaps filled, last value off, one product, last value back."""
     g = GraphWriter()
     window, row = spec.window, g.ints(1)
@@ -266,7 +263,7 @@ def direct_graph(weights: Matrix, spec: FeatureSpec) -> onnx.ModelProto:
     return made
 
 
-def prove_direct(model: onnx.ModelProto, weights: Matrix, probes: Inputs, tolerance: float) -> None:
+def prove_direct(model: onnx.ModelProto, weights: Values, probes: Inputs, tolerance: float) -> None:
     """The file says what the weights say of what it has filled, in one call and one by one.
 
     Raises:
@@ -287,16 +284,16 @@ def prove_direct(model: onnx.ModelProto, weights: Matrix, probes: Inputs, tolera
             raise ExportError(f"forecasts are off by {worst:.3g} {how}; allowed are {tolerance:.3g}")
 
 
-def _about_level(products: Matrix, level: Matrix) -> Matrix:
+def _about_level(products: Values, level: Values) -> Values:
     """Products of windows from which their level was taken off, from those of the windows as they are."""
     size = len(level)
     with_level = level @ products[:size]
     return products - with_level[None, :] - with_level[:, None] + float(with_level[:size] @ level)
 
 
-def _best_ridge(about: Matrix, judged: Matrix, level: Matrix, windows: int, alphas: Sequence[float]) -> Matrix:
+def _best_ridge(about: Values, judged: Values, level: Values, windows: int, alphas: Sequence[float]) -> Values:
     """Weights with the penalty that validates best, the level put back; from the middle to where it gets better."""
-    size, tried = len(level), dict[int, tuple[float, Matrix]]()
+    size, tried = len(level), dict[int, tuple[float, Values]]()
 
     def error(i: int) -> float:
         if not 0 <= i < len(alphas):
@@ -316,7 +313,7 @@ def _best_ridge(about: Matrix, judged: Matrix, level: Matrix, windows: int, alph
         at = best
 
 
-def _mse(weights: Matrix, judged: Matrix) -> float:
+def _mse(weights: Values, judged: Values) -> float:
     """Mean over the leads of the squared error summed over windows, from the products of the windows."""
     size = len(weights)
     squared = np.diag(judged)[size:] + (weights * (judged[:size, :size] @ weights - 2 * judged[:size, size:])).sum(axis=0)

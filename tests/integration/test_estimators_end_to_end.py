@@ -18,12 +18,15 @@ from ringmain_trainer.config.estimators import (
     MlpConfig,
     RandomForestConfig,
 )
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file, on_thresholds, prove
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
-from ringmain_trainer.training.train_site import TrainedModel, fit_site, issued_every, rows_of, window_of
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
+from ringmain_trainer.training.recipe import TrainedModel, fit_site, rows_of
 
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z, three weeks before the clocks change
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -84,12 +87,12 @@ def made_site(days: int = 28, step_s: int = 3600, signal: str = "load_kw", seed:
 
 
 def fitted(config: TrainerConfig, data: SiteData) -> TrainedModel:
-    return fit_site(config, config.model[0], data, rows_of(config, data), now=NOW)
+    return fit_site(recipe_of(config, config.model[0]), data, rows_of(config.training, data), now=NOW)
 
 
 def newest_forecasts(config: TrainerConfig, data: SiteData, made: TrainedModel, days: int = 5) -> Any:
     """Forecasts of the file for the last days, and what happened."""
-    window = window_of(config)
+    window = window_of(config.training)
     day = 86400 // window.step_s
     rows = [len(data.steps.values) - window.horizon_steps - day * k - 5 for k in range(days)]
     asked = examples(data.steps, data.series.values(), window, rows)
@@ -173,18 +176,6 @@ def test_a_site_without_any_weather_has_a_model_and_a_note(name: str) -> None:
         assert np.nanmean(np.abs(quantiles[:, :, 1] - truth)) < 0.5 * np.nanstd(truth)
 
 
-def test_a_target_that_never_changes_or_is_not_there_is_refused_by_name() -> None:
-    data = made_site()
-    for value, says in ((7.0, "load_kw never changes"), (np.nan, "0 forecasts to train on in 28.0 days, 20 are needed")):
-        values = data.steps.values.copy()
-        values[:, 0] = value
-        with pytest.raises(TooLittleDataError, match=says):
-            fitted(made_config(), data._replace(steps=StepTable(START_S, values)))
-    three_days = data._replace(steps=StepTable(START_S, data.steps.values[:72]))
-    with pytest.raises(TooLittleDataError, match=r"too little data: 0 forecasts to train on in 3\.0 days"):
-        fitted(made_config(), three_days)
-
-
 def test_values_that_overflow_are_refused_by_name() -> None:
     data = made_site()
     values = data.steps.values.copy()
@@ -197,16 +188,6 @@ def test_values_that_overflow_are_refused_by_name() -> None:
     values[300, 0] = 1e30  # of the target there are rolling statistics: squares
     with pytest.raises(TooLittleDataError, match=r"values too large to compute with: \w+ \d"):
         fitted(made_config(), wild)
-
-
-def test_held_out_days_without_a_value_are_refused_by_name() -> None:
-    data = made_site()
-    config = made_config()
-    rows = rows_of(config, data)
-    values = data.steps.values.copy()
-    values[-9 * 24 :, 0] = np.nan
-    with pytest.raises(TooLittleDataError, match="held-out days have no value"):
-        fit_site(config, config.model[0], data._replace(steps=StepTable(START_S, values)), rows, now=NOW)
 
 
 def test_a_model_that_is_too_large_or_too_slow_is_refused_with_the_limit() -> None:
@@ -229,7 +210,7 @@ def test_the_gate_sees_a_threshold_that_moved_by_one_bit() -> None:
     config, data = made_config(estimators=("hist_gradient_boosting",)), made_site(60)
     made = fitted(config, data)
     model = onnx.load_from_string(made.content)
-    asked = examples(data.steps, data.series.values(), window_of(config), rows_of(config, data)[-20:])
+    asked = examples(data.steps, data.series.values(), window_of(config.training), rows_of(config.training, data)[-20:])
     probes = on_thresholds(model, asked.inputs, made.spec)
     features = run(open_session(feature_model(made.spec)), probes, FEATURES)
     prove(model, made.fitted, probes, features, made.manifest.tolerance)
@@ -241,16 +222,6 @@ def test_the_gate_sees_a_threshold_that_moved_by_one_bit() -> None:
                 attribute.floats.extend(moved.tolist())
     with pytest.raises(ExportError, match="values are off in one call"):
         prove(model, made.fitted, probes, features, made.manifest.tolerance)
-
-
-def test_long_histories_are_thinned_through_all_times_of_day() -> None:
-    training = TrainingConfig(rows_max=100_000)
-    assert issued_every(training, 365 * 96) == 35
-    assert issued_every(training, 20 * 96) == training.issue_every_steps
-    for days in (100, 200, 400, 1000):
-        every = issued_every(training, days * 96)
-        assert days * 96 // every * 96 <= 100_000
-        assert np.gcd(every, 96) == 1
 
 
 def inside(quantiles: NDArray[Any], truth: NDArray[Any]) -> float:

@@ -16,12 +16,14 @@ import pytest
 from numpy.typing import NDArray
 
 from ringmain_model.session import open_session, run
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, StepTable, examples, training_rows
 from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.features.examples import examples, training_rows, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, columns_of, feature_model
+from ringmain_trainer.features.feature_spec import feature_spec
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import fit_model, persistence, predict
-from ringmain_trainer.training.train_site import feature_spec, window_of
 
 FILE = "nl_liander_4stations_fcst_inputs_15min.csv.gz"
 WEATHER = {"temperature_degc": "temp", "radiation_w_per_m2": "radiation", "windspeed_m_per_s": "windspeed_100m"}
@@ -62,16 +64,16 @@ def issued_every_six_hours(start_s: int, values: NDArray[np.float32]) -> SeriesH
 @pytest.mark.parametrize("station", STATIONS)
 @pytest.mark.parametrize("first_day", ["2020-12-21", "2021-01-14"])
 def test_ridge_beats_the_better_of_yesterday_and_last_week(grid: Grid, station: int, first_day: str) -> None:
-    window, start_s = window_of(CONFIG), grid.start_s
+    window, start_s = window_of(CONFIG.training), grid.start_s
     first_s = int(datetime.fromisoformat(first_day).replace(tzinfo=UTC).timestamp())
     cut = (first_s - start_s) // 900
     values = np.stack([grid.columns[f"load_{station}_mw"], grid.columns["temp"]], axis=1)
     series = [issued_every_six_hours(start_s, grid.columns[column]) for column in WEATHER.values()]
     seen = StepTable(start_s, values[:cut])
     data = examples(seen, series, window, training_rows(seen, window, every=13, share_min=0.5))
-    spec = feature_spec(CONFIG, MODEL, data, time_zone="Europe/Amsterdam", now=datetime(2021, 2, 1, tzinfo=UTC))
+    spec = feature_spec(recipe_of(CONFIG, MODEL), data, time_zone="Europe/Amsterdam", now=datetime(2021, 2, 1, tzinfo=UTC))
     session = open_session(feature_model(spec))
-    fitted = fit_model(Design(run(session, data.inputs, FEATURES), columns_of(spec), data, window), CONFIG, MODEL)
+    fitted = fit_model(Design(run(session, data.inputs, FEATURES), columns_of(spec), data, window), recipe_of(CONFIG, MODEL))
     issues = [cut + 24 + DAY * day for day in range(14)]
     test = examples(StepTable(start_s, values), series, window, issues)
     median = predict(fitted, run(session, test.inputs, FEATURES))[:, :, 1]

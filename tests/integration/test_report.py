@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import pytest
 
 from ringmain_protocol import topics
@@ -22,11 +21,7 @@ from ringmain_trainer.errors import HistoryError
 from ringmain_trainer.history.delta import append, open_table
 from ringmain_trainer.history.records import Batch, ReceivedLog, Record
 from ringmain_trainer.history.tables import bucket
-from ringmain_trainer.quality.rules import Grid, check
-from ringmain_trainer.quality.site_quality import SiteQuality
 from ringmain_trainer.registry.candidates import MODEL, candidate_folder
-from ringmain_trainer.report.fleet_page import fleet_page
-from ringmain_trainer.report.site_page import ModelPart, ModelSummary, SiteHistory, SiteSummary, site_page
 from ringmain_trainer.report.write_report import ReportedSite, page_name, report
 from ringmain_trainer.training.train_fleet import train
 
@@ -232,55 +227,8 @@ def test_a_file_of_the_history_that_cannot_be_read_costs_the_page_of_its_site_on
     config = msgspec.structs.replace(fleet.config, history=str(history), report=settings, model=[])
     results = {one.site: one.reason for one in report(config, now=NOW)}
     assert {site for site, reason in results.items() if not reason} >= {"good", "three-days", "constant", "index"}
-    if "damaged" in results:  # it is told where its name can still be read
+    if "damaged" in results:  # its reason is given where its name can still be read
         assert results["damaged"]
-
-
-def test_the_fleet_is_ranked_by_forecasts_data_and_drift() -> None:
-    sites = [
-        SiteSummary(
-            site=f"site-{i:02d}",
-            page=f"site-{i:02d}.html",
-            good_share=1 - i / 100,
-            errors=i % 3,
-            models=[
-                ModelSummary(
-                    signal="load_kw", state="release 3", mae=5.0, skill=0.4 - i / 100, drift="load_kw: psi" if i > 40 else ""
-                )
-            ],
-        )
-        for i in range(50)
-    ]
-    page = fleet_page(ReportConfig(rows_max=10), sites, now=NOW).decode()
-    assert "Of 50 models the best 20 and the worst 20." in page
-    assert "40 more rows are left out" in page
-    assert re.findall(r"site-\d\d(?=</a></th><td class=\"n\">2<)", page)[:3] == ["site-47", "site-44", "site-41"]
-    assert page.count("load_kw: psi</td>") == 9
-    table = page[page.index('id="sites"') :]
-    assert re.findall(r">(site-\d\d)</a>", table)[:3] == ["site-49", "site-48", "site-47"]  # the worst forecast first
-
-
-def test_a_temperature_has_no_energy(fleet: Fleet) -> None:
-    name = "transformer_1_top_oil_degc"
-    values = (50 + 10 * np.sin(np.arange(30 * 96) / 48 * np.pi))[:, None]
-    checked = check(values, [name], Grid(0, 900), fleet.config.quality)
-    history = SiteHistory(
-        site="warm",
-        time_zone="Europe/Amsterdam",
-        start_s=0,
-        step_s=900,
-        signals=[name],
-        values=values,
-        marks=checked.marks,
-        quality=SiteQuality(site="warm", signals=checked.signals),
-        weather={},
-    )
-    none = ModelPart(name, "none", None, None, None, "none was trained", (), {})
-    page = site_page(fleet.config, history, [none], now=NOW).decode()
-    assert "energy drawn" not in page
-    assert page.count(">fed in<") == 1  # the column for the signals that have it
-    assert f"highest {name}</li>" in page
-    assert "60 °C" in page
 
 
 def test_the_same_history_gives_the_same_bytes(fleet: Fleet, tmp_path: Path) -> None:

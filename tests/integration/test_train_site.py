@@ -16,7 +16,7 @@ from ringmain_trainer.errors import PublishError
 from ringmain_trainer.export.onnx_file import check_file
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder, read_waiting
 from ringmain_trainer.training.train_fleet import train
-from ringmain_trainer.training.train_site import persistence_beaten, unit_of
+from ringmain_trainer.training.train_site import persistence_beaten
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -126,8 +126,3 @@ def test_a_candidate_that_somebody_changed_is_not_taken(config: TrainerConfig) -
             (folder / MODEL).write_bytes(content)
         with pytest.raises(PublishError):
             read_waiting(Path(config.candidates))
-
-
-def test_units_come_from_the_names() -> None:
-    names = ("load_kw", "battery_soc_kwh", "temperature_degc", "radiation_w_per_m2", "cloud_pct", "soc_pu", "strange")
-    assert [unit_of(name) for name in names] == ["kW", "kWh", "degC", "W/m2", "%", "pu", ""]
