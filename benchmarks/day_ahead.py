@@ -1,4 +1,4 @@
-"""How good day-ahead forecasts by quantiles are, on any file of times, targets and weather. Prints one JSON object.
+"""Quality of day-ahead forecasts by quantiles, on any file of times, targets and weather. Prints one JSON object.
 
 Issued at 06:00 UTC of the day before for the whole day from 00:00 UTC on; retrained each week on the days before; scored on
 what the exported model says in ONNX Runtime. Weather counts as known ahead, as one forecast for all leads. Errors are shares
@@ -41,7 +41,7 @@ QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 TARGET: Final = "target"
 RETRAIN_DAYS: Final = 7
 ISSUES_A_DAY: Final = 4
-"""Training forecasts are issued so often, one of them at the hour of those that are scored."""
+"""Interval of training forecasts; one of them is at the hour of those that are scored."""
 _ISSUE_S: Final = 6 * 3600
 _AHEAD_S: Final = DAY_S - _ISSUE_S
 """From issue to the first step that is scored."""
@@ -49,7 +49,7 @@ _CONTEXT_DAYS: Final = 9
 
 
 class Protocol(NamedTuple):
-    """What is forecast from what, and when: the last `test_days` with a value, or from `test_from` on."""
+    """Targets, weather and time of the forecasts: the last `test_days` with a value, or from `test_from` on."""
 
     targets: tuple[str, ...]
     weather: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Protocol(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What was forecast of one target, `(days, steps)` and `(days, steps, quantiles)`; NaN where the target has a gap."""
+    """Forecasts of one target, `(days, steps)` and `(days, steps, quantiles)`; NaN where the target has a gap."""
 
     issued_at_s: NDArray[np.int64]
     quantiles: NDArray[np.float64]
@@ -147,7 +147,7 @@ def run(file: SeriesFile, protocol: Protocol, *, jobs: int = -1) -> dict[str, Sc
 
 
 def configuration(step_s: int, protocol: Protocol) -> TrainerConfig:
-    """How the trainer is set up: a blend of boosted trees, a linear model and random trees."""
+    """Configuration of the trainer: a blend of boosted trees, a linear model and random trees."""
     training = TrainingConfig(
         step_s=step_s,
         history_steps=_CONTEXT_DAYS * DAY_S // step_s,
@@ -241,7 +241,7 @@ def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: st
 
 
 def site_data(file: SeriesFile, protocol: Protocol, target: str, from_s: int, until_s: int) -> SiteData:
-    """What the trainer would read from its history; weather as one forecast that was always known."""
+    """Data as the trainer would read them from its history; weather as one forecast that was always known."""
     step_s, values = file.step_s, file.columns[target]
     at = np.arange((until_s - from_s) // step_s) + (from_s - file.start_s) // step_s
     inside = (at >= 0) & (at < len(values))
@@ -294,7 +294,7 @@ def pinball(truth: NDArray[np.float64], said: NDArray[np.float64]) -> float:
 
 
 def as_frame(scored: dict[str, Scored], step_s: int) -> pl.DataFrame:
-    """What was scored, a row for each value; not where the target has a gap."""
+    """Scored values, a row each, without gaps of the target."""
     frames = []
     for target, one in scored.items():
         days, steps = one.actual.shape

@@ -155,7 +155,7 @@ def test_a_wrong_client_certificate_is_named_waited_for_and_taken_up_when_exchan
     install(Authority(tmp_path / "strangers").issue("bridge"), tmp_path)
     bridge.start()
     bridge.wait_for("reconnects_total", 2)
-    assert "the broker hung up before it answered" in bridge.log.read_text()
+    assert "the broker closed the connection before it answered" in bridge.log.read_text()
     status, found = check(bridge)
     assert (status, found["mqtt login"][0]) == (1, "error")
     assert "client certificate" in found["mqtt login"][1]
