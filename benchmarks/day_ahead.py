@@ -26,21 +26,24 @@ from numpy.typing import NDArray
 from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFile, SeriesFileError, read_series_file
 from ringmain_model.session import forecast, open_session
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.errors import TrainerError
-from ringmain_trainer.features.dataset import Issue, SeriesHistory, SiteData, StepTable, examples
+from ringmain_trainer.features.examples import examples, window_of
+from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import persistence
-from ringmain_trainer.training.train_site import fit_site, window_of
+from ringmain_trainer.training.recipe import fit_site
 
 QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 TARGET: Final = "target"
 RETRAIN_DAYS: Final = 7
 ISSUES_A_DAY: Final = 4
 """Training forecasts are issued so often, one of them at the hour of those that are scored."""
-_DAY_S: Final = 86400
 _ISSUE_S: Final = 6 * 3600
-_AHEAD_S: Final = _DAY_S - _ISSUE_S
+_AHEAD_S: Final = DAY_S - _ISSUE_S
 """From issue to the first step that is scored."""
 _CONTEXT_DAYS: Final = 9
 
@@ -147,8 +150,8 @@ def configuration(step_s: int, protocol: Protocol) -> TrainerConfig:
     """How the trainer is set up: a blend of boosted trees, a linear model and random trees."""
     training = TrainingConfig(
         step_s=step_s,
-        history_steps=_CONTEXT_DAYS * _DAY_S // step_s,
-        horizon_steps=(_AHEAD_S + _DAY_S) // step_s,
+        history_steps=_CONTEXT_DAYS * DAY_S // step_s,
+        horizon_steps=(_AHEAD_S + DAY_S) // step_s,
         first_lead_steps=_AHEAD_S // step_s,
         quantiles=QUANTILES,
         lag_days=(1, 2, 3, 7),
@@ -199,8 +202,8 @@ def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) 
     known_s = file.start_s + np.flatnonzero(np.isfinite(file.columns[target])) * file.step_s
     if not len(known_s):
         raise SeriesFileError(f"{target} has no values")
-    day_known = np.unique(known_s // _DAY_S)
-    file_end = (file.start_s + len(file.columns[target]) * file.step_s) // _DAY_S
+    day_known = np.unique(known_s // DAY_S)
+    file_end = (file.start_s + len(file.columns[target]) * file.step_s) // DAY_S
     if first is not None:
         begin = (first - date(1970, 1, 1)).days
         days = range(begin, min(begin + count, file_end))
@@ -208,7 +211,7 @@ def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) 
         days = range(file_end - count, file_end)
         if np.isin(days, day_known).sum() * 2 < count:
             days = range(int(day_known[-1]) - count + 1, int(day_known[-1]) + 1)
-    chosen = [day * _DAY_S for day in days if day * _DAY_S - int(known_s[0]) >= (RETRAIN_DAYS + 7) * _DAY_S]
+    chosen = [day * DAY_S for day in days if day * DAY_S - int(known_s[0]) >= (RETRAIN_DAYS + 7) * DAY_S]
     if not chosen:
         raise SeriesFileError(f"{target}: no day to forecast is two weeks after its first value")
     return chosen
@@ -216,18 +219,18 @@ def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) 
 
 def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: str, days: Sequence[int]) -> Scored:
     """Train once, on what was there at the first issue; forecast each day."""
-    step_s, window, model = file.step_s, window_of(config), config.model[0]
+    step_s, window, model = file.step_s, window_of(config.training), config.model[0]
     issues = np.array([day - _AHEAD_S for day in days], np.int64)
     issued_s, horizon = int(issues[0]), window.horizon_steps
-    origin_s = issued_s - (protocol.train_days + _CONTEXT_DAYS + 3) * _DAY_S
-    whole = site_data(file, protocol, target, origin_s, int(days[-1]) + _DAY_S)
+    origin_s = issued_s - (protocol.train_days + _CONTEXT_DAYS + 3) * DAY_S
+    whole = site_data(file, protocol, target, origin_s, int(days[-1]) + DAY_S)
     known = (issued_s - origin_s) // step_s
     seen = whole._replace(steps=StepTable(origin_s, whole.steps.values[:known]))
-    every, newest = _DAY_S // ISSUES_A_DAY // step_s, known - horizon
-    oldest = max(every, newest - protocol.train_days * _DAY_S // step_s)
+    every, newest = DAY_S // ISSUES_A_DAY // step_s, known - horizon
+    oldest = max(every, newest - protocol.train_days * DAY_S // step_s)
     rows = range(newest - (newest - oldest) // every * every, newest + 1, every)
     has_target = [row for row in rows if np.isfinite(seen.steps.values[row : row + horizon, 0]).any()]
-    trained = fit_site(config, model, seen, has_target, now=datetime.fromtimestamp(issued_s, UTC))
+    trained = fit_site(recipe_of(config, model), seen, has_target, now=datetime.fromtimestamp(issued_s, UTC))
     made = examples(
         whole.steps, (whole.series[name] for name in model.series), window, [(int(at) - origin_s) // step_s for at in issues]
     )

@@ -135,8 +135,8 @@ SCALING: Final = (
 def scaled(name: str, steps: int, step_s: int, transformer: bool) -> dict[str, object]:  # noqa: FBT001  a table's column
     """Time of a warm plan of a station with battery, PV and spot prices whose horizon moves on with each call.
 
-    The dispatch leaves a transformer's rows out while no limit of it is near: `hot_spot_binds` is the share of the calls in
-    which it was held at its limit.
+    The dispatch leaves a transformer's rows out while no limit of it is exceeded: `hot_spot_binds` is the share of the
+    calls in which it was held at its limit.
     """
     site = Site(
         site="station",

@@ -23,8 +23,9 @@ import polars as pl
 from deltalake import DeltaTable
 
 from ringmain_protocol import topics
-from ringmain_trainer.features.dataset import read_steps
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.history.delta import append, open_table, scan
+from ringmain_trainer.history.site_reader import read_steps
 from ringmain_trainer.history.tables import TABLES, bucket
 
 START: Final = datetime(2024, 1, 1, tzinfo=UTC)
@@ -56,7 +57,7 @@ def site_read(folder: Path, *, sites: int = SITES, days: int = DAYS) -> dict[str
         begin = time.perf_counter()
         found = scan(str(folder), topics.STEPS, site=site).select("signal", "start_at", "value", "quality").collect()
         took.append(time.perf_counter() - begin)
-        require(found.height == days * 86400 // STEP_S, f"{site}: {found.height} rows")
+        require(found.height == days * DAY_S // STEP_S, f"{site}: {found.height} rows")
         begin = time.perf_counter()
         steps = read_steps(str(folder), site, ["load_kw"], STEP_S, None)
         as_array.append(time.perf_counter() - begin)
@@ -73,7 +74,7 @@ def site_read(folder: Path, *, sites: int = SITES, days: int = DAYS) -> dict[str
 
 def generate(folder: Path, sites: list[str], days: int) -> None:
     """Write step values of many sites, some buckets a commit, so that the memory stays small."""
-    n = days * 86400 // STEP_S
+    n = days * DAY_S // STEP_S
     rng, table = np.random.default_rng(1), open_table(str(folder), STEPS)
     at = np.datetime64(START.replace(tzinfo=None), "us") + np.arange(n) * np.timedelta64(STEP_S, "s")
     hours = np.arange(n) / 4
@@ -117,7 +118,7 @@ def _touched(folder: Path, site: str, days: int) -> int:
     """Files without which the site cannot be read, at most: it is read whole while all others are away."""
     own = f"bucket={bucket(site)}"
     with _away(folder / STEPS.name, own):
-        require(scan(str(folder), topics.STEPS, site=site).collect().height == days * 86400 // STEP_S, "rows are missing")
+        require(scan(str(folder), topics.STEPS, site=site).collect().height == days * DAY_S // STEP_S, "rows are missing")
         return sum(1 for _ in (folder / STEPS.name / own).rglob("*.parquet"))
 
 

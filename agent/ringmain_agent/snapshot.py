@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ringmain_protocol.messages import AtMs, Fallback, Quality, ReasonCode
 
@@ -96,8 +96,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     float32, NaN where missing, the last one for the step that ended at `issued_at_ms`. `known_future` holds the values of
     each series for the planned steps, `None` where missing. The limits are those of the site, narrowed by envelopes; where
     an envelope has a price for breaching it, `wished_import_kw` and `wished_export_kw` hold its limits and `breach_per_kwh`
-    that price. What was measured is `None` or absent when it is not known. `held_kw` is the power at which equipment stays
-    that does not follow its setpoints. `forecasts`, when given, are used instead of the models.
+    that price. What was measured is `None` or absent when it is not known. `unresponsive_kw` is the power at which equipment
+    stays that does not follow its setpoints. `forecasts`, when given, are used instead of the models.
     """
 
     issued_at_ms: int
@@ -123,7 +123,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     voltage_pu: float | None = None
     pcc_kw: float | None = None
     pcc_kvar: float | None = None
-    held_kw: dict[str, float] = {}
+    unresponsive_kw: dict[str, float] = field(default_factory=dict, name="held_kw")
     models: dict[str, str] = {}
     """Path of the active ONNX file of each signal that has one."""
     forecasts: list[ForecastResult] = []
@@ -191,7 +191,7 @@ class Measurements(Struct, frozen=True, kw_only=True):
     ambient_degc: dict[str, float] = {}
     """Of the air around transformers and thermal loads, by their name."""
     operations_left: dict[str, int] = {}
-    held_kw: dict[str, float] = {}
+    unresponsive_kw: dict[str, float] = field(default_factory=dict, name="held_kw")
 
     def fresh(self, signal: str) -> float | None:
         """The newest value, a finite number; `None` if it is missing, stale, or more than a minute ahead of the clock."""

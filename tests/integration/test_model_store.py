@@ -16,7 +16,7 @@ from ringmain_agent.config.agent import LoadedConfig, load_config
 from ringmain_agent.models.fetch_messages import SLOTS
 from ringmain_agent.models.store import ModelStore
 from ringmain_protocol.manifest import Rollout, encode_document, rollout_path, target_path
-from ringmain_trainer.release.tuf_repository import create_repository, open_repository
+from ringmain_trainer.release.tuf_repository import Repository, create_repository
 from servers.base import wait_until
 from support.models import write_model
 
@@ -57,17 +57,17 @@ class Centre:
         """Sign a model and let every site have it."""
         manifest = {"release": manifest_release or number}
         model = write_model(self._models / f"{number}.onnx", manifest=manifest, **broken)  # type: ignore[arg-type]
-        repository = open_repository(self.folder, self.keys)
+        repository = Repository(self.folder, self.keys)
         repository.add_model(target_path(SIGNAL, SITE, number), model.read_bytes())
         self._choose(repository, number)
 
     def roll_back(self, number: int) -> None:
         """Let every site have an older release; the online key is enough."""
-        self._choose(open_repository(self.folder, self.keys), number)
+        self._choose(Repository(self.folder, self.keys), number)
 
     def timestamp(self, now: datetime) -> None:
         """Sign the timestamp again, as if it were another day."""
-        open_repository(self.folder, self.keys).commit(now, online_only=True)
+        Repository(self.folder, self.keys).commit(now, online_only=True)
 
     def _choose(self, repository: object, number: int) -> None:
         rollout = encode_document(Rollout(release=number, previous=0, permille=1000))
@@ -241,7 +241,7 @@ def test_metadata_replaced_by_a_page_of_a_captive_portal_is_refused(site: Site, 
 
 
 def test_a_model_path_signed_by_the_online_role_alone_is_never_run(site: Site, centre: Centre) -> None:
-    repository = open_repository(centre.folder, centre.keys)
+    repository = Repository(centre.folder, centre.keys)
     repository.set_rollout("rollout/evil.onnx", b"evil")
     rollout = encode_document(Rollout(release=9, previous=9, permille=1000))
     repository.set_rollout(rollout_path("stable"), rollout)

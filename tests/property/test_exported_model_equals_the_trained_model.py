@@ -13,21 +13,14 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.onnx_file import TOLERANCE, damaged, forecast_model, prove
-from ringmain_trainer.features.dataset import (
-    Examples,
-    Inputs,
-    Issue,
-    SeriesHistory,
-    StepTable,
-    Window,
-    examples,
-    training_rows,
-)
 from ringmain_trainer.features.design_matrix import Design, as_rows
+from ringmain_trainer.features.examples import Examples, Inputs, Window, examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory, StepTable
 from ringmain_trainer.models.fit import FittedModel, fit_model, predict
 
 WINDOW = Window(900, 768, 96)
@@ -66,7 +59,7 @@ class Made:
         self.features = run(self.session, data.inputs, FEATURES)
         design = Design(self.features, columns_of(self.spec), data, WINDOW)
         model = ModelConfig(signal="load_kw", history=["load_kw"], estimators=estimators)
-        self.fitted: FittedModel = fit_model(design, CONFIG, model)
+        self.fitted: FittedModel = fit_model(design, recipe_of(CONFIG, model))
         self.model: onnx.ModelProto = forecast_model(self.spec, self.fitted, self.features)
         self.spread = float(np.ptp(np.nanquantile(data.targets, [0.01, 0.99])))
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ringmain_trainer.errors import ImportDataError
 from ringmain_trainer.imports.column_mapping import FileFormat, FileMapping, SignalMapping
-from ringmain_trainer.imports.file_reader import read_source, read_values
+from ringmain_trainer.imports.file_reader import read_values
 from ringmain_trainer.imports.importer import import_file, step_rows
+from ringmain_trainer.imports.source_file import read_source
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STAMPS = (

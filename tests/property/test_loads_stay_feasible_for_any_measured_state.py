@@ -47,16 +47,21 @@ RUNS = st.builds(
 VISITS = st.lists(st.tuples(st.integers(-30, 30), st.integers(-5, 40), NUMBERS), max_size=4)
 
 
-@example(first=1781111, runs={}, visits=[(0, 1, 1e-6)], temperature_degc=None, held_kw={}, price=[0.0] * STEPS)
+@example(first=1781111, runs={}, visits=[(0, 1, 1e-6)], temperature_degc=None, unresponsive_kw={}, price=[0.0] * STEPS)
 @example(
-    first=1781111, runs={"fan": LoadUsage(run_h=1e308)}, visits=[], temperature_degc=None, held_kw={}, price=[0.0] * STEPS
+    first=1781111,
+    runs={"fan": LoadUsage(run_h=1e308)},
+    visits=[],
+    temperature_degc=None,
+    unresponsive_kw={},
+    price=[0.0] * STEPS,
 )
 @given(
     first=FIRST,
     runs=st.dictionaries(st.sampled_from(sorted(MOST_KW)), RUNS),
     visits=VISITS,
     temperature_degc=st.one_of(st.none(), NUMBERS, st.floats(-100, 150)),
-    held_kw=st.dictionaries(st.sampled_from(sorted(MOST_KW)), NUMBERS, max_size=2),
+    unresponsive_kw=st.dictionaries(st.sampled_from(sorted(MOST_KW)), NUMBERS, max_size=2),
     price=rows(-1, 2, STEPS),
 )
 def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
@@ -64,7 +69,7 @@ def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     runs: dict[str, LoadUsage],
     visits: list[tuple[int, int, float]],
     temperature_degc: float | None,
-    held_kw: dict[str, float],
+    unresponsive_kw: dict[str, float],
     price: list[float],
 ) -> None:
     issued_at_ms = first * STEP_MS
@@ -81,7 +86,7 @@ def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
             ]
         },
         temperature_degc={"boiler": temperature_degc},
-        held_kw=held_kw,
+        unresponsive_kw=unresponsive_kw,
     )
     price_per_kwh = np.array(price)
     problem = problem_of(
@@ -89,7 +94,7 @@ def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     )
     dispatch = DISPATCHER.dispatch(problem)
     for load in SITE.controllable_loads:
-        held = held_kw.get(load.name, -1.0)
+        held = unresponsive_kw.get(load.name, -1.0)
         if not 0 <= held < 1e9:
             _require_within(load, dispatch, snapshot)
 

@@ -281,7 +281,7 @@ def test_energy_of_a_battery(both: Both) -> None:
 
 @given(both=boths())
 def test_power_of_equipment_that_does_not_follow(both: Both) -> None:
-    planned_kw = both.problem.snapshot.held_kw
+    planned_kw = both.problem.snapshot.unresponsive_kw
     regulation, _ = regulate(both.measurements, None, RegulatorState(), both.site)
     assume(regulation.reason and not regulation.reason.startswith("load_kw is missing"))
     held = [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in planned_kw.items()]

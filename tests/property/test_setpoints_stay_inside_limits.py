@@ -85,7 +85,7 @@ MEASUREMENTS = st.builds(
     thermal=st.dictionaries(st.just("t1"), st.builds(ThermalState, ANY, ANY, ANY)),
     ambient_degc=st.dictionaries(st.just("t1"), st.floats(-40, 50)),
     operations_left=st.dictionaries(st.just("bank"), st.integers(0, 3)),
-    held_kw=st.dictionaries(st.sampled_from(POWERED), POWER),
+    unresponsive_kw=st.dictionaries(st.sampled_from(POWERED), POWER),
 )
 SENT = st.dictionaries(
     st.sampled_from(POWERED), st.builds(SentSetpoint, st.one_of(st.none(), st.floats(-1e4, 1e4)), INSTANT)

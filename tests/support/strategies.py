@@ -178,7 +178,7 @@ def any_snapshots(site: Site, **fields: st.SearchStrategy[Any]) -> st.SearchStra
         "voltage_pu": maybe,
         "pcc_kw": maybe,
         "pcc_kvar": maybe,
-        "held_kw": st.just({}) | _named(powered, ANY_NUMBER),
+        "unresponsive_kw": st.just({}) | _named(powered, ANY_NUMBER),
     }
     return snapshots(site, **usual | fields)
 

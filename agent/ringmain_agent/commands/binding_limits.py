@@ -1,4 +1,4 @@
-"""Which limit of a site binds when in a plan: where more would be worth something, or where nothing more is allowed.
+"""Limits of a site that bind in a plan, and when: where more would be worth something, or where nothing more is allowed.
 
 The limits of equipment are those of its kind; connection, firm capacity and voltage are the site's.
 """

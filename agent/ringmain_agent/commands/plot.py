@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ringmain_agent.commands.explain import Explanation
 from ringmain_agent.equipment import transformer_thermal as thermal
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
 
@@ -109,7 +110,7 @@ def _prices(axes: Any, explanation: Explanation, snapshot: Snapshot, site: Site)
 def _temperatures(axes: Any, explanation: Explanation, snapshot: Snapshot, site: Site) -> None:  # noqa: ANN401
     del snapshot
     plan, ends = explanation.plan, _instants(explanation)
-    starts_ms = [plan.issued_at_ms + 1000 * plan.step_s * step for step in range(len(plan.pcc_kw))]
+    starts_ms = step_starts_ms(plan.issued_at_ms, plan.step_s, len(plan.pcc_kw))
     for index, (color, transformer) in enumerate(zip(COLORS * 4, site.transformers, strict=False)):
         axes.plot(ends[1:], plan.hot_spot_degc[transformer.name], color=color, label=f"{transformer.name} hot spot")
         top_oil_degc = plan.top_oil_degc[transformer.name]

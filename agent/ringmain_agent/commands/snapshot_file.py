@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
+from ringmain_agent.equipment.registry import KINDS, equipment_by_kind
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Snapshot, ThermalState
 from ringmain_program.config import ConfigError, convert, parts
@@ -104,7 +106,7 @@ def read_snapshot(path: Path, site: Site) -> Snapshot:
 
 def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
     issued_at_ms = _ms(file.issued_at)
-    starts_ms = [issued_at_ms + 1000 * site.step_s * step for step in range(site.horizon_steps)]
+    starts_ms = step_starts_ms(issued_at_ms, site.step_s, site.horizon_steps)
     import_limit_kw, export_limit_kw = site.own_limits_kw(starts_ms)
     return Snapshot(
         issued_at_ms=issued_at_ms,
@@ -127,7 +129,7 @@ def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
         voltage_pu=file.voltage_pu,
         pcc_kw=file.pcc_kw,
         pcc_kvar=file.pcc_kvar,
-        held_kw=file.held_kw,
+        unresponsive_kw=file.held_kw,
         forecasts=[_forecast(signal, file, site) for signal in file.forecasts],
     )
 
@@ -159,23 +161,25 @@ def _ms(instant: str) -> int:
     return round(datetime.fromisoformat(instant).astimezone(UTC).timestamp() * 1000)
 
 
-def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
-    """What does not fit the site; the table may be of any shape."""
-    yield from _instant_problems(table, site)
-    names = {
-        "soc_kwh": [battery.name for battery in site.batteries],
+def _names(site: Site) -> dict[str, list[str]]:
+    """Valid names below each key that holds a table."""
+    names: dict[str, list[str]] = {kind.state_field: [] for kind in KINDS.values() if kind.state_field is not None}
+    for kind, equipment in equipment_by_kind(site):
+        if kind.state_field is not None:
+            names[kind.state_field].append(equipment.name)
+    return names | {
         "forecasts": list(site.forecast_signals),
         "forecasts_high": list(site.forecast_signals),
-        "runs": [load.name for load in (*site.flexible_loads, *site.on_off_loads)],
-        "visits": [station.name for station in site.charging_stations],
-        "temperature_degc": [load.name for load in site.thermal_loads],
-        "thermal": [transformer.name for transformer in site.transformers],
-        "positions": [switched.name for switched in site.switched],
         "operations_left": [switched.name for switched in site.switched],
         "held_kw": [equipment.name for equipment in site.powered],
         "billing_peak_kw": [charge.name for charge in site.tariff.demand_charges],
     }
-    for key, valid in names.items():
+
+
+def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
+    """Names and lengths that do not fit the site; the table may be of any shape."""
+    yield from _instant_problems(table, site)
+    for key, valid in _names(site).items():
         for name in parts(table, key):
             if name not in valid:
                 near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
@@ -184,9 +188,9 @@ def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
     for key in ("forecasts", "forecasts_high"):
         for name in parts(table, key):
             yield from _length_problems(f"{key}.{name}", table[key][name], site)
-    told = {*parts(table, "forecasts"), *parts(table, "history")}
+    forecast_or_history = {*parts(table, "forecasts"), *parts(table, "history")}
     for signal in site.forecast_signals:
-        if signal not in told:
+        if signal not in forecast_or_history:
             yield f"forecasts.{signal}: missing, and there is no history.{signal} to repeat"
     for key in ("import_limit_kw", "export_limit_kw"):
         yield from _length_problems(key, table.get(key), site)
@@ -200,16 +204,16 @@ def _length_problems(key: str, values: object, site: Site) -> Iterator[str]:
 
 
 def _instant_problems(table: dict[str, Any], site: Site) -> Iterator[str]:
-    told = {"issued_at": table.get("issued_at")}
+    instants = {"issued_at": table.get("issued_at")}
     for name in parts(table, "visits"):
         for index, visit in enumerate(table["visits"][name] if isinstance(table["visits"][name], list) else ()):
             if isinstance(visit, dict):
-                told |= {f"visits.{name}[{index}].{key}": visit.get(key) for key in ("from_at", "to_at")}
+                instants |= {f"visits.{name}[{index}].{key}": visit.get(key) for key in ("from_at", "to_at")}
     for name in parts(table, "runs"):
-        told[f"runs.{name}.since_at"] = (
+        instants[f"runs.{name}.since_at"] = (
             table["runs"][name].get("since_at") if isinstance(table["runs"][name], dict) else None
         )
-    for key, value in told.items():
+    for key, value in instants.items():
         if not isinstance(value, str):
             continue
         try:

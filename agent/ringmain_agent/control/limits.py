@@ -111,7 +111,7 @@ def limit_setpoints(
 def _allowed(
     equipment: PoweredEquipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> PowerRange | None:
-    """What an equipment may be set to; `None` where that is not known."""
+    """Powers that an equipment may be set to; `None` where they are not known."""
     match equipment:
         case Battery():
             return _battery_range(equipment, site, measurements, previous.get(equipment.name))
@@ -199,7 +199,7 @@ def _emergency_kw(site: Site, measurements: Measurements) -> float:
 
 
 def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measurements: Measurements) -> float | None:
-    """What will flow at the pcc when batteries and loads have followed; `None` where that cannot be told."""
+    """Power at the pcc once batteries and loads have followed; `None` where it is not known."""
     parts_kw = [measurements.fresh("pcc_kw")]
     for equipment in (*site.batteries, *site.controllable_loads):
         setpoint_kw = power_kw.get(equipment.name)

@@ -21,7 +21,7 @@ from ringmain_agent.site.site import BILLING_PERIOD_S, Site
 from ringmain_agent.snapshot import Measurements
 
 HASTE_S: Final = 60.0
-"""An excess of the running quarter is made up over at least this time, so that its last seconds do not slam the battery."""
+"""Compensate an excess over at least this time, to avoid a power spike in the last seconds of the period."""
 HALVINGS: Final = 24
 
 
@@ -91,9 +91,9 @@ def _demand(step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now
 
 
 def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """What the rest of the quarter may have so that its mean keeps the band; room left unused earlier is not spent.
+    """Power for the rest of the quarter that keeps its mean within the limits; room left unused earlier is not spent.
 
-    Time of the quarter that nobody measured counts as lived at the limit: it neither gives room nor takes any.
+    Unmeasured time counts as if power had been exactly at the limit.
     """
     left_h = max((quarter.start_ms - now_ms) / 3.6e6 + BILLING_PERIOD_S / 3600, HASTE_S / 3600)
     so_far = energy_kwh(quarter, now_ms=now_ms, hold_s=site.regulator.stale_after_s)

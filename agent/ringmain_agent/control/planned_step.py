@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ringmain_agent.site.hours import holds
+from ringmain_agent.site.hours import holds, step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
@@ -66,7 +66,7 @@ def present_step(plan: Plan | None, *, now_ms: int, site: Site) -> PlannedStep |
 
 
 def _peaks_kw(plan: Plan, index: int, site: Site) -> dict[str, float]:
-    starts_ms = [plan.issued_at_ms + 1000 * plan.step_s * step for step in range(index, len(plan.pcc_kw))]
+    starts_ms = step_starts_ms(plan.issued_at_ms, plan.step_s, len(plan.pcc_kw))[index:]
     peaks_kw = {}
     for charge in site.tariff.demand_charges:
         counts = holds(charge.hours, starts_ms, site.time_zone)

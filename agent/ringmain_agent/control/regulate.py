@@ -76,21 +76,23 @@ def regulate(
     """Setpoints of one cycle.
 
     Args:
-        measurements: Newest value of each signal and the limits in force.
+        measurements: The process image of this cycle.
         plan: The newest plan; `None` if there never was one.
         state: From the cycle before.
         site: Nameplates and settings.
 
     Returns:
-        The setpoints with the rung of the ladder that they stand on, and the state for the next cycle. Without what it
-        takes to know the load, everything is released.
+        The setpoints with their fallback level, and the state for the next cycle. Without a known load everything is
+        released.
     """
     now_ms = measurements.now_ms
     state = replace(state, quarter=update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
     step = present_step(plan, now_ms=now_ms, site=site)
     plants = {plant.name for plant in site.generators}  # they give what they give: no power of theirs is taken to stay
-    held_kw = {name: kw for name, kw in within_nameplates_kw(measurements.held_kw, site).items() if name not in plants}
-    measurements = replace(measurements, held_kw=held_kw)
+    held_kw = {
+        name: kw for name, kw in within_nameplates_kw(measurements.unresponsive_kw, site).items() if name not in plants
+    }
+    measurements = replace(measurements, unresponsive_kw=held_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
@@ -106,25 +108,25 @@ def regulate(
         site=site,
     )
     state = replace(state, free_kw=free_kw)
-    found = setpoint_ranges(measurements, state.sent, state.moves, site)
+    ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
     cycle = _Cycle(
         measurements=measurements,
         step=step,
         site=site,
         band=pcc_range(measurements, step, state.quarter, site),
-        setpoint_ranges={name: reach for name, reach in found.items() if reach is not None and name not in held_kw},
+        setpoint_ranges={name: one for name, one in ranges.items() if one is not None and name not in held_kw},
         fixed_kw=load_kw + math.fsum(held_kw.values()),
         available_kw=available,
         in_force_kw=_in_force_kw(state, site, now_ms),
     )
     power_kw = _powers_kw(cycle)
-    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in found}
+    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
     setpoints |= {name: state.sent[name].power_kw for name in held_kw if name in state.sent}  # so that it can come back
     setpoints |= curtail(available, _least_kw(cycle) - cycle.fixed_kw - math.fsum(power_kw.values()), site)
     regulation = Regulation(
         setpoints=setpoints,
         fallback=step.fallback if step else Fallback.RULE,
-        reasons=(*_plan_reasons(plan, step), *_equipment_reasons(cycle, found, held_kw)),
+        reasons=(*_plan_reasons(plan, step), *_equipment_reasons(cycle, ranges, held_kw)),
         positions=_positions(cycle),
     )
     return regulation, state
@@ -171,14 +173,14 @@ def _powers_kw(cycle: _Cycle) -> dict[str, float]:
 def _floor_at_limit_kw(planned_kw: float, net_kw: float, most_kw: float) -> float:
     """Least pcc power where the plan meets the import limit and the load is lower than it was forecast.
 
-    Batteries that charge by the plan take all that the limit leaves: so do ours. Those that discharge give what the limit
-    demands: with less load that is less, and none of it is worth anything at another time of need.
+    Charging that the plan fits under the limit grows by the load that did not come. A discharge that the plan makes to hold
+    the limit shrinks with the load, so that the energy is kept for later.
     """
     return most_kw if planned_kw >= 0 else min(most_kw, net_kw)
 
 
 def _least_kw(cycle: _Cycle) -> float:
-    """Lowest pcc power before plants are held back: the band's, or what the plan gives PV away down to."""
+    """Lowest pcc power before plants are curtailed: the lower limit, or the planned power where the plan curtails."""
     step, band = cycle.step, cycle.band.interval
     curtails = step is not None and math.fsum(step.curtailed_kw.values()) > ROUNDING
     return max(band.least, min(step.pcc_kw, band.most)) if step is not None and curtails else band.least
@@ -223,14 +225,14 @@ def _plan_reasons(plan: Plan | None, step: PlannedStep | None) -> tuple[Reason, 
 
 
 def _equipment_reasons(
-    cycle: _Cycle, found: Mapping[str, SetpointRange | None], held_kw: Mapping[str, float]
+    cycle: _Cycle, ranges: Mapping[str, SetpointRange | None], held_kw: Mapping[str, float]
 ) -> Iterator[Reason]:
     """Equipment that is released, implausible or does not follow, and the transformer that limits the pcc."""
     batteries = {battery.name for battery in cycle.site.batteries}
-    for name, reach in found.items():
-        if reach is None and name in batteries:
+    for name, setpoint_range in ranges.items():
+        if setpoint_range is None and name in batteries:
             yield Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name)
-        elif reach is None:
+        elif setpoint_range is None:
             yield Reason(ReasonCode.TEMPERATURE_UNKNOWN, f"{name} released: its temperature is not known", name)
     for battery in cycle.site.batteries:
         soc_kwh = cycle.measurements.fresh(battery.soc_signal)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.site.hours import holds
@@ -28,7 +28,7 @@ class Peak(Struct, frozen=True):
 
 
 class SettlementPeriod(Struct, frozen=True, kw_only=True):
-    """Energy through the pcc in the running quarter, counted up to `counted_to_ms`; `held` is the reading since then.
+    """Energy through the pcc in the running quarter, counted up to `counted_to_ms`; `last_reading` holds since then.
 
     `billing_peak_kw` is the highest mean of the month, whether it is charged or not; `peaks` holds that of each demand
     charge with hours or a period of its own, by its name.
@@ -38,7 +38,7 @@ class SettlementPeriod(Struct, frozen=True, kw_only=True):
     counted_to_ms: AtMs = 0
     counted_kwh: float = 0.0
     covered_ms: AtMs = 0
-    held: Measured | None = None
+    last_reading: Measured | None = field(default=None, name="held")
     billing_month: str = ""
     billing_peak_kw: float = 0.0
     peaks: dict[str, Peak] = {}
@@ -64,13 +64,15 @@ def update_period(quarter: SettlementPeriod, pcc: Measured | None, *, site: Site
     hold_ms = round(1000 * site.regulator.stale_after_s)
     start_ms = now_ms - now_ms % PERIOD_MS
     if start_ms < quarter.start_ms:  # the clock was set back: what was counted belongs to another time
-        quarter = replace(quarter, start_ms=start_ms, counted_to_ms=start_ms, counted_kwh=0.0, covered_ms=0, held=None)
+        quarter = replace(
+            quarter, start_ms=start_ms, counted_to_ms=start_ms, counted_kwh=0.0, covered_ms=0, last_reading=None
+        )
     usable = pcc is not None and pcc.value is not None and math.isfinite(pcc.value) and pcc.at_ms <= now_ms
-    if usable and pcc is not None and (quarter.held is None or pcc.at_ms > quarter.held.at_ms):
+    if usable and pcc is not None and (quarter.last_reading is None or pcc.at_ms > quarter.last_reading.at_ms):
         pcc_start_ms = pcc.at_ms - pcc.at_ms % PERIOD_MS
         if pcc_start_ms > quarter.start_ms:
             quarter = _closed(quarter, pcc_start_ms, hold_ms, site)
-        quarter = replace(_advanced(quarter, pcc.at_ms, hold_ms), held=pcc)
+        quarter = replace(_advanced(quarter, pcc.at_ms, hold_ms), last_reading=pcc)
     if start_ms > quarter.start_ms:
         quarter = _closed(quarter, start_ms, hold_ms, site)
     return quarter
@@ -85,14 +87,14 @@ def energy_kwh(quarter: SettlementPeriod, *, now_ms: int, hold_s: float) -> SoFa
 def _advanced(quarter: SettlementPeriod, until_ms: int, hold_ms: int) -> SettlementPeriod:
     if until_ms <= quarter.counted_to_ms:
         return quarter
-    held = quarter.held
-    if held is None or held.value is None:
+    last = quarter.last_reading
+    if last is None or last.value is None:
         return replace(quarter, counted_to_ms=until_ms)
-    covered_ms = max(min(until_ms, held.at_ms + hold_ms) - max(quarter.counted_to_ms, held.at_ms), 0)
+    covered_ms = max(min(until_ms, last.at_ms + hold_ms) - max(quarter.counted_to_ms, last.at_ms), 0)
     return replace(
         quarter,
         counted_to_ms=until_ms,
-        counted_kwh=quarter.counted_kwh + held.value * covered_ms / MS_PER_H,
+        counted_kwh=quarter.counted_kwh + last.value * covered_ms / MS_PER_H,
         covered_ms=quarter.covered_ms + covered_ms,
     )
 

@@ -1,8 +1,8 @@
-"""What the site draws and could generate beside all that is set: measured, or what the pcc leaves. Pure.
+"""Uncontrolled load and available generation: measured, or derived from the pcc. Pure.
 
-The pcc and the equipment are not measured at one instant. While a setpoint takes effect their difference shows the setpoint
-again, and a regulator that believed it would swing. So what the equipment may have drawn is taken as a range, and the load
-as what it was, unless that range rules it out: nothing is waited for, and nothing is taken for load that is none.
+The pcc and the equipment are measured at different instants. While a setpoint takes effect, their difference would show the
+setpoint again as load, and the regulator would oscillate. We therefore treat equipment power as a range and keep the
+previous load estimate unless that range excludes it.
 """
 
 import math
@@ -46,7 +46,7 @@ def uncontrolled_load_kw(
     least_kw, most_kw = [0.0], [0.0]
     for equipment in site.powered:
         measured_kw = measurements.fresh(equipment.power_signal)
-        power_kw = measurements.held_kw.get(equipment.name, measured_kw)
+        power_kw = measurements.unresponsive_kw.get(equipment.name, measured_kw)
         if power_kw is None and equipment in site.batteries:
             return None
         if power_kw is None:  # stays inside what is called load: its sum with it is what counts
@@ -86,12 +86,12 @@ def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remember
 
     A plant at its bound shows the bound and not the sun: then the plan's forecast says what it could give.
     """
-    found: dict[str, float] = {}
+    available: dict[str, float] = {}
     free = dict(free_kw)
     for plant in site.generators:
         power_kw = measurements.fresh(plant.power_signal)
         if power_kw is None:
-            found[plant.name] = 0.0
+            available[plant.name] = 0.0
             continue
         power_kw = min(power_kw, 0.0)
         bounds_kw = [
@@ -100,10 +100,10 @@ def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remember
         ]
         if any(power_kw <= bound_kw + AT_BOUND_PU * plant.rated_power_kw for bound_kw in bounds_kw):
             could_kw = step.available_kw.get(plant.name, power_kw) if step else free.get(plant.name, power_kw)
-            found[plant.name] = min(power_kw, max(could_kw, -plant.rated_power_kw))
+            available[plant.name] = min(power_kw, max(could_kw, -plant.rated_power_kw))
         else:
-            found[plant.name] = free[plant.name] = power_kw
-    return found, free
+            available[plant.name] = free[plant.name] = power_kw
+    return available, free
 
 
 def _in_force_kw(sent: SentSetpoint | None, site: Site, now_ms: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Which vehicles a charging station has and may expect: from what it measures, and the visits of its configuration. Pure."""
+"""Vehicles that a charging station has and may expect: by its measurements and the visits of its configuration. Pure."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +20,7 @@ STAY_MAX_S: Final = 30 * 86_400.0
 
 
 def is_there(station: ChargingStation, measurements: Measurements) -> bool:
-    """Whether a vehicle is at the station that still wants energy."""
+    """True while a vehicle at the station still wants energy."""
     return wanted_kwh(station, measurements) is not None
 
 
@@ -39,19 +39,19 @@ def charging_sessions(
     """
     now_ms = measurements.now_ms
     horizon_to_ms = now_ms + 1000 * site.step_s * site.horizon_steps
-    found: list[ChargingSession] = []
+    sessions: list[ChargingSession] = []
     energy_kwh = wanted_kwh(station, measurements)
     if energy_kwh is not None:
         to_ms = _departure_ms(station, measurements, site)
         to_ms = to_ms if to_ms > now_ms else now_ms + 1000 * site.step_s
-        found.append(ChargingSession(from_ms=now_ms, to_ms=to_ms, energy_kwh=energy_kwh))
+        sessions.append(ChargingSession(from_ms=now_ms, to_ms=to_ms, energy_kwh=energy_kwh))
     for visit in sorted(_expected(station, site, now_ms, horizon_to_ms), key=lambda visit: visit.from_ms):
         had = last_there_ms is not None and visit.from_ms <= last_there_ms
-        taken = energy_kwh is not None and visit.from_ms < found[0].to_ms
-        free_from_ms = max([now_ms, visit.from_ms] + [other.to_ms for other in found])
+        taken = energy_kwh is not None and visit.from_ms < sessions[0].to_ms
+        free_from_ms = max([now_ms, visit.from_ms] + [other.to_ms for other in sessions])
         if not had and not taken and free_from_ms < visit.to_ms:
-            found.append(replace(visit, from_ms=free_from_ms))
-    return found
+            sessions.append(replace(visit, from_ms=free_from_ms))
+    return sessions
 
 
 def wanted_kwh(station: ChargingStation, measurements: Measurements) -> float | None:

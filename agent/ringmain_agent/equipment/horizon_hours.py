@@ -20,7 +20,7 @@ class HoursSteps(NamedTuple):
 
     @property
     def share(self) -> float:
-        """What of the amount is due within the horizon: its share in the steps that are left."""
+        """Share of the amount that is due within the horizon, in proportion to the steps that are left."""
         return len(self.steps) / (len(self.steps) + self.beyond)
 
 
@@ -39,13 +39,13 @@ def steps_of_hours(hours: LocalHours, issued_at_ms: int, site: Site) -> list[Hou
 
 @lru_cache(maxsize=64)
 def _days(hours: LocalHours, issued_at_ms: int, step_s: int, count: int, time_zone: str) -> tuple[int | None, ...]:
-    """Which of the hours each step lies in; loads often share them, and a problem is often solved twice."""
+    """Day on which the hours of each step began; loads often share hours, and a problem is often solved twice."""
     return tuple(windows(hours, [issued_at_ms + 1000 * step_s * index for index in range(count)], time_zone))
 
 
-def is_current(found: Sequence[HoursSteps]) -> bool:
-    """Whether the first hours are those that run now."""
-    return bool(found) and found[0].steps[0] == 0
+def is_current(hours_steps: Sequence[HoursSteps]) -> bool:
+    """True if the first hours run already."""
+    return bool(hours_steps) and hours_steps[0].steps[0] == 0
 
 
 def steps_of_visit(visit: ChargingSession, issued_at_ms: int, site: Site) -> HoursSteps:

@@ -1,4 +1,4 @@
-"""What is left of a range after one control after the other has restricted it: safety first, wishes last. Pure."""
+"""A range of values, and its restriction by one control after the other: safety first, wishes last. Pure."""
 
 import math
 from typing import Final
@@ -10,25 +10,25 @@ class Interval(Struct, frozen=True):
     """From `least` to `most`, both included; never empty.
 
     Invariants:
-        * no order of wishes widens it: what is narrowed lies inside what it was.
+        * no order of restrictions widens it: the result lies inside it.
     """
 
     least: float
     most: float
 
-    def intersect_or_nearest_end(self, wish: "Interval") -> "Interval":
-        """What the wish leaves of it; a wish that lies outside leaves the end that is nearest to it."""
-        least, most = self.clamp(wish.least, self.least), self.clamp(wish.most, self.most)
+    def intersect_or_nearest_end(self, other: "Interval") -> "Interval":
+        """The part of it inside another interval; one that lies outside leaves the end that is nearest to it."""
+        least, most = self.clamp(other.least, self.least), self.clamp(other.most, self.most)
         return Interval(min(least, most), most)
 
     def clamp(self, value: float, otherwise: float = 0.0) -> float:
-        """The value in it that is nearest; what is no number becomes `otherwise`, or what is nearest to that."""
+        """The value in it that is nearest; a value that is no number becomes `otherwise`, clamped as well."""
         if math.isnan(value):
             value = otherwise
         return min(max(value, self.least), self.most)
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies in it, but for rounding."""
+        """True for a value in it, within rounding."""
         return self.least - ROUNDING <= value <= self.most + ROUNDING
 
 
@@ -39,8 +39,3 @@ ANYTHING: Final = Interval(-math.inf, math.inf)
 def at_most(most: float) -> Interval:
     """Everything up to a value."""
     return Interval(-math.inf, most)
-
-
-def at_least(least: float) -> Interval:
-    """Everything from a value on."""
-    return Interval(least, math.inf)

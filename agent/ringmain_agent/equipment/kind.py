@@ -27,7 +27,7 @@ TOLERANCE_PU: Final = 0.05
 
 
 class OutputNeed(StrEnum):
-    """Whether the table of an equipment names an output for its setpoints."""
+    """Need of an output for setpoints in the table of an equipment."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -98,7 +98,7 @@ class Kind(ABC, Generic[Nameplate, State]):
         """Deviation from its setpoint that still counts as following it."""
 
     def advice(self, nameplate: Nameplate, feeds: Container[str]) -> Iterator[str]:  # noqa: ARG002  most have none
-        """What is valid in its table and yet hardly meant, with the configured feeds."""
+        """Settings of its table that are valid and yet hardly meant, with the configured feeds."""
         yield from ()
 
     @abstractmethod

@@ -1,13 +1,10 @@
-"""What flexible and on/off loads have had in the hours that run now: energy, run hours, starts. Pure; survives a restart.
-
-The dispatch plans what is left of it. Not here: the setpoints, and whether the load follows them.
-"""
+"""Energy, run hours and starts of flexible and on/off loads in their current time window. Pure; survives a restart."""
 
 import math
 from collections.abc import Iterator
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.equipment.period import Period
@@ -24,32 +21,32 @@ ON_SHARE_FLEXIBLE: Final = 0.01
 
 
 class UsageCount(Struct, frozen=True, kw_only=True):
-    """A run counted up to `counted_to_ms`; `held` is the reading since then, `day` the one on which these hours began."""
+    """A usage counted up to `counted_to_ms`; `last_reading` holds since; `day` is that on which its hours began."""
 
-    run: LoadUsage = LoadUsage()
+    usage: LoadUsage = field(default=LoadUsage(), name="run")
     day: int | None = None
     counted_to_ms: AtMs = 0
-    held: Measured | None = None
+    last_reading: Measured | None = field(default=None, name="held")
 
 
 def update_usage(
     count: UsageCount, power: Measured | None, *, load: FlexibleLoad | OnOffLoad, site: Site, now_ms: int
 ) -> UsageCount:
-    """The run with the newest reading of the load's power counted in; empty again when other hours begin.
+    """The usage with the newest reading of the load's power counted in; empty again when other hours begin.
 
     A reading holds from its instant until the next one, for at most `stale_after_s`; a gap in the readings is no start.
     """
-    if now_ms < count.counted_to_ms:  # the clock was set back: the next reading begins anew, what was drawn stays drawn
-        run = replace(count.run, since_ms=min(count.run.since_ms, now_ms))
-        count = replace(count, run=run, counted_to_ms=now_ms, held=None)
-    if power is not None and _is_new(power, count.held, now_ms):
+    if now_ms < count.counted_to_ms:  # the clock was set back: the next reading begins anew, drawn energy stays drawn
+        usage = replace(count.usage, since_ms=min(count.usage.since_ms, now_ms))
+        count = replace(count, usage=usage, counted_to_ms=now_ms, last_reading=None)
+    if power is not None and _is_new(power, count.last_reading, now_ms):
         count = _switched(_advanced(count, power.at_ms, load, site), power, load)
     return _advanced(count, now_ms, load, site)
 
 
 def usage_at(count: UsageCount, *, load: FlexibleLoad | OnOffLoad, site: Site, at_ms: int) -> LoadUsage:
-    """The run as the snapshot for a plan from `at_ms` on has it, with the newest reading held until then."""
-    return _advanced(count, at_ms, load, site).run
+    """The usage in the snapshot for a plan from `at_ms` on: the newest reading holds until then."""
+    return _advanced(count, at_ms, load, site).usage
 
 
 def plausible_usage(usage: LoadUsage) -> LoadUsage:
@@ -80,23 +77,23 @@ def hours_advice(name: str, hours: LocalHours, needed_h: float) -> Iterator[str]
 
 
 def is_on(load: FlexibleLoad | OnOffLoad, power_kw: float) -> bool:
-    """Whether a load that draws this is on."""
+    """True if a load with this power is on."""
     if isinstance(load, OnOffLoad):
         return power_kw >= ON_SHARE * load.power_kw
     return power_kw >= max(ON_SHARE * load.power_min_kw, ON_SHARE_FLEXIBLE * load.power_max_kw)
 
 
-def _is_new(power: Measured, held: Measured | None, now_ms: int) -> bool:
+def _is_new(power: Measured, last_reading: Measured | None, now_ms: int) -> bool:
     usable = power.value is not None and math.isfinite(power.value) and power.quality != Quality.MISSING
-    return usable and power.at_ms <= now_ms and (held is None or power.at_ms > held.at_ms)
+    return usable and power.at_ms <= now_ms and (last_reading is None or power.at_ms > last_reading.at_ms)
 
 
 def _switched(count: UsageCount, power: Measured, load: FlexibleLoad | OnOffLoad) -> UsageCount:
-    run, on = count.run, is_on(load, power.value or 0.0)
-    if on != run.on:
-        was_off = count.held is not None  # without a reading before, nobody knows when it started
-        run = replace(run, on=on, since_ms=power.at_ms, starts=run.starts + int(on and was_off))
-    return replace(count, run=run, held=power)
+    usage, on = count.usage, is_on(load, power.value or 0.0)
+    if on != usage.on:
+        was_off = count.last_reading is not None  # without a reading before, nobody knows when it started
+        usage = replace(usage, on=on, since_ms=power.at_ms, starts=usage.starts + int(on and was_off))
+    return replace(count, usage=usage, last_reading=power)
 
 
 def _advanced(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, site: Site) -> UsageCount:
@@ -104,18 +101,18 @@ def _advanced(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, 
     if until_ms <= count.counted_to_ms:
         return count
     hold_ms = round(1000 * site.regulator.stale_after_s)
-    from_ms, run, day = count.counted_to_ms, count.run, _day(load.hours, until_ms, site)
+    from_ms, usage, day = count.counted_to_ms, count.usage, _day(load.hours, until_ms, site)
     if day != count.day:
-        run = replace(run, run_h=0.0, starts=0, drawn_kwh=0.0)
-    if count.held is not None and count.held.value is not None and day is not None:
-        held_from_ms = max(from_ms, count.held.at_ms)
-        held_to_ms = min(until_ms, count.held.at_ms + hold_ms)
+        usage = replace(usage, run_h=0.0, starts=0, drawn_kwh=0.0)
+    if count.last_reading is not None and count.last_reading.value is not None and day is not None:
+        held_from_ms = max(from_ms, count.last_reading.at_ms)
+        held_to_ms = min(until_ms, count.last_reading.at_ms + hold_ms)
         if day != count.day:
             held_from_ms = max(held_from_ms, _began_ms(load.hours, held_from_ms, until_ms, site))
         held_h = max(held_to_ms - held_from_ms, 0) / MS_PER_H
-        drawn_kwh = run.drawn_kwh + max(count.held.value, 0.0) * held_h
-        run = replace(run, drawn_kwh=drawn_kwh, run_h=run.run_h + held_h * run.on)
-    return replace(count, run=run, day=day, counted_to_ms=until_ms)
+        drawn_kwh = usage.drawn_kwh + max(count.last_reading.value, 0.0) * held_h
+        usage = replace(usage, drawn_kwh=drawn_kwh, run_h=usage.run_h + held_h * usage.on)
+    return replace(count, usage=usage, day=day, counted_to_ms=until_ms)
 
 
 def _day(hours: LocalHours, at_ms: int, site: Site) -> int | None:
@@ -123,7 +120,7 @@ def _day(hours: LocalHours, at_ms: int, site: Site) -> int | None:
 
 
 def _began_ms(hours: LocalHours, from_ms: int, until_ms: int, site: Site) -> int:
-    """When the hours that hold at `until_ms` began, if after `from_ms`; by halving, to the millisecond."""
+    """Begin of the hours that hold at `until_ms`, if after `from_ms`; by halving, to the millisecond."""
     day = _day(hours, until_ms, site)
     if from_ms >= until_ms or _day(hours, from_ms, site) == day:
         return from_ms

@@ -24,11 +24,11 @@ class SetpointRange(Struct, frozen=True):
         return max(self.interval.least, 0.0)
 
     def possible(self, power_kw: float) -> bool:
-        """Whether it can be set to that."""
+        """True for a power that it can be set to."""
         return self.interval.holds(power_kw) and abs(self.at_most(power_kw) - power_kw) <= ROUNDING
 
     def up_to(self, power_kw: float) -> "SetpointRange":
-        """What is left of it below a power."""
+        """The part of it up to a power."""
         return SetpointRange(self.interval.intersect_or_nearest_end(Interval(-math.inf, power_kw)), self.power_min_kw)
 
 

@@ -17,6 +17,9 @@ from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import PCC, REACTIVE, Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot, ThermalState
 
+OIL_MIN_DEGC: Final = -60.0
+OIL_MAX_DEGC: Final = 250.0
+"""A top oil outside these is not plausible."""
 NEAR_PU: Final = 1e-4
 NEAR_K: Final = 0.1
 """So near to a limit counts as on it."""
@@ -105,7 +108,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
 
 
 def is_plausible(state: ThermalState) -> bool:
-    """Whether temperatures can be those of a transformer."""
+    """True for temperatures that a transformer can have."""
     terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k, thermal.hot_spot_degc(state))
     return all(plausible.temperature_degc(term) is not None for term in terms)
 
@@ -171,3 +174,28 @@ def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
 def pcc_kvar(measurements: Measurements) -> float:
     """Reactive power at the pcc; none where it is not known."""
     return plausible.power_kw(measurements.fresh(REACTIVE)) or 0.0
+
+
+def tracked_state(  # noqa: PLR0913  keyword-only where it can be mistaken
+    transformer: Transformer,
+    before: ThermalState | None,
+    measurements: Measurements,
+    *,
+    loading_pu: float,
+    held_pu: float,
+    since_ms: int,
+) -> ThermalState:
+    """Temperatures now: one exact step at `held_pu`, the loading since `since_ms`, then corrected by a measured top oil.
+
+    Without a plausible state before it begins where the present loading would lead in the end; when the clock was set back
+    it stays.
+    """
+    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
+    state = assumed_state(before, loading_pu=loading_pu, ambient_degc=ambient_degc, transformer=transformer)
+    if state is before and measurements.now_ms > since_ms:
+        since_min = (measurements.now_ms - since_ms) / 60_000
+        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
+    oil_degc = measurements.fresh(transformer.top_oil_signal)
+    if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
+        state = thermal.corrected(state, oil_degc)
+    return state

@@ -20,7 +20,7 @@ BEYOND: Final = 2.0
 
 
 class Errors(NamedTuple):
-    """How much the chords may be above the curves, for top oil and hot spot."""
+    """Largest distance of the chords above the curves, for top oil and hot spot."""
 
     top_oil_k: float
     hot_spot_k: float
@@ -42,7 +42,7 @@ def segments(constants: Constants, loading_max_pu: float) -> list[Segment]:
     first = next((end for end in candidates if not _lag_pays(constants, end)), loading_max_pu)
     rest = [end for end in evenly if end > first + SEGMENT_PU / 2]
     ends = [0.0, first, *rest, BEYOND * loading_max_pu]
-    found = [
+    chords = [
         Segment(
             end - begin,
             (constants.oil(end) - constants.oil(begin)) / (end - begin),
@@ -50,11 +50,11 @@ def segments(constants: Constants, loading_max_pu: float) -> list[Segment]:
         )
         for begin, end in pairwise(ends)
     ]
-    return [*found[:-1], found[-1]._replace(width_pu=math.inf)]
+    return [*chords[:-1], chords[-1]._replace(width_pu=math.inf)]
 
 
 def _lag_pays(constants: Constants, end: float) -> bool:
-    """Whether a first chord up to this loading adds more to the oil lag than to the top oil."""
+    """True if a first chord up to this loading adds more to the oil lag than to the top oil."""
     oil_k = constants.top_oil_rise_k * (constants.oil(end) - constants.oil(0.0))
     return oil_k < (constants.k21 - 1) * constants.hot_spot_rise_k * constants.winding(end)
 

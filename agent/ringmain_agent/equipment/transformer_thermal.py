@@ -173,14 +173,14 @@ def ageing(hot_spot_degc: float, paper: Paper) -> float:
 def limits_at(transformer: Transformer, starts_ms: Sequence[int], time_zone: str) -> list[ThermalLimits]:
     """Limits in force at each instant; of ratings whose hours hold, the last that has a limit counts for it."""
     plain = ThermalLimits(transformer.loading_max_pu, transformer.hot_spot_max_degc, transformer.top_oil_max_degc)
-    found = [plain] * len(starts_ms)
+    limits = [plain] * len(starts_ms)
     for rating in transformer.rating:
-        told = {
+        rated = {
             "loading_max_pu": rating.loading_max_pu,
             "hot_spot_max_degc": rating.hot_spot_max_degc,
             "top_oil_max_degc": rating.top_oil_max_degc,
         }
-        other = {name: value for name, value in told.items() if value is not None}
+        other = {name: value for name, value in rated.items() if value is not None}
         in_force = holds(rating.hours, starts_ms, time_zone)
-        found = [limits._replace(**other) if now else limits for limits, now in zip(found, in_force, strict=True)]
-    return found
+        limits = [one._replace(**other) if now else one for one, now in zip(limits, in_force, strict=True)]
+    return limits

@@ -1,30 +1,22 @@
-"""What no measurement says by itself and is followed from cycle to cycle: runs, temperatures, operations, visits. Pure.
+"""State that no measurement shows by itself, counted from cycle to cycle: usage, temperatures, operations, vehicles. Pure.
 
 Worth keeping over a restart: a transformer does not cool down because the agent was away.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Final
 
 from msgspec import Struct
 
 from ringmain_agent.equipment import charging_sessions as vehicles
 from ringmain_agent.equipment import load_usage as runs
-from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment import switching_operations as operations
-from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
-from ringmain_agent.equipment.transformer import assumed_state, loadings_pu
-from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad, Transformer
+from ringmain_agent.equipment.transformer import loadings_pu, tracked_state
+from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
 from ringmain_protocol.messages import AtMs
-
-OIL_MIN_DEGC: Final = -60.0
-OIL_MAX_DEGC: Final = 250.0
-"""A top oil outside these is not believed."""
 
 
 class EquipmentState(Struct, frozen=True, kw_only=True):
@@ -76,7 +68,14 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
             for load in _counted_loads(site)
         },
         thermal={
-            transformer.name: _temperatures(transformer, before, loading_pu, measurements)
+            transformer.name: tracked_state(
+                transformer,
+                before.thermal.get(transformer.name),
+                measurements,
+                loading_pu=loading_pu.get(transformer.name, 0.0),
+                held_pu=before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0)),
+                since_ms=before.at_ms,
+            )
             for transformer in site.transformers
         },
         loading_pu=loading_pu,
@@ -91,25 +90,6 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
         },
         last_there_ms=before.last_there_ms | dict.fromkeys(there, now_ms),
     )
-
-
-def _temperatures(
-    transformer: Transformer,
-    before: EquipmentState,
-    loading_pu: Mapping[str, float],
-    measurements: Measurements,
-) -> ThermalState:
-    """One exact step at the loading that held since the cycle before, and then what is measured of the oil."""
-    ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
-    earlier, now_pu = before.thermal.get(transformer.name), loading_pu.get(transformer.name, 0.0)
-    state = assumed_state(earlier, loading_pu=now_pu, ambient_degc=ambient_degc, transformer=transformer)
-    if state is earlier and measurements.now_ms > before.at_ms:
-        held_pu, since_min = before.loading_pu.get(transformer.name, now_pu), (measurements.now_ms - before.at_ms) / 60_000
-        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
-    oil_degc = measurements.fresh(transformer.top_oil_signal)
-    if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
-        state = thermal.corrected(state, oil_degc)
-    return state
 
 
 def _counted_loads(site: Site) -> tuple[FlexibleLoad | OnOffLoad, ...]:

@@ -7,8 +7,9 @@ from msgspec.structs import replace
 from ringmain_agent.equipment import charging_sessions as vehicles
 from ringmain_agent.equipment import plausible
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
-from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes, step_starts_ms
+from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import PCC, REACTIVE, VOLTAGE, Site
 from ringmain_agent.snapshot import Measured, Measurements, Snapshot
 from ringmain_protocol.steps import step_start_ms
@@ -63,7 +64,7 @@ class ProcessImage:
             runs=self.equipment_state.runs_at(self._site, measured.now_ms),
             thermal=self.equipment_state.thermal,
             operations_left=self.equipment_state.operations_left(self._site),
-            held_kw=stays_kw,
+            unresponsive_kw=stays_kw,
         )
 
     def snapshot(
@@ -72,7 +73,7 @@ class ProcessImage:
         """Everything that a plan from the present step on is made from."""
         site, measured, now_ms = self._site, self.measurements, self.measurements.now_ms
         start_ms = step_start_ms(now_ms, site.step_s)
-        starts = list(step_starts_ms(start_ms, site.step_s, site.horizon_steps))
+        starts = step_starts_ms(start_ms, site.step_s, site.horizon_steps)
         imports, exports = self._upstream.limits_kw(site, starts, now_ms=now_ms)
         wishes = self._upstream.wishes(starts, now_ms=now_ms)
         positions = {switched.name: measured.fresh(switched.position_signal) for switched in site.switched}
@@ -105,7 +106,7 @@ class ProcessImage:
             voltage_pu=measured.fresh(VOLTAGE),
             pcc_kw=measured.fresh(PCC),
             pcc_kvar=measured.fresh(REACTIVE),
-            held_kw=measured.held_kw,
+            unresponsive_kw=measured.unresponsive_kw,
             models=dict(models),
         )
 

@@ -1,15 +1,16 @@
-"""What comes from upstream and is remembered: series and envelopes, and what they say for the steps of a plan.
+"""Series and envelopes from upstream, remembered, and their values for the steps of a plan.
 
 For each step of a series the newest issue that has a value counts, as in training. Envelopes that must hold count all
 together; of those that are wishes, the one with the highest priority in each step.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from ringmain_agent.inputs.feeds import VALUE_MAX
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -19,7 +20,7 @@ MAX_SERIES: Final = 64
 MAX_SERIES_STEPS: Final = 4000
 MAX_ENVELOPES: Final = 16
 AHEAD_MAX_MS: Final = 7 * 86_400_000
-"""An issue dated further ahead is an error of its sender; it may not outlast those that are right."""
+"""An issue time further ahead is a sender's mistake; a correct issue replaces it."""
 
 
 class RequestedLimits(NamedTuple):
@@ -34,7 +35,7 @@ class RequestedLimits(NamedTuple):
 
 
 class SeriesAndEnvelopes:
-    """What is known of each series, and the envelopes in force; pure, filled from retained messages."""
+    """The series and the envelopes in force, filled from retained messages. Pure."""
 
     def __init__(self) -> None:
         """Nothing known."""
@@ -91,7 +92,7 @@ class SeriesAndEnvelopes:
 
     def known_future(self, *, start_ms: int, step_s: int, steps: int) -> dict[str, list[float | None]]:
         """Values of every series for the steps of a plan; None where a series says nothing."""
-        starts = [start_ms + 1000 * step_s * i for i in range(steps)]
+        starts = step_starts_ms(start_ms, step_s, steps)
         return {name: [_value_at(series, at_ms) for at_ms in starts] for name, series in self.series.items()}
 
     def limits_kw(self, site: Site, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
@@ -119,11 +120,6 @@ class SeriesAndEnvelopes:
         )
 
 
-def step_starts_ms(start_ms: int, step_s: int, steps: int) -> Iterable[int]:
-    """STARTs of so many steps."""
-    return range(start_ms, start_ms + 1000 * step_s * steps, 1000 * step_s)
-
-
 def _merged(older: Series, newer: Series) -> Series:
     """The newer issue, with values of the older one where it has none."""
     step_ms = 1000 * newer.step_s
@@ -142,7 +138,7 @@ def _value_at(series: Series, at_ms: int) -> float | None:
 
 
 def _given(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms: Sequence[int]) -> list[float | None]:
-    """What an envelope says at each instant."""
+    """Limit of an envelope at each instant."""
     indices = [(at_ms - envelope.start_ms) // (1000 * envelope.step_s) for at_ms in starts_ms]
     return [limits_kw[index] if 0 <= index < len(limits_kw) else None for index in indices]
 

@@ -16,7 +16,7 @@ MAX_OPEN_READINGS: Final = 20_000
 """Readings of one signal that an open step is computed from; with more, the newest takes the place of the one before."""
 
 SET_BACK_S: Final = 3600
-"""So long a clock may be wrong by more than a month before it is believed."""
+"""How long the clock may run more than a month behind before the history starts over."""
 
 _NAN: Final = float("nan")
 
@@ -24,12 +24,13 @@ _NAN: Final = float("nan")
 class StepHistory:
     """Readings of the open step, newest value of each signal, and the last `steps_kept` closed steps.
 
-    * A reading is taken once: what is not newer than the newest of its signal, and not new in the open step, is repeated.
+    * Each reading is stored once. One that is older than the signal's latest, and outside the open step or already in it, is
+      counted as a duplicate.
     * A step is closed once, in order; what comes for it later is recorded as a reading and no more.
     * A reading with an implausible time is recorded, and touches neither steps nor newest values.
-    * When the clock is set back, what was newest is so no longer once it lies implausibly far ahead, and steps wait until
-      their time comes again; when it stays back by more than a month for an hour, the history begins anew (a gateway may
-      boot in 1970 and learn the time a minute later).
+    * When the clock jumps back, a latest reading that now lies more than five minutes in the future stops being the latest,
+      and no step closes until the clock catches up. If the clock stays more than a month behind for an hour, the history
+      starts over (a gateway may boot in 1970 and learn the time a minute later).
     """
 
     def __init__(self, hold_s: Mapping[str, float], *, step_s: int, steps_kept: int) -> None:
@@ -94,7 +95,7 @@ class StepHistory:
             self._set_back_ms = now_ms
         elif now_ms - self._set_back_ms >= 1000 * SET_BACK_S:
             self._begin_anew(end_ms, now_ms)
-        if end_ms - self.open_start_ms > self._kept * step_ms:  # a long time switched off: nothing to tell of it
+        if end_ms - self.open_start_ms > self._kept * step_ms:  # a long time switched off: no step of it is closed
             self.open_start_ms = end_ms - self._kept * step_ms
         closed = []
         while self.open_start_ms + step_ms <= end_ms:

@@ -4,4 +4,4 @@ A `Snapshot` comes in, a `Plan` leaves. All but `client` runs in a process of it
 and HiGHS.
 """
 
-__all__ = ["client", "dispatch", "forecast", "plan", "prices"]
+__all__ = ["client", "costs", "dispatch", "forecast", "plan", "prices"]

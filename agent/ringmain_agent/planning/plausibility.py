@@ -44,7 +44,7 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[R
         voltage_pu=plausible.within(snapshot.voltage_pu, VOLTAGE_MIN_PU, VOLTAGE_MAX_PU),
         pcc_kw=plausible.power_kw(snapshot.pcc_kw),
         pcc_kvar=plausible.power_kw(snapshot.pcc_kvar),
-        held_kw=within_nameplates_kw(snapshot.held_kw, site),
+        unresponsive_kw=within_nameplates_kw(snapshot.unresponsive_kw, site),
         **states,
     )
     return judged, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ringmain_agent.site.hours import ALWAYS, LocalHours, holds
+from ringmain_agent.site.hours import ALWAYS, LocalHours, holds, step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import per_kwh
 from ringmain_agent.snapshot import Reason, Snapshot
@@ -66,7 +66,7 @@ def _co2_per_kwh(snapshot: Snapshot, site: Site) -> tuple[Array, list[Reason]]:
 def _holding(hours: LocalHours, snapshot: Snapshot, site: Site) -> npt.NDArray[np.bool_]:
     if hours == ALWAYS:
         return np.full(site.horizon_steps, fill_value=True)
-    starts_ms = [snapshot.issued_at_ms + 1000 * site.step_s * step for step in range(site.horizon_steps)]
+    starts_ms = step_starts_ms(snapshot.issued_at_ms, site.step_s, site.horizon_steps)
     return np.array(holds(hours, starts_ms, site.time_zone))
 
 

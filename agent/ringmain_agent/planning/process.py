@@ -1,6 +1,7 @@
 """The planner process: reads a Site and then Snapshots from standard input, answers each with a Plan.
 
-Run by `planner.Planner` as `python -m ringmain_agent.planning.process`; ends when its input ends, dies with its parent.
+`planning.client.Planner` runs it as `python -m ringmain_agent.planning.process`; it ends when its input ends and dies
+with its parent.
 Standard output is put aside first, so that a native library that prints cannot spoil a frame.
 """
 

@@ -24,13 +24,13 @@ from ringmain_agent.snapshot import Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
 
 LIMIT_KW: Final = 0.1
-"""How much more than predicted the exact simulation may exceed a limit."""
+"""Excess over a limit that the exact simulation may have more than was predicted."""
 LOADING_PU: Final = 0.005
 TEMPERATURE_K: Final = 0.5
 VOLTAGE_PU: Final = 0.0005
 """Smaller excesses are not named."""
 ENERGY_SHARE: Final = 1e-3
-"""How far, of its capacity, a battery's energy may be from the predicted one."""
+"""Allowed distance of a battery's energy from the predicted one, as a share of its capacity."""
 
 Array = npt.NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def _follow(battery: Battery, dispatch: Dispatch, problem: DispatchProblem, site
     soc_kwh, schedule_kw = usable_kwh(problem, battery), dispatch.power_kw[battery.name]
     if soc_kwh is None:
         return schedule_kw, []
-    unresponsive = problem.snapshot.held_kw.get(battery.name) is not None
+    unresponsive = problem.snapshot.unresponsive_kw.get(battery.name) is not None
     power_kw, energy_kwh = follow(battery, schedule_kw.tolist(), soc_kwh, site.step_h, whole=unresponsive)
     error_kwh = float(np.abs(np.array(energy_kwh) - dispatch.soc_kwh[battery.name]).max())
     if error_kwh > max(ENERGY_SHARE * battery.capacity_kwh, 0.01):

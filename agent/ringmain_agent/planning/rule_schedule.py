@@ -81,7 +81,7 @@ def _step_kw(  # noqa: PLR0913  keyword-only where it can be mistaken
     available_kw: Mapping[str, float],
 ) -> dict[str, float]:
     """The power of everything in one step: loads first, then batteries, then plants; what is unresponsive stays."""
-    unresponsive_kw, connection = snapshot.held_kw, site.grid_connection
+    unresponsive_kw, connection = snapshot.unresponsive_kw, site.grid_connection
     net_kw = room.net_kw + math.fsum(available_kw.values())
     loads = in_order_of_urgency(site.controllable_loads)
     step_kw = {load.name: unresponsive_kw[load.name] for load in loads if load.name in unresponsive_kw}

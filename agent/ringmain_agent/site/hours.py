@@ -13,9 +13,9 @@ Month = Annotated[int, Meta(ge=1, le=12)]
 
 
 class LocalHours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """From `begin` up to `end` in local time, over midnight if `end` is not later; the day it begins on decides.
+    """From `begin` up to `end` in local time. Spans midnight if `end` is not after `begin`.
 
-    `weekdays` (1 is Monday) and `months` narrow it; empty means every one.
+    `weekdays` (1 is Monday) and `months` refer to the day on which it begins; empty means every one.
     """
 
     begin: ClockTime = "00:00"
@@ -34,9 +34,9 @@ def minutes(clock_time: str) -> int:
 
 
 def holds(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[bool]:
-    """Whether each instant lies within the hours."""
+    """For each instant, True within the hours."""
     zone, begin, end = ZoneInfo(time_zone), minutes(hours.begin), minutes(hours.end)
-    found = []
+    results = []
     for start_ms in starts_ms:
         local = datetime.fromtimestamp(start_ms / 1000, UTC).astimezone(zone)
         minute, weekday, month = 60 * local.hour + local.minute, local.isoweekday(), local.month
@@ -44,22 +44,22 @@ def holds(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[b
         if begin >= end and minute < end:  # the hours began the day before
             weekday = (weekday - 2) % 7 + 1
         fits = (not hours.weekdays or weekday in hours.weekdays) and (not hours.months or month in hours.months)
-        found.append(within and fits)
-    return found
+        results.append(within and fits)
+    return results
 
 
 def windows(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[int | None]:
-    """Which of the hours each instant lies in: the day (proleptic ordinal) on which those began, `None` outside."""
+    """For each instant the day (proleptic ordinal) on which its hours began, `None` outside."""
     zone, begin, end = ZoneInfo(time_zone), minutes(hours.begin), minutes(hours.end)
-    found: list[int | None] = []
+    results: list[int | None] = []
     for start_ms, within in zip(starts_ms, holds(hours, starts_ms, time_zone), strict=True):
         if not within:
-            found.append(None)
+            results.append(None)
             continue
         local = datetime.fromtimestamp(start_ms / 1000, UTC).astimezone(zone)
         began_the_day_before = begin >= end and 60 * local.hour + local.minute < end
-        found.append(local.toordinal() - began_the_day_before)
-    return found
+        results.append(local.toordinal() - began_the_day_before)
+    return results
 
 
 def hours_left_h(hours: LocalHours, now_ms: int, time_zone: str) -> float:
@@ -72,3 +72,8 @@ def hours_left_h(hours: LocalHours, now_ms: int, time_zone: str) -> float:
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1 if over_midnight else 0)
     end = midnight + timedelta(minutes=end_min)  # on the wall: the zone finds the instant
     return max((end.timestamp() * 1000 - now_ms) / 3.6e6, 0.0)
+
+
+def step_starts_ms(start_ms: int, step_s: int, steps: int) -> range:
+    """STARTs of the steps of a horizon."""
+    return range(start_ms, start_ms + 1000 * step_s * steps, 1000 * step_s)

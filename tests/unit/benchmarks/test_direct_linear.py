@@ -5,14 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
-
-from ringmain_model.session import forecast, open_session
-from ringmain_trainer.errors import ExportError, TooLittleDataError
-from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.features.dataset import Inputs
-from ringmain_trainer.models.direct_linear import (
+from benchmarks.direct_linear import (
     Channel,
     DirectLinearConfig,
     Shape,
@@ -24,6 +17,13 @@ from ringmain_trainer.models.direct_linear import (
     prove_direct,
     usable_lookbacks,
 )
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+
+from ringmain_model.session import forecast, open_session
+from ringmain_trainer.errors import ExportError, TooLittleDataError
+from ringmain_trainer.export.onnx_file import check_file
+from ringmain_trainer.features.examples import Inputs
 
 SPLIT = Split(400, 520)
 HORIZON, DAY = 12, 24

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from benchmarks.direct_linear import DirectLinearConfig, Split
 from benchmarks.ett import MULTIVARIATE, UNIVARIATE, EttData, read_ett, run
 from benchmarks.series_file import SeriesFileError
-
-from ringmain_trainer.models.direct_linear import DirectLinearConfig, Split
 
 CONFIGS = dict.fromkeys((MULTIVARIATE, UNIVARIATE), DirectLinearConfig(lookback_steps=(48, 72), alphas=(0.01, 0.1, 1.0)))
 HORIZON = 24

@@ -1,4 +1,4 @@
-"""Typical days: KMeans on normalized daily profiles of whole days. Pure; the picture is in `plots`, export in `analysis`."""
+"""Typical days: KMeans on normalized daily profiles of whole days. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -14,12 +14,12 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from ringmain_trainer.analysis.onnx_files import finished, labels_and_scores, splice
+from ringmain_trainer.arrays import Floats
+from ringmain_trainer.calendar import DAY_S, SATURDAY
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.features.dataset import Floats, StepTable
 from ringmain_trainer.features.feature_graph import GraphWriter
+from ringmain_trainer.history.site_reader import StepTable
 
-_DAY_S: Final = 86400
-_SATURDAY: Final = 5
 _SEASONS: Final = ("winter", "spring", "summer", "autumn")
 
 
@@ -31,7 +31,7 @@ class Days(NamedTuple):
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
-    """One kind of day: the mean and the middle 80 % of its profiles, the day nearest to the mean, and when it happens."""
+    """One kind of day: mean and middle 80 % of its profiles, the day nearest to the mean, its weekdays and seasons."""
 
     size: int
     share: float
@@ -47,7 +47,7 @@ class Cluster(Struct, frozen=True, kw_only=True):
 
 
 class Clusters(NamedTuple):
-    """Kinds of days, largest first; `labels` `(n_days,)` says which a day is, `slots_s` the time of day of each step."""
+    """Kinds of days, largest first; `labels` `(n_days,)` give the kind of each day, `slots_s` the time of day of a step."""
 
     days: Days
     labels: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Clusters(NamedTuple):
 
 def whole_days(steps: StepTable, step_s: int, time_zone: str, *, column: int = 0) -> Days:
     """Days from local midnight to local midnight without a gap; those with a clock change are left out."""
-    zone, n = ZoneInfo(time_zone), _DAY_S // step_s
+    zone, n = ZoneInfo(time_zone), DAY_S // step_s
     values = steps.values[:, column]
     day = datetime.fromtimestamp(steps.start_s, UTC).astimezone(zone).date()
     profiles, dates = [], []
@@ -68,7 +68,7 @@ def whole_days(steps: StepTable, step_s: int, time_zone: str, *, column: int = 0
         row, behind = divmod(begin - steps.start_s, step_s)
         if row + n > len(values):
             break
-        if row >= 0 and not behind and end - begin == _DAY_S and np.isfinite(values[row : row + n]).all():
+        if row >= 0 and not behind and end - begin == DAY_S and np.isfinite(values[row : row + n]).all():
             profiles.append(values[row : row + n])
             dates.append(day)
         day += timedelta(days=1)
@@ -79,8 +79,8 @@ def normalized(profiles: Floats) -> Floats:
     """Shapes: less the mean of the day, over the largest departure from it; a constant day is zero throughout."""
     shape = profiles - profiles.mean(axis=1, keepdims=True)
     largest = np.abs(shape).max(axis=1, keepdims=True)
-    made: Floats = (shape / np.where(largest > 0, largest, 1)).astype(np.float32)
-    return made
+    scaled: Floats = (shape / np.where(largest > 0, largest, 1)).astype(np.float32)
+    return scaled
 
 
 def cluster_days(days: Days, *, k_range: tuple[int, int] = (2, 8), holidays: Sequence[str] = (), seed: int = 0) -> Clusters:
@@ -115,7 +115,7 @@ def cluster_days(days: Days, *, k_range: tuple[int, int] = (2, 8), holidays: Seq
     estimator.labels_ = np.argsort(order)[estimator.labels_].astype(np.int32)
     labels = estimator.labels_.astype(np.int64)
     clusters = [_cluster(days, shapes, labels == one, estimator.cluster_centers_[one], holidays) for one in range(best)]
-    step_s = _DAY_S // days.profiles.shape[1]
+    step_s = DAY_S // days.profiles.shape[1]
     slots_s = step_s * np.arange(days.profiles.shape[1], dtype=np.int64)
     return Clusters(days, labels, clusters, slots_s, {k: score for k, (score, _) in tried.items()}, estimator)
 
@@ -133,7 +133,7 @@ def _cluster(
     dates = [days.dates[row] for row in rows]
     nearest = int(((shapes[rows] - center) ** 2).sum(axis=1).argmin())
     special = np.array([day.isoformat() in set(holidays) for day in dates])
-    weekend = np.array([day.weekday() >= _SATURDAY for day in dates]) & ~special
+    weekend = np.array([day.weekday() >= SATURDAY for day in dates]) & ~special
     low, high = np.quantile(profiles, [0.1, 0.9], axis=0)
     every = float(np.abs(days.profiles).mean())
     return Cluster(

@@ -22,6 +22,7 @@ def run(config: TrainerConfig, options: argparse.Namespace, clock: Clock) -> Out
         mapping=options.mapping,
         site=options.site,
         time_zone=options.time_zone,
+        local_time_zone=config.time_zone,
     )
     if all(one.imported_before for one in result):
         log.info("%s was imported before: nothing to do", options.file)

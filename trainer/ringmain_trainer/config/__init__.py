@@ -1,3 +1,3 @@
 """The trainer's TOML: a file comes in, typed tables leave, or every problem of the file at once."""
 
-__all__ = ["estimators", "evaluation", "trainer"]
+__all__ = ["estimators", "evaluation", "recipe", "trainer"]

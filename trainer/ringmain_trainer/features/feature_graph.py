@@ -16,34 +16,32 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ringmain_trainer.calendar import utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY, SUNDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.config.trainer import FeatureGroup
-from ringmain_trainer.features.dataset import Window
+from ringmain_trainer.features.examples import Window
 
 OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION: Final = 8
 FEATURES: Final = "features"
 WEEKDAY: Final = "weekday"
-"""The column that is a code, 0 for Monday: what is linear needs it one-hot."""
+"""The column that is a code, 0 for Monday: linear estimators need it one-hot."""
 WEEK_PEAK: Final = "week_peak"
 """The column with the largest target, without its sign, of the last week at this time of day, give or take an hour."""
 
-_DAY_S: Final = 86400
 _ROLLING_H: Final = (1, 24, 168)
 _FADING_H: Final = (1, 4, 16)
 _HOLD_STEPS: Final = (1, 2)  # by doubling: a value is held for up to three steps
 _HARMONICS: Final = (1, 2, 3)
 _PRODUCT_WAVES: Final = (0, 1, len(_HARMONICS), len(_HARMONICS) + 1)
 _MEAN_H: Final = 3
-_SATURDAY: Final = 5
-_SUNDAY: Final = 6
 _EPOCH: Final = date(1970, 1, 1)
 
 
 class FeatureSpec(Struct, frozen=True, kw_only=True):
-    """All that the feature graph is made from. Nothing else of a site goes into it.
+    """A feature graph: nothing else of a site goes into it.
 
-    `typical_signals` and `typical_series` stand for what no other value can fill; series are clamped to `range_series`, low
+    `typical_signals` and `typical_series` fill gaps that no other value can fill; series are clamped to `range_series`, low
     and high of each, if there are any; `years` are the first and the last with known UTC offsets.
     """
 
@@ -152,7 +150,7 @@ def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
 
 def gap_shifts(window: Window) -> list[int]:
     """By how many steps a gap in the history looks back, one after the other: a short hold, then whole days."""
-    day = _DAY_S // window.step_s
+    day = DAY_S // window.step_s
     return [*_HOLD_STEPS, *(day * 2**k for k in range(10) if day * 2**k < window.history_steps)]
 
 
@@ -167,14 +165,14 @@ def filled_gaps(g: GraphWriter, values: str, shifts: Sequence[int], typical: Seq
 def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
     """All signals whole days before the target, their mean over the week at this time of day, and the target's peak then."""
     window = spec.window
-    day, hour, n = _DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
+    day, hour, n = DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
     lead = np.arange(window.horizon_steps)
 
     def rows(days: int) -> NDArray[np.int64]:
         """Where that is still to come, the next older whole day; from before the window, the oldest there is."""
         whole = np.maximum(days, lead // day + 1).astype(np.int64)
-        found: NDArray[np.int64] = np.maximum(n + lead - day * whole, 0)
-        return found
+        rows: NDArray[np.int64] = np.maximum(n + lead - day * whole, 0)
+        return rows
 
     parts = [g("Gather", history, g.const(rows(d), np.int32), axis=1, name=f"lag_{d}d") for d in spec.lag_days]
     week = g.const(np.maximum(np.stack([rows(1) - day * k for k in range(7)], axis=1), 0), np.int32)
@@ -187,7 +185,7 @@ def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
 
 def _recent(g: GraphWriter, history: str, window: Window) -> list[str]:
     """The target at issue: last value and rolling statistics; and how far it is from yesterday, fading with lead time."""
-    day, hour, n = _DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
+    day, hour, n = DAY_S // window.step_s, 3600 // window.step_s, window.history_steps
     row, lead = g.ints(1), np.arange(window.horizon_steps)
     target = g("Gather", history, g.const(0, np.int64), axis=2)
     now = [g("Gather", target, g.ints(n - 1), axis=1)]
@@ -204,10 +202,10 @@ def _recent(g: GraphWriter, history: str, window: Window) -> list[str]:
 
 
 def _mean(g: GraphWriter, values: str, count: int, *, axis: int) -> str:
-    """Mean over an axis of so many rows, which stays, as one.
+    """Mean over an axis of `count` rows, which becomes one row.
 
-    By halves, in one order for ever: ReduceMean adds up in an order that depends on how a row lies in memory, and with rows
-    of six values (an hour of ten minutes) gave other last bits in a batch than alone.
+    By halves, always in one order: the order of ReduceMean depends on the place of a row in memory, and rows of six values
+    (an hour of ten minutes) had other last bits in a batch than alone.
     """
     odd, rows, along = [], count, g.ints(axis)
     while rows > 1:
@@ -228,7 +226,7 @@ def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
     A holiday counts as a Sunday as well: a few weeks of training may hold no holiday to learn from.
     """
     window = spec.window
-    day, lead, row = _DAY_S // window.step_s, np.arange(window.horizon_steps), g.ints(1)
+    day, lead, row = DAY_S // window.step_s, np.arange(window.horizon_steps), g.ints(1)
     issued = g("Unsqueeze", "issued_at_s", row)
     at = g("Add", issued, g.ints(*(lead * window.step_s).tolist()))
     slot, weekday, days = _local_time(g, spec, at)
@@ -238,9 +236,9 @@ def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
     is_date = g("Cast", g("Equal", g("Unsqueeze", days, g.ints(2)), dates), to=TensorProto.FLOAT)
     holiday = g("ReduceMax", is_date, g.ints(2), name="holiday")
     is_holiday = g("Squeeze", g("Cast", holiday, to=TensorProto.BOOL), g.ints(2))
-    weekday = g("Where", is_holiday, g.const(_SUNDAY, np.int64), weekday)
+    weekday = g("Where", is_holiday, g.const(SUNDAY, np.int64), weekday)
     code = g("Cast", g("Unsqueeze", weekday, g.ints(2)), to=TensorProto.FLOAT)
-    # from the instants, so that the column has a row per forecast
+    # from the instants: the column needs a row per forecast
     ahead = g("Div", g("Sub", at, issued), g.ints(window.step_s))
     leads = g("Gather", g.const(lead[:, None] / len(lead)), ahead)
     return waves, [waves, code, holiday, leads]
@@ -252,13 +250,13 @@ def _local_time(g: GraphWriter, spec: FeatureSpec, at: str) -> tuple[str, str, s
     passed = g("GreaterOrEqual", g("Unsqueeze", at, g.ints(2)), g.ints(*changes.tolist()))
     passed = g("ReduceSum", g("Cast", passed, to=TensorProto.INT64), g.ints(2), keepdims=0)
     local = g("Add", at, g("Gather", g.ints(*offsets.tolist()), passed))
-    days = g("Div", local, g.ints(_DAY_S))
-    slot = g("Div", g("Mod", local, g.ints(_DAY_S)), g.ints(spec.window.step_s), name="slot")
+    days = g("Div", local, g.ints(DAY_S))
+    slot = g("Div", g("Mod", local, g.ints(DAY_S)), g.ints(spec.window.step_s), name="slot")
     return slot, g("Mod", g("Add", days, g.ints(3)), g.ints(7), name="weekday"), days
 
 
 def _products(g: GraphWriter, known: str, waves: str, spec: FeatureSpec) -> str:
-    """Each series times the first two daily waves: what the same weather does at another time of day."""
+    """Each series times the first two daily waves: the effect of the same weather at another time of day."""
     first_two = g("Gather", waves, g.const(_PRODUCT_WAVES, np.int64), axis=2)
     product = g("Mul", g("Unsqueeze", known, g.ints(3)), g("Unsqueeze", first_two, g.ints(2)))
     return g("Reshape", product, g.ints(0, spec.window.horizon_steps, 4 * len(spec.series)))
@@ -268,7 +266,7 @@ def _groups(g: GraphWriter, spec: FeatureSpec, *, known: str, waves: str, weekda
     """The features that are off unless they are asked for."""
     parts = []
     if "weekend_waves" in spec.groups:
-        for day in (_SATURDAY, _SUNDAY):  # a holiday counts as a Sunday
+        for day in (SATURDAY, SUNDAY):  # a holiday counts as a Sunday
             is_day = g("Cast", g("Equal", weekday, g.const(float(day))), to=TensorProto.FLOAT)
             parts.append(g("Mul", waves, is_day))
     if "series_means" in spec.groups and spec.series:

@@ -33,7 +33,7 @@ BUCKET_SQL: Final = f"CAST(({_NUMBER}) % {BUCKETS} AS INT)"
 
 
 class Landing:
-    """What waits in one table.
+    """Rows that wait in one table.
 
     Attributes:
         files: How many files.

@@ -77,7 +77,7 @@ def compact(location: str, *, target_bytes: int = TARGET_BYTES, rows_max: int = 
 
 
 def retain(location: str, days: Mapping[str, int], now: datetime) -> list[dict[str, Any]]:
-    """Delete what is older than so many days, by table; 0 keeps for ever. A month goes when all of it is too old.
+    """Delete rows older than the days of each table; 0 keeps them all. A month goes when all of it is too old.
 
     Raises:
         HistoryError: If a table cannot be written.
@@ -110,7 +110,7 @@ def _delete(handle: DeltaTable, predicate: str) -> dict[str, Any]:
 
 
 def _groups(handle: DeltaTable, target_bytes: int, rows_max: int) -> Iterator[list[Part]]:
-    """What is rewritten together: buckets of one month that need it, up to so many rows; a larger bucket alone."""
+    """Buckets of one month that are rewritten together, up to a number of rows; a larger bucket alone."""
     files = pl.DataFrame(handle.get_add_actions(flatten=True))
     if files.is_empty():
         return
@@ -121,7 +121,7 @@ def _groups(handle: DeltaTable, target_bytes: int, rows_max: int) -> Iterator[li
         small.sum().alias("small"),
         size.filter(small).sum().alias("small_bytes"),
     )
-    # small files beside large ones wait until they are worth a rewrite
+    # small files next to large ones wait until they are worth a rewrite
     worth = (pl.col("small") >= 2) & ((4 * pl.col("small_bytes") >= pl.col("bytes")) | (pl.col("small") >= 32))
     group: list[Part] = []
     worth &= pl.col("month").is_not_null() & (pl.col("bucket") != LANDING)  # what could not be moved there waits

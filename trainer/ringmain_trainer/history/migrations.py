@@ -23,7 +23,7 @@ log: Final = logging.getLogger("ringmain_trainer")
 VERSION_PROPERTY: Final = "ringmain.version"
 TRAINER_PROPERTY: Final = "ringmain.trainer"
 FIRST: Final = 1
-"""Version of a table that says none."""
+"""Version of a table without the property."""
 
 _TRIES: Final = 20
 _DELTA: Final = {
@@ -38,10 +38,10 @@ _DELTA: Final = {
 
 
 def table_version(handle: DeltaTable) -> int:
-    """Version of a table as it says itself.
+    """Version that the property of a table names.
 
     Raises:
-        HistoryError: If what it says is no number.
+        HistoryError: If the property is no number.
     """
     text = handle.metadata().configuration.get(VERSION_PROPERTY)
     if text is None:

@@ -44,7 +44,7 @@ class Exported(Struct):
 
 
 def summary(location: str, *, site: str | None = None) -> list[dict[str, Any]]:
-    """What the history holds: rows, and first and last instant, by table, site and signal or series."""
+    """Contents of the history: rows, and first and last instant, by table, site and signal or series."""
     found: list[dict[str, Any]] = []
     for kind, table in TABLES.items():
         by = [name for name in ("site", "signal", "name", "equipment") if name in table.columns]

@@ -1,4 +1,4 @@
-"""What the history already holds, so that a message that comes twice is recognized, whatever became of its rows since.
+"""Messages that the history has received: one that comes twice is recognized, even after its rows were deleted.
 
 Beside each table lies a folder `_received`. Every commit of ingest first writes a small file there, under a new number, with
 what it adds, and carries the number as an application transaction: rows, offsets and what was received become true in the
@@ -32,14 +32,14 @@ RECEIVED: Final = "ringmain:received"
 
 FOLDER: Final = "_received"
 CHAIN_MAX: Final = 64
-"""After so many files, one that holds everything."""
+"""After this number of files follows one that holds everything."""
 
 _OUTBOX: Final = (topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT)
 _SCHEMA: Final = {"site": pl.String, "stream": pl.String, "first": pl.Int64, "last": pl.Int64}
 
 
 class ReceivedChain:
-    """What one table says was received: its files, and how an ingest goes on with them.
+    """Messages that one table has received: its files, and how an ingest continues them.
 
     Attributes:
         received: Columns `site`, `stream`, `first`, `last`, oldest first, as read at the beginning.
@@ -122,7 +122,7 @@ class ReceivedChain:
 
 
 def received_of(chains: dict[str, ReceivedChain]) -> ReceivedLog:
-    """What the chains of all tables hold, to recognize what comes twice."""
+    """The messages in the chains of all tables, to recognize repeated ones."""
     known = ReceivedLog()
     sequences = merged(pl.concat([chains[kind].received for kind in _OUTBOX]))
     for site, stream, first, last in _grouped(sequences):
@@ -134,7 +134,7 @@ def received_of(chains: dict[str, ReceivedChain]) -> ReceivedLog:
 
 
 def read_received(location: str) -> ReceivedLog:
-    """What the history holds, to recognize what comes twice."""
+    """The messages in the history, to recognize repeated ones."""
     return received_of({kind: ReceivedChain(location, kind) for kind in TABLES})
 
 

@@ -59,7 +59,7 @@ class Ranges:
         return iter(zip(self._first, self._last, strict=True))
 
     def __len__(self) -> int:
-        """How many ranges, not how many numbers."""
+        """Number of ranges, not of sequences."""
         return len(self._first)
 
 

@@ -16,7 +16,7 @@ VERSION: Final = 2
 """Version of the tables that this trainer writes: layout and columns. Each table says its own in a property."""
 
 BUCKETS: Final = 320
-"""Sites are spread over so many partitions of each table.
+"""Number of partitions of each table over which sites are spread.
 
 The bucket of a site is less than 1 in 256 of the table also with a thousand sites, which leave some buckets empty. With ten
 thousand, a bucket and month of quarter-hours is a file of some megabytes.
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
     @property
     def channel(self) -> str:
-        """The column that says which signal, series or equipment a row is about; `site` if there is none."""
+        """The column of the signal, series or equipment of a row; `site` if there is none."""
         return next((name for name in ("signal", "name", "equipment") if name in self.columns), "site")
 
     @property

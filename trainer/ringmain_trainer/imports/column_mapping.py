@@ -1,4 +1,4 @@
-"""What the columns of a file mean: the mapping as a TOML file says it. Nothing is read here."""
+"""The meaning of a file's columns: the mapping of a TOML file. Pure."""
 
 import re
 from collections import Counter
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta, Struct
 
 from ringmain_protocol.messages import Name
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import is_time_zone
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -50,12 +51,15 @@ UNITS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = MappingProxyType
 
 def units_of(signal: str) -> Mapping[str, tuple[float, float]]:
     """The units that a column for this signal may have; a name without such an ending takes numbers as they are."""
-    found = [ending for ending in UNITS if signal.endswith(ending)]
-    return UNITS[max(found, key=len)] if found else {"1": (1.0, 0.0)}
+    endings = [ending for ending in UNITS if signal.endswith(ending)]
+    return UNITS[max(endings, key=len)] if endings else {"1": (1.0, 0.0)}
 
 
 class SignalMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One column: the signal or series that it becomes, unit and sign; `where` picks rows by the text of other columns."""
+    """One column: the signal or series that it becomes, unit and sign; `where` picks rows by the text of other columns.
+
+    `nominal_kv` of a current is the voltage between the lines, for a check of the power `x_kw` beside the current `x_a`.
+    """
 
     column: Text
     signal: Name
@@ -63,11 +67,14 @@ class SignalMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     positive: Literal["load", "generation"] = "load"
     to: Literal["steps", "series"] = "steps"
     where: dict[str, str] = {}
+    nominal_kv: Annotated[float, Meta(gt=0, le=1500)] | None = None
 
     def __post_init__(self) -> None:
         units = units_of(self.signal)
         if self.unit not in units:
             raise ValueError(f"unit {self.unit!r} does not fit {self.signal!r}; valid are {', '.join(units)}")
+        if self.nominal_kv is not None and not self.signal.endswith("_a"):
+            raise ValueError(f"nominal_kv stands with a current, a signal that ends in _a, not with {self.signal!r}")
 
     @property
     def per_interval(self) -> bool:
@@ -76,7 +83,7 @@ class SignalMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class FileMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all rows have in common.
+    """Properties that all rows share.
 
     The rows of a site are in order of time, rising or falling: where time goes back, a clock or a date is not understood.
     Stamps with an offset of their own need no `time_zone`. A date and a time of day may be in two columns. Series that come
@@ -93,7 +100,7 @@ class FileMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     nonexistent: Literal["refuse", "skip"] = "refuse"
     order: Literal["time", "any"] = "time"
     duplicates: Literal["refuse", "first", "last", "mean"] = "refuse"
-    step_s: Annotated[int, Meta(gt=0, le=86400)] | None = None
+    step_s: Annotated[int, Meta(gt=0, le=DAY_S)] | None = None
     site: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")] | None = None
     site_column: Text | None = None
     sites: dict[str, Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")]] = {}
@@ -133,10 +140,10 @@ def fixed_offset_s(time_zone: str) -> int | None:
     """Seconds ahead of UTC of `UTC`, `Z` or `+01:00`; None for anything else."""
     if time_zone in {"UTC", "Z"}:
         return 0
-    found = re.fullmatch(r"([+-])(\d{2}):?(\d{2})", time_zone)
-    if found is None or int(found[2]) > 14 or int(found[3]) > 59:
+    offset = re.fullmatch(r"([+-])(\d{2}):?(\d{2})", time_zone)
+    if offset is None or int(offset[2]) > 14 or int(offset[3]) > 59:
         return None
-    return (1 if found[1] == "+" else -1) * (3600 * int(found[2]) + 60 * int(found[3]))
+    return (1 if offset[1] == "+" else -1) * (3600 * int(offset[2]) + 60 * int(offset[3]))
 
 
 def zone_of(time_zone: str) -> ZoneInfo | None:

@@ -1,4 +1,4 @@
-"""What the columns of a file mean, as far as the names in its header and the size of its numbers let it be recognized.
+"""The meaning of a file's columns, as far as names in its header and the size of its numbers show it.
 
 What comes out is an ordinary mapping. Where something is open there is none, but a draft for a person to mend and give back.
 """
@@ -11,7 +11,7 @@ from ringmain_trainer.imports.column_mapping import UNITS, FileFormat, FileMappi
 
 
 class Recognized(NamedTuple):
-    """A mapping from a header: what could be told, what was assumed, what a person must decide, what is left out."""
+    """A mapping from a header: recognized columns, assumptions, open questions for a person, and columns left out."""
 
     mapping: FileFormat | None
     assumed: list[str]
@@ -133,7 +133,7 @@ def _columns(header: Sequence[str], samples: Mapping[str, Sequence[float]], dist
 
 
 def _undecided(found: _Columns, sites: Sequence[str], site: str | None) -> list[str]:
-    """What a person must say."""
+    """Open questions for a person."""
     texts = []
     if len(found.times) != 1:
         texts.append(f"which column is the time{': ' if found.times else ''}{', '.join(found.times)}")
@@ -154,7 +154,7 @@ def _undecided(found: _Columns, sites: Sequence[str], site: str | None) -> list[
 
 
 def describe(mapping: FileFormat) -> str:
-    """What was recognized, in one line."""
+    """The recognized columns, in one line."""
     signs = {one.signal: f", positive = {one.positive}" for one in mapping.signal if one.signal.endswith(("_kw", "_kvar"))}
     columns = [f"{one.column} -> {one.signal} ({one.unit}{signs.get(one.signal, '')})" for one in mapping.signal]
     return (

@@ -1,6 +1,6 @@
 """Files of history from elsewhere into the tables: measured values become `steps`, weather and prices may become `series`.
 
-A step value is what `ringmain_protocol.steps` says it is; a row of the file holds for its interval. What comes out counts as
+A step value is what `ringmain_protocol.steps` says it is; a row of the file holds for its interval. Its steps count as
 received when its interval ended, so a backtest over imported history is honest, and what an agent measured itself wins.
 A file is imported once: a hash of its bytes and of the mapping is an application transaction in the commit of its rows.
 """
@@ -25,8 +25,10 @@ from ringmain_trainer.errors import HistoryError, ImportDataError
 from ringmain_trainer.history.delta import append, open_table
 from ringmain_trainer.history.tables import INSTANT, TABLES, bucket
 from ringmain_trainer.imports.column_mapping import FileFormat, fixed_offset_s, units_of
-from ringmain_trainer.imports.file_reader import Source, Values, read_source, read_values, samples
+from ringmain_trainer.imports.file_checks import check_file
+from ringmain_trainer.imports.file_reader import Values, read_values
 from ringmain_trainer.imports.header_recognition import describe, recognize
+from ringmain_trainer.imports.source_file import Source, read_source, samples
 
 log: Final = logging.getLogger("ringmain_trainer")
 
@@ -34,7 +36,10 @@ _ROWS_SHOWN: Final = 20
 
 
 class Imported(Struct):
-    """What came into a table from a file for one site and signal; no rows if the file was imported before."""
+    """Rows that came into a table from a file, for one site and signal; none if the file was imported before.
+
+    `warnings` name faults of the file that leave its rows usable, each with line or time and what to do.
+    """
 
     table: str
     site: str
@@ -45,9 +50,10 @@ class Imported(Struct):
     first_at: datetime | None
     last_at: datetime | None
     imported_before: bool = False
+    warnings: list[str] = []
 
 
-def import_file(  # noqa: PLR0913  what the command line says
+def import_file(  # noqa: PLR0913  the options of the command line
     path: Path,
     *,
     history: str,
@@ -56,6 +62,7 @@ def import_file(  # noqa: PLR0913  what the command line says
     mapping: Path | None = None,
     site: str | None = None,
     time_zone: str | None = None,
+    local_time_zone: str = "UTC",
 ) -> list[Imported]:
     """Put a CSV or Parquet file into the history.
 
@@ -64,9 +71,10 @@ def import_file(  # noqa: PLR0913  what the command line says
         history: Folder or URL of the history.
         step_s: Length of the steps that models are made from.
         now: Time of the import.
-        mapping: TOML file that says what the columns mean; without one the names in the header must tell.
+        mapping: TOML file with the meaning of the columns; without one the names in the header decide.
         site: The site that all rows belong to.
         time_zone: Time zone of stamps without an offset, when there is no mapping.
+        local_time_zone: The clock of the site, for a warning where stamps follow it although they were read by another one.
 
     Raises:
         ImportDataError: If anything in the file is uncertain; nothing of it was imported.
@@ -74,11 +82,14 @@ def import_file(  # noqa: PLR0913  what the command line says
         HistoryError: If the history cannot be written.
     """
     source, chosen = read_mapped(path, mapping=mapping, site=site, time_zone=time_zone)
-    found = read_values(source, chosen)
+    values = read_values(source, chosen)
+    warnings = check_file(values, chosen.file, local_time_zone)
+    for site_name, text in sorted({(one_site, text) for (one_site, _), texts in warnings.items() for text in texts}):
+        log.warning("%s, site %s, %s", path, site_name, text)
     stream = stream_of(path, chosen)
     now_ms = round(1000 * now.timestamp())
     result: list[Imported] = []
-    for kind, frames in _frames(found, step_s):
+    for kind, frames in _frames(values, step_s):
         table, transaction = TABLES[kind], f"import:{stream}"
         handle = open_table(history, table)
         before = handle.transaction_version(transaction) is not None
@@ -88,12 +99,14 @@ def import_file(  # noqa: PLR0913  what the command line says
                 if open_table(history, table).transaction_version(transaction) is None:
                     raise HistoryError(f"{handle.table_uri} is written by others all the time: import {path} again")
                 before = True
-        result += [_imported(table.name, one, frame, before=before) for one, frame in frames]
+        for one, frame in frames:
+            noted = warnings[one.site, one.mapping.signal]
+            result.append(_imported(table.name, one, frame, before=before, warnings=noted))
     return result
 
 
 def read_mapped(path: Path, *, mapping: Path | None, site: str | None, time_zone: str | None) -> tuple[Source, FileFormat]:
-    """The file, and what its columns mean: as the mapping says, or as its header lets it be recognized.
+    """The file and the meaning of its columns: from the mapping, or recognized from its header.
 
     Raises:
         ImportDataError: If the header is not enough; the text holds a mapping to start from.
@@ -106,25 +119,25 @@ def read_mapped(path: Path, *, mapping: Path | None, site: str | None, time_zone
             raise ConfigError("--time-zone is for files without --mapping; the mapping says time_zone")
         if site is not None:
             if chosen.file.site_column is not None:
-                raise ConfigError(f"{mapping}: file.site_column says whose the rows are, so --site is too much")
+                raise ConfigError(f"{mapping}: file.site_column names the site of each row: remove --site")
             chosen = msgspec.structs.replace(chosen, file=msgspec.structs.replace(chosen.file, site=site))
         if chosen.file.site is None and chosen.file.site_column is None:
-            raise ConfigError(f"{mapping}: file.site, file.site_column or --site must say whose the rows are")
+            raise ConfigError(f"{mapping}: file.site, file.site_column or --site must name the site of the rows")
         return read_source(path, delimiter=chosen.file.delimiter), chosen
     source = read_source(path)
     numbers, distinct = samples(source)
-    told = recognize(source.header, numbers, distinct, site=site, time_zone=time_zone or "UTC")
-    if told.mapping is None:
+    recognized = recognize(source.header, numbers, distinct, site=site, time_zone=time_zone or "UTC")
+    if recognized.mapping is None:
         raise ImportDataError(
-            f"{path}: the header does not say {'; '.join(told.undecided)}.\n"
-            f"A mapping to start from, to be mended and given with --mapping:\n\n{told.draft}"
+            f"{path}: the header does not say {'; '.join(recognized.undecided)}.\n"
+            f"A mapping to start from, to be mended and given with --mapping:\n\n{recognized.draft}"
         )
-    log.info("recognized: %s", describe(told.mapping))
-    if told.ignored:
-        log.info("left out: %s", ", ".join(told.ignored[:_ROWS_SHOWN]))
-    for text in told.assumed:
+    log.info("recognized: %s", describe(recognized.mapping))
+    if recognized.ignored:
+        log.info("left out: %s", ", ".join(recognized.ignored[:_ROWS_SHOWN]))
+    for text in recognized.assumed:
         log.warning("%s; if not, say so in a mapping (--mapping)", text)
-    return source, told.mapping
+    return source, recognized.mapping
 
 
 def _require_options(site: str | None, time_zone: str | None) -> None:
@@ -135,10 +148,14 @@ def _require_options(site: str | None, time_zone: str | None) -> None:
 
 
 def stream_of(path: Path, mapping: FileFormat) -> str:
-    """Name of the stream of a file: a hash of its bytes and of what its columns mean."""
+    """Name of the stream of a file: a hash of its bytes and of the meaning of its columns."""
     with path.open("rb") as file:
         content = file_digest(file, "sha256").hexdigest()
-    return sha256(content.encode() + msgspec.json.encode(mapping, order="sorted")).hexdigest()[:32]
+    columns = [msgspec.to_builtins(one) for one in mapping.signal]
+    for column in columns:
+        del column["nominal_kv"]  # a check of the values changes none of them
+    meaning = {"file": mapping.file, "signal": columns}
+    return sha256(content.encode() + msgspec.json.encode(meaning, order="sorted")).hexdigest()[:32]
 
 
 def step_rows(rows: pl.DataFrame, signal: str, *, file_step_s: int, step_s: int) -> pl.DataFrame:
@@ -148,9 +165,9 @@ def step_rows(rows: pl.DataFrame, signal: str, *, file_step_s: int, step_s: int)
     if file_step_s == step_s and all(at % (1000 * step_s) == 0 for at in at_ms):  # the definition changes nothing then
         return rows.select("start_at", pl.col("value").cast(pl.Float32), pl.lit(Quality.GOOD, pl.Int8).alias("quality"))
     readings = [Reading(signal, at, value) for at, value in zip(at_ms, values, strict=True)]
-    made = [value for value in _step_values(signal, readings, file_step_s, step_s) if value[1] is not None]
+    steps = [value for value in _step_values(signal, readings, file_step_s, step_s) if value[1] is not None]
     schema = {"start_ms": pl.Int64, "value": pl.Float32, "quality": pl.Int8}
-    frame = pl.DataFrame(made, schema=schema, orient="row")
+    frame = pl.DataFrame(steps, schema=schema, orient="row")
     return frame.select((pl.col("start_ms") * 1000).cast(INSTANT).alias("start_at"), "value", "quality")
 
 
@@ -169,8 +186,8 @@ def _step_values(
             end = first
             while end < len(readings) and readings[end].at_ms < start_ms + step_ms:
                 end += 1
-            made = step_value(signal, readings[first:end], start_ms=start_ms, step_s=step_s, hold_s=hold_s)
-            yield start_ms, made.value, made.quality
+            step = step_value(signal, readings[first:end], start_ms=start_ms, step_s=step_s, hold_s=hold_s)
+            yield start_ms, step.value, step.quality
             last_done = start_ms
             start_ms += step_ms
 
@@ -192,11 +209,11 @@ def series_rows(rows: pl.DataFrame, *, step_s: int, known_ahead_h: float) -> pl.
 Made = tuple[Values, pl.DataFrame]
 
 
-def _frames(found: Sequence[Values], step_s: int) -> Iterator[tuple[str, list[Made]]]:
+def _frames(imported: Sequence[Values], step_s: int) -> Iterator[tuple[str, list[Made]]]:
     """Rows by table, without what all of them have in common."""
     steps: list[Made] = []
     series: list[Made] = []
-    for one in found:
+    for one in imported:
         name, plain = one.mapping.signal, {"site": one.site, "bucket": bucket(one.site)}
         constant = [pl.lit(plain["site"]).alias("site"), pl.lit(plain["bucket"], pl.Int32).alias("bucket")]
         if one.mapping.to == "steps":
@@ -223,7 +240,7 @@ def _complete(rows: pl.DataFrame, kind: str, stream: str, now_ms: int) -> pl.Dat
     return ordered.sort("bucket", "month", *table.sort_by, maintain_order=True).rechunk()
 
 
-def _imported(table: str, values: Values, rows: pl.DataFrame, *, before: bool) -> Imported:
+def _imported(table: str, values: Values, rows: pl.DataFrame, *, before: bool, warnings: list[str]) -> Imported:
     at = rows["start_at" if "start_at" in rows.columns else "valid_at"]
     first, last = at.min(), at.max()
     return Imported(
@@ -236,4 +253,5 @@ def _imported(table: str, values: Values, rows: pl.DataFrame, *, before: bool) -
         first_at=first if isinstance(first, datetime) else None,
         last_at=last if isinstance(last, datetime) else None,
         imported_before=before,
+        warnings=warnings,
     )

@@ -1,6 +1,6 @@
-"""The estimators by name: how each is fitted on a design matrix, with which settings it may be tried.
+"""The estimators by name: the fit of each on a design matrix, and the grid of its settings.
 
-A fitter is made once for a design matrix and fits on its first so many forecasts. Results are scikit-learn pipelines that
+A fitter is made once for a design matrix and fits on its first `train` forecasts. Results are scikit-learn pipelines that
 take float32 values as float64, and that convert to ONNX rightly: linear ones and networks have the weekday one-hot and all
 columns scaled inside the pipeline, trees take the columns as they are. Everything runs on one thread with fixed seeds.
 """
@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 import msgspec
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
@@ -26,15 +25,15 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from ringmain_trainer.arrays import Values
 from ringmain_trainer.config.estimators import FIXED, EstimatorsConfig, RidgeConfig
 from ringmain_trainer.features.design_matrix import Design, as_rows
 from ringmain_trainer.features.feature_graph import WEEKDAY
 
-Matrix = NDArray[np.float64]
 Settings = dict[str, Any]
 
 _BLOCK: Final = 128
-"""Forecasts that are turned into float64 rows at a time."""
+"""Forecasts converted to float64 rows at a time."""
 _DAYS: Final = 7.0
 
 
@@ -43,30 +42,32 @@ class Fitter(Protocol):
 
     @property
     def candidates(self) -> list[Settings]:
-        """Settings that may be chosen from."""
+        """The grid of settings."""
 
-    def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
-        """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
+    def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
+        """Medians of each candidate, fitted on the first `train` forecasts, for later ones: `(last - first, horizon)`."""
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
-        """Fitted on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
+        """Fit on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
 
 
 def fitters(name: str, design: Design, config: EstimatorsConfig, quantiles: tuple[float, ...]) -> dict[str, Fitter]:
-    """The fitters of one estimator, one for each seed, by the names of the members they make."""
+    """The fitters of one estimator, one for each seed, by the names of their members."""
     settings = getattr(config, name)
     if isinstance(settings, RidgeConfig):
         return {name: RidgeFitter(design, settings)}
     by_quantile = quantiles if name in BY_QUANTILE else (0.5,)
-    made: dict[str, Fitter] = {}
+    by_member: dict[str, Fitter] = {}
     for seed in range(settings.seeds):
         member = name if seed == 0 else f"{name}_{seed + 1}"
-        made[member] = PlainFitter(design=design, make=MAKERS[name], settings=settings, quantiles=by_quantile, seed=seed)
-    return made
+        by_member[member] = PlainFitter(
+            design=design, make=MAKERS[name], settings=settings, quantiles=by_quantile, seed=seed
+        )
+    return by_member
 
 
 def candidates_of(settings: Struct) -> list[Settings]:
-    """All combinations of what is a list; what is a single value is in each."""
+    """All combinations of the settings that are lists, with those that are single values."""
     given = {name: value for name, value in msgspec.structs.asdict(settings).items() if name not in FIXED}
     tried = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
     return [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
@@ -83,11 +84,11 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
 
     @property
     def candidates(self) -> list[Settings]:
-        """Settings that may be chosen from."""
+        """The grid of settings."""
         return candidates_of(self.settings)
 
-    def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
-        """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
+    def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
+        """Medians of each candidate, fitted on the first `train` forecasts, for later ones: `(last - first, horizon)`."""
         rows, targets = self._rows(train)
         later = self.design.features[first:last]
         for candidate in self.candidates:
@@ -95,18 +96,18 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
             yield pipeline.predict(as_rows(later)).reshape(later.shape[:2])
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
-        """Fitted on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
+        """Fit on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
         rows, targets = self._rows(train)
         return tuple(self._fitted(self.candidates[candidate], q, rows, targets) for q in self.quantiles)
 
-    def _fitted(self, candidate: Settings, quantile: float, rows: Matrix, targets: Matrix) -> Pipeline:
+    def _fitted(self, candidate: Settings, quantile: float, rows: Values, targets: Values) -> Pipeline:
         estimator = self.make(candidate, quantile, self.seed)
         if isinstance(estimator, MLPRegressor):
             return _fit_network(estimator, self.settings.epochs, one_hot(self.design.columns), rows, targets)
         pipeline: Pipeline = make_pipeline(estimator)
         return pipeline.fit(rows, targets)
 
-    def _rows(self, train: int) -> tuple[Matrix, Matrix]:
+    def _rows(self, train: int) -> tuple[Values, Values]:
         targets = self.design.data.targets[:train].ravel()
         known = np.flatnonzero(np.isfinite(targets))
         if len(known) > self.settings.rows_max:
@@ -115,12 +116,12 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
         return flat[known].astype(np.float64), targets[known].astype(np.float64)
 
 
-def _fit_network(network: MLPRegressor, epochs: int, encoder: ColumnTransformer, rows: Matrix, targets: Matrix) -> Pipeline:
-    """The target is scaled for the fit, and scaled back in the last layer: the file needs no step for it."""
+def _fit_network(network: MLPRegressor, epochs: int, encoder: ColumnTransformer, rows: Values, targets: Values) -> Pipeline:
+    """Fit with the target scaled, and scale back in the last layer: the file needs no further node."""
     pipeline: Pipeline = make_pipeline(encoder, StandardScaler(), network)
     scaled = pipeline[:-1].fit_transform(rows)
     mean, spread = float(targets.mean()), float(targets.std()) or 1.0
-    for _ in range(epochs):  # fit() would warn that it did not converge, which a fixed number of epochs is not meant to
+    for _ in range(epochs):  # fit() would warn that it did not converge, which fixed epochs are not meant to
         network.partial_fit(scaled, (targets - mean) / spread)
     network.coefs_[-1] = network.coefs_[-1] * spread
     network.intercepts_[-1] = network.intercepts_[-1] * spread + mean
@@ -141,7 +142,7 @@ MAKERS: Final[dict[str, Callable[[Settings, float, int], BaseEstimator]]] = {
 """All estimators but Ridge, which has a fitter of its own."""
 
 BY_QUANTILE: Final = frozenset(("hist_gradient_boosting", "gradient_boosting"))
-"""Estimators with one pipeline for each quantile; the others say the median only."""
+"""Estimators with one pipeline for each quantile; the others give the median only."""
 
 
 def one_hot(columns: tuple[str, ...]) -> ColumnTransformer:
@@ -152,9 +153,9 @@ def one_hot(columns: tuple[str, ...]) -> ColumnTransformer:
 
 
 class RidgeFitter:
-    """Ridge from sums of squares and products, which are added up once for all that is ever asked.
+    """Ridge from sums of squares and products, which are added up once for all fits.
 
-    The same as scikit-learn's own fit but for rounding, at a fraction of its cost: one pass over the rows, one decomposition
+    Equal to scikit-learn's own fit but for rounding, at a fraction of its cost: one pass over the rows, one decomposition
     for all penalties.
     """
 
@@ -169,29 +170,29 @@ class RidgeFitter:
         known = targets[np.isfinite(targets)]
         self._level = float(known[0]) if len(known) else 0.0
         size = 1 + len(self._origin) + 1
-        self._sums: dict[int, Matrix] = {0: np.zeros((size, size))}
-        self._solved: dict[int, tuple[Matrix, Matrix, float, Matrix]] = {}
+        self._sums: dict[int, Values] = {0: np.zeros((size, size))}
+        self._solved: dict[int, tuple[Values, Values, float, Values]] = {}
 
     @property
     def candidates(self) -> list[Settings]:
-        """Settings that may be chosen from."""
+        """The grid of settings."""
         return candidates_of(self._config)
 
-    def medians(self, train: int, first: int, last: int) -> Iterator[Matrix]:
-        """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
+    def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
+        """Medians of each candidate, fitted on the first `train` forecasts, for later ones: `(last - first, horizon)`."""
         mean, spread, level, coefficients = self._solve(train)
         scale = _scale_of(spread)
-        said = np.concatenate(
+        medians = np.concatenate(
             [
                 ((self._encoded(slice(at, min(at + _BLOCK, last))) - mean) / scale) @ coefficients + level
                 for at in range(first, last, _BLOCK)
             ]
         )
         shape = (last - first, self._design.features.shape[1])
-        yield from (column.reshape(shape) for column in said.T)
+        yield from (column.reshape(shape) for column in medians.T)
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
-        """Fitted on the first `train` forecasts: one pipeline for the median."""
+        """Fit on the first `train` forecasts: one pipeline for the median."""
         mean, spread, level, coefficients = self._solve(train)
         encoder = one_hot(self._design.columns).fit(as_rows(self._design.features[:1]))
         scaler, ridge = StandardScaler(), Ridge(**self.candidates[candidate])
@@ -201,13 +202,13 @@ class RidgeFitter:
         ridge.coef_, ridge.intercept_ = coefficients[:, candidate].copy(), level
         return (make_pipeline(encoder, scaler, ridge),)
 
-    def _encoded(self, rows: slice) -> Matrix:
+    def _encoded(self, rows: slice) -> Values:
         """Rows as `one_hot` makes them."""
         flat = self._design.features[rows].reshape(-1, len(self._design.columns))
         codes = flat[:, self._codes] == np.arange(_DAYS) if self._codes else np.zeros((len(flat), 0))
         return np.concatenate([codes, flat[:, self._others]], axis=1, dtype=np.float64)
 
-    def _sums_of(self, train: int) -> Matrix:
+    def _sums_of(self, train: int) -> Values:
         """Sums of products of 1, the columns and the target over the first `train` forecasts."""
         if train not in self._sums:
             done = max(count for count in self._sums if count <= train)
@@ -223,7 +224,7 @@ class RidgeFitter:
             self._sums[train] = total
         return self._sums[train]
 
-    def _solve(self, train: int) -> tuple[Matrix, Matrix, float, Matrix]:
+    def _solve(self, train: int) -> tuple[Values, Values, float, Values]:
         """Means and spreads of the columns, the mean of the target, coefficients `(columns, candidates)`."""
         if train not in self._solved:
             sums = self._sums_of(train)
@@ -240,6 +241,6 @@ class RidgeFitter:
         return self._solved[train]
 
 
-def _scale_of(spread: Matrix) -> Matrix:
-    """What a column is divided by; one that never changes is left as it is."""
+def _scale_of(spread: Values) -> Values:
+    """Divisors of the columns; a column that never changes is not scaled."""
     return np.where(spread > 0, spread, 1.0)

@@ -1,10 +1,9 @@
-"""A model of one site and signal: one estimator or a blend, calibrated on days that it had not seen, refitted on all.
+"""A model of one site and signal: one estimator or a blend, calibrated on held-out days, then fitted on all.
 
-In order of time: folds choose hyper-parameters and weights; then come the held-out days, forecast by a model of all that is
-before them, which give the calibration and the metrics. Pure: arrays in, arrays and fitted pipelines out.
+Everything is in order of time. Folds choose hyper-parameters and weights. A model of all days before the held-out ones then
+forecasts these; its errors give the calibration and the metrics. Arrays in, arrays and fitted pipelines out.
 """
 
-import threading
 from collections.abc import Iterable
 from itertools import combinations
 from typing import Any, Final, NamedTuple
@@ -13,16 +12,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
 
-from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
+from ringmain_trainer.arrays import Floats, Values
+from ringmain_trainer.calendar import DAY_S
+from ringmain_trainer.config.recipe import Recipe
 from ringmain_trainer.errors import TooLittleDataError
-from ringmain_trainer.features.dataset import Examples, Floats, Window
 from ringmain_trainer.features.design_matrix import Design, Fold, as_rows, held_out, time_folds
+from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.features.feature_graph import WEEK_PEAK
 from ringmain_trainer.models.calibration import conformal_shifts
 from ringmain_trainer.models.estimators import Fitter, Settings, fitters
 from ringmain_trainer.models.metrics import Forecasts, coverage, mae, pinball, rmse
+from ringmain_trainer.workers import one_thread
 
 RANGE_MARGIN: Final = 0.25
 """Forecasts stay within the range of the history, widened by this share of it on both sides."""
@@ -30,24 +31,20 @@ RANGE_MARGIN: Final = 0.25
 PERSISTENCE: Final = {"yesterday": 1, "last_week": 7}
 """Seasonal persistence by name: whole days before the target."""
 
-_DAY_S: Final = 86400
 _REST_SHARE: Final = 0.005
-"""At rest is below this share of the range: PV at night, with what its inverters need."""
+"""Below this share of its range the target is at rest: PV at night, with the consumption of its inverters."""
 _REST_TRUE: Final = 0.999
-_ONE_FIT: Final = threading.Lock()
-
-Matrix = NDArray[np.float64]
 
 
 class Limits(NamedTuple):
-    """What a forecast is clamped to."""
+    """The range that a forecast is clamped to."""
 
     low: float
     high: float
 
 
 class ZeroOutput(NamedTuple):
-    """Where this column of the features is at most `threshold`, the forecast is zero: PV at night."""
+    """The forecast is zero where this column of the features is at most `threshold`: PV at night."""
 
     column: int
     threshold: float
@@ -56,8 +53,8 @@ class ZeroOutput(NamedTuple):
 class Member(Struct, frozen=True, kw_only=True):
     """One estimator of a blend: a pipeline that gives the median, or one for each quantile.
 
-    `offsets` `(horizon_steps, quantiles)` are added to what it says, before the quantiles are put in order. `settings` are
-    the hyper-parameters that it was made with.
+    `offsets` `(horizon_steps, quantiles)` are added to its values, before the quantiles are put in order. `settings` are its
+    hyper-parameters.
     """
 
     name: str
@@ -68,11 +65,11 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class FittedModel(Struct, frozen=True, kw_only=True):
-    """What was trained: the weighted mean of its members, plus `shifts` `(horizon_steps, quantiles)`, in order and clamped.
+    """A trained model: the weighted mean of its members, plus `shifts` `(horizon_steps, quantiles)`, in order and clamped.
 
     `metrics` are in the unit of the target, on the held-out days, of the model fitted on the days before; its quantiles are
     calibrated on the other half of the held-out days. `mae_yesterday` and `mae_last_week` are those of persistence.
-    `held_out` are the forecasts that they were counted from.
+    `held_out` are the forecasts behind these metrics.
     """
 
     members: tuple[Member, ...]
@@ -83,13 +80,13 @@ class FittedModel(Struct, frozen=True, kw_only=True):
     held_out: Forecasts | None = None
 
 
-def predict(model: FittedModel, features: Floats) -> Matrix:
-    """What scikit-learn says, put in order and clamped: `(N, horizon_steps, quantiles)`."""
+def predict(model: FittedModel, features: Floats) -> Values:
+    """Forecasts by scikit-learn, in order and clamped: `(N, horizon_steps, quantiles)`."""
     return _finished(model, blended(model.members, features, model.shifts.shape[1]) + model.shifts, features)
 
 
-def blended(members: Iterable[Member], features: Floats, count: int) -> Matrix:
-    """The weighted mean of what the members say, `(N, horizon_steps, count)`."""
+def blended(members: Iterable[Member], features: Floats, count: int) -> Values:
+    """The weighted mean of the members, `(N, horizon_steps, count)`."""
     rows, shape = as_rows(features), features.shape[:2]
     total = np.zeros((*shape, count))
     for member in members:
@@ -98,25 +95,22 @@ def blended(members: Iterable[Member], features: Floats, count: int) -> Matrix:
     return total
 
 
-def fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> FittedModel:
-    """Choose on folds, calibrate and measure on the held-out days, fit on all.
+def fit_model(design: Design, recipe: Recipe) -> FittedModel:
+    """Choose on folds, calibrate and score on the held-out days, fit on all.
 
     Args:
         design: Features and examples, in order of issue.
-        config: Grids, folds and quantiles.
-        model: Which estimators, with which weights.
+        recipe: Estimators with their grids and weights, folds and quantiles.
 
     Raises:
-        TooLittleDataError: If there is nothing to learn from before the held-out days, or nothing to judge on.
+        TooLittleDataError: If there is nothing to learn from before the held-out days, or nothing to score on.
     """
-    # Sums have one order then: the same result everywhere on one type of machine. The limit is the whole process's, and
-    # ends with the fit: where a worker has several threads, only one fits at a time.
-    with _ONE_FIT, threadpool_limits(1):
-        return _fit_model(design, config, model)
+    with one_thread():
+        return _fit_model(design, recipe)
 
 
-def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> FittedModel:
-    training, data, window = config.training, design.data, design.window
+def _fit_model(design: Design, recipe: Recipe) -> FittedModel:
+    model, training, data, window = recipe.model, recipe.training, design.data, design.window
     early, late = held_out(data, window, training)
     train, count = int(early.sum()), len(late)
     if not np.isfinite(data.targets[early]).any():
@@ -126,7 +120,7 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
         raise TooLittleDataError("too little data: the held-out days have no value")
     folds = time_folds(data.issued_at_s[early], window, training.folds)
     chosen = [
-        _choose(name, fitters(name, design, config.estimators, training.quantiles), folds, design, model.weights == "fitted")
+        _choose(name, fitters(name, design, recipe.estimators, training.quantiles), folds, design, model.weights == "fitted")
         for name in model.estimators
     ]
     weights = _weights(chosen, folds, design) if model.weights == "fitted" else [1 / len(chosen)] * len(chosen)
@@ -153,7 +147,7 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
     rest = zero_output_of(design, count)
     return FittedModel(
         members=_members(chosen, weights, count, design, training.quantiles),
-        shifts=conformal_shifts(curves, _awake(rest, design.features[late], truth), window, training.quantiles),
+        shifts=conformal_shifts(curves, _generating(rest, design.features[late], truth), window, training.quantiles),
         limits=limits_of(data),
         metrics=metrics,
         rest=rest,
@@ -162,32 +156,32 @@ def _fit_model(design: Design, config: TrainerConfig, model: ModelConfig) -> Fit
 
 
 class _Chosen(NamedTuple):
-    """One estimator with the settings it will have, and its medians on the folds where they are wanted."""
+    """One estimator with its chosen settings, and its medians on the folds if weights are fitted."""
 
     name: str
     fitters: dict[str, Fitter]
     candidate: int
     settings: Settings
-    said: list[Matrix]
+    medians: list[Values]
 
 
-def _choose(name: str, made: dict[str, Fitter], folds: list[Fold], design: Design, judge: bool) -> _Chosen:  # noqa: FBT001
+def _choose(name: str, by_seed: dict[str, Fitter], folds: list[Fold], design: Design, score: bool) -> _Chosen:  # noqa: FBT001
     """The candidate with the smallest absolute error over all folds; the one in the middle if there is no fold.
 
     The first seed chooses for all.
     """
-    fitter = next(iter(made.values()))
+    fitter = next(iter(by_seed.values()))
     grid = fitter.candidates
-    if not folds or (len(grid) == 1 and not judge):
-        return _Chosen(name, made, len(grid) // 2, grid[len(grid) // 2], [])
-    said = [list(fitter.medians(fold.train, fold.first, fold.last)) for fold in folds]
+    if not folds or (len(grid) == 1 and not score):
+        return _Chosen(name, by_seed, len(grid) // 2, grid[len(grid) // 2], [])
+    medians = [list(fitter.medians(fold.train, fold.first, fold.last)) for fold in folds]
     truths = [design.data.targets[fold.first : fold.last] for fold in folds]
     missed = [
-        sum(float(np.nansum(np.abs(of_fold[i] - truth))) for of_fold, truth in zip(said, truths, strict=True))
+        sum(float(np.nansum(np.abs(of_fold[i] - truth))) for of_fold, truth in zip(medians, truths, strict=True))
         for i in range(len(grid))
     ]
     best = int(np.argmin(missed))
-    return _Chosen(name, made, best, grid[best], [of_fold[best] for of_fold in said])
+    return _Chosen(name, by_seed, best, grid[best], [of_fold[best] for of_fold in medians])
 
 
 def _weights(chosen: list[_Chosen], folds: list[Fold], design: Design) -> list[float]:
@@ -196,7 +190,7 @@ def _weights(chosen: list[_Chosen], folds: list[Fold], design: Design) -> list[f
         return [1 / len(chosen)] * len(chosen)
     truth = np.concatenate([design.data.targets[fold.first : fold.last].ravel() for fold in folds])
     known = np.isfinite(truth)
-    errors = np.stack([np.concatenate([part.ravel() for part in one.said])[known] for one in chosen], axis=1)
+    errors = np.stack([np.concatenate([part.ravel() for part in one.medians])[known] for one in chosen], axis=1)
     errors -= truth[known, None]
     products = errors.T @ errors / max(1, len(errors))
     best, least = np.full(len(chosen), 1 / len(chosen)), np.inf
@@ -216,7 +210,7 @@ def _weights(chosen: list[_Chosen], folds: list[Fold], design: Design) -> list[f
 def _members(
     chosen: list[_Chosen], weights: list[float], train: int, design: Design, quantiles: tuple[float, ...]
 ) -> tuple[Member, ...]:
-    """All members that count, fitted on the first `train` forecasts; the seeds of an estimator share its weight."""
+    """All members with a weight, fitted on the first `train` forecasts; the seeds of an estimator share its weight."""
     nothing = np.zeros((design.window.horizon_steps, len(quantiles)), np.float32)
     return tuple(
         Member(
@@ -232,14 +226,14 @@ def _members(
     )
 
 
-def _scored(model: FittedModel, curves: Matrix, design: Design, quantiles: tuple[float, ...]) -> Forecasts:
+def _scored(model: FittedModel, curves: Values, design: Design, quantiles: tuple[float, ...]) -> Forecasts:
     """Forecasts of each half of the held-out days, with the quantiles calibrated on the other half."""
     features, data, window = design.features, design.data, design.window
     truth = data.targets.astype(np.float64)
     final = np.empty_like(curves)
-    awake = _awake(model.rest, features, truth)
+    generating = _generating(model.rest, features, truth)
     for scored, calibrating in _halves(data.issued_at_s, window):
-        shifts = conformal_shifts(curves[calibrating], awake[calibrating], window, quantiles)
+        shifts = conformal_shifts(curves[calibrating], generating[calibrating], window, quantiles)
         final[scored] = _finished(model, curves[scored] + shifts, features[scored])
     naive = {name: persistence(data.inputs["history"], window, days) for name, days in PERSISTENCE.items()}
     return Forecasts(data.issued_at_s, window.step_s, quantiles, final, truth, naive)
@@ -254,28 +248,27 @@ def _metrics(scored: Forecasts) -> dict[str, float]:
         "coverage": coverage(scored.quantiles, truth),
         "held_out_forecasts": float(len(truth)),
     }
-    metrics |= {f"mae_{name}": mae(said, truth) for name, said in scored.persistence.items()}
+    metrics |= {f"mae_{name}": mae(naive, truth) for name, naive in scored.persistence.items()}
     return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
 
-def _finished(model: FittedModel, curves: Matrix, features: Floats) -> Matrix:
+def _finished(model: FittedModel, curves: Values, features: Floats) -> Values:
     """Curves in order, clamped, and zero at rest."""
     clamped = np.clip(np.maximum.accumulate(curves, axis=2), *model.limits)
     return clamped if model.rest is None else np.where(_at_rest(model.rest, features)[:, :, None], 0.0, clamped)
 
 
 def _at_rest(rest: ZeroOutput, features: Floats) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = features[:, :, rest.column] <= np.float32(rest.threshold)
-    return found
+    return np.asarray(features[:, :, rest.column] <= np.float32(rest.threshold))
 
 
-def _awake(rest: ZeroOutput | None, features: Floats, truth: Matrix) -> Matrix:
-    """The truth where the forecast is not zero anyway: the band of the day must not come out of the nights."""
+def _generating(rest: ZeroOutput | None, features: Floats, truth: Values) -> Values:
+    """The truth where the forecast is not set to zero: nights must not calibrate the band of the days."""
     return truth if rest is None else np.where(_at_rest(rest, features), np.nan, truth)
 
 
 def _halves(issued_at_s: NDArray[np.int64], window: Window) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Which are scored, and which calibrate them: those of the other half whose targets lie wholly outside."""
+    """The forecasts of each half, and those that calibrate them: of the other half, with targets wholly outside."""
     late = later_half(issued_at_s)
     early, middle = ~late, issued_at_s[late][0]
     ends = issued_at_s + window.horizon_steps * window.step_s
@@ -287,13 +280,13 @@ def _halves(issued_at_s: NDArray[np.int64], window: Window) -> list[tuple[NDArra
 
 
 def later_half(issued_at_s: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Those of the held-out forecasts whose calibration knows nothing that came after them."""
+    """The later half of the held-out forecasts: their calibration knows no later day."""
     later: NDArray[np.bool_] = issued_at_s >= issued_at_s[len(issued_at_s) // 2]
     return later
 
 
 def limits_of(data: Examples) -> Limits:
-    """The range of the target with a margin; what never was positive stays so, and what never was negative."""
+    """The range of the target with a margin. A target that never was positive is never forecast positive; negative alike."""
     values = np.concatenate([data.targets.ravel(), data.inputs["history"][:, :, 0].ravel()])
     values = values[np.isfinite(values)]
     low, high = float(values.min()), float(values.max())
@@ -305,9 +298,9 @@ def limits_of(data: Examples) -> Limits:
 
 
 def zero_output_of(design: Design, count: int) -> ZeroOutput | None:
-    """Whether the target of the first `count` forecasts rests at zero at times that the last week tells, as PV at night.
+    """Where the week before says that the target of the first `count` forecasts is at rest, as PV at night; None if never.
 
-    Only for what has one sign. All but one in a thousand of the values at rest must be as small as those of the week before.
+    Only for a target of one sign. All but one in a thousand of its values at rest must be as small as in the week before.
     """
     if WEEK_PEAK not in design.columns:
         return None
@@ -325,8 +318,8 @@ def zero_output_of(design: Design, count: int) -> ZeroOutput | None:
     return ZeroOutput(column, threshold)
 
 
-def persistence(history: NDArray[np.float32] | NDArray[np.int64], window: Window, days: int) -> Matrix:
-    """The target whole days before, `(N, horizon_steps)`; where that is still to come, the next older whole day."""
-    day, lead = _DAY_S // window.step_s, np.arange(window.horizon_steps)
+def persistence(history: NDArray[np.float32] | NDArray[np.int64], window: Window, days: int) -> Values:
+    """The target whole days earlier, `(N, horizon_steps)`; where that is after the issue, the next older whole day."""
+    day, lead = DAY_S // window.step_s, np.arange(window.horizon_steps)
     rows = np.maximum(0, window.history_steps + lead - day * np.maximum(days, lead // day + 1))
     return history[:, rows, 0].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Faults of clocks: what the sun and people's mornings say about time stamps, and what the stamps say themselves. Pure.
+"""Faults of clocks, seen by the sun, by people's mornings and in the time stamps themselves. Pure.
 
 Three independent witnesses. The middle of the light day stands still in UTC but for the equation of time (a quarter of an
 hour, slowly): PV or radiation that jumps by an hour was stamped by another clock. Mornings move by an hour in UTC when
@@ -13,24 +13,25 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from ringmain_trainer.calendar import utc_offsets
+from ringmain_trainer.arrays import Values
+from ringmain_trainer.calendar import DAY_S, SATURDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
-from ringmain_trainer.quality.rules import Finding, Grid, Severity, Values, by_day, kind_of, spread_of
+from ringmain_trainer.quality.arrays import by_day, spread_of
+from ringmain_trainer.quality.marks import Finding, Grid, Severity, kind_of
 
 Ints = NDArray[np.int64]
 
-_DAY_S: Final = 86400
 _HOUR_S: Final = 3600
-_SATURDAY: Final = 5
 _THURSDAY: Final = 3  # the weekday of 1 January 1970, Monday = 0
 _SUN_DAYS: Final = 10
 _CLOCK_MAX_MIN: Final = 130.0
 """A light day that moves further was not seen whole."""
 _MORNING_H: Final = (2, 11)
 _TIGHT_MIN: Final = 5.5
-"""Mornings that scatter by more than so many minutes say nothing about an hour."""
+"""Mornings that scatter by more minutes than this do not show a shift of an hour."""
 _STAYS_MIN: Final = 10.0
-"""Mornings that move by less than so many minutes in the mean of all clock changes do not follow legal time."""
+"""Mornings that move by fewer minutes than this, in the mean of all clock changes, do not follow legal time."""
 
 
 class ClockChange(NamedTuple):
@@ -42,7 +43,7 @@ class ClockChange(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """How much later something is, and how much it scatters from day to day, in minutes."""
+    """A shift to later and its scatter from day to day, in minutes."""
 
     minutes: float
     scatter: float
@@ -53,26 +54,26 @@ def clock_changes(time_zone: str, from_s: int, to_s: int) -> list[ClockChange]:
     first, last = (int(np.datetime64(at, "s").astype("datetime64[Y]").astype(int)) + 1970 for at in (from_s, to_s))
     at, offsets = utc_offsets(time_zone, first, last)
     steps = np.diff(offsets)
-    made = (ClockChange(int(a), int(b), int(c)) for a, b, c in zip(at, steps, offsets[:-1], strict=True) if b)
-    return [one for one in made if from_s < one.at_s < to_s]
+    changes = (ClockChange(int(a), int(b), int(c)) for a, b, c in zip(at, steps, offsets[:-1], strict=True) if b)
+    return [one for one in changes if from_s < one.at_s < to_s]
 
 
 def check_clock(
     values: NDArray[np.floating], signals: Sequence[str], grid: Grid, time_zone: str, config: QualityConfig
 ) -> list[Finding]:
-    """What sun and mornings say about the clock of step values in UTC, `(n_steps, n_signals)`."""
+    """Faults of the clock of step values in UTC, `(n_steps, n_signals)`, seen by sun and mornings."""
     changes = clock_changes(time_zone, grid.start_s, grid.at_s(len(values)))
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for column, signal in enumerate(signals):
         one = values[:, column].astype(np.float64)
         match kind_of(signal, config):
             case SignalKind.PV | SignalKind.RADIATION:
-                found += _sun(one, signal, grid, changes, config)
+                findings += _sun(one, signal, grid, changes, config)
             case SignalKind.LOAD:
-                found += _mornings(one, signal, grid, changes, config)
+                findings += _mornings(one, signal, grid, changes, config)
             case _:
                 pass
-    return found
+    return findings
 
 
 def light_middle_min(values: Values, grid: Grid) -> tuple[Ints, Values]:
@@ -98,14 +99,14 @@ def light_middle_min(values: Values, grid: Grid) -> tuple[Ints, Values]:
     seen = there.mean(axis=1) > 0.9
     lighter = np.where(turned, 1.0, 0.0).sum(axis=1) >= 0.6 * (last - first + 1)
     middle = np.where(clear & lighter & (seen | (first > 0)), (first + last + 1) / 2 * grid.step_s / 60, np.nan)
-    start = grid.start_s - grid.start_s % _DAY_S + dark * grid.step_s
-    return start + _DAY_S * np.arange(len(middle), dtype=np.int64), middle
+    start = grid.start_s - grid.start_s % DAY_S + dark * grid.step_s
+    return start + DAY_S * np.arange(len(middle), dtype=np.int64), middle
 
 
 def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange], config: QualityConfig) -> list[Finding]:
     """Days at which the middle of the light day jumps."""
     n = _SUN_DAYS
-    if len(values) * grid.step_s < 2 * n * _DAY_S:
+    if len(values) * grid.step_s < 2 * n * DAY_S:
         return []
     begins, middle = light_middle_min(values, grid)
     windows = np.lib.stride_tricks.sliding_window_view(middle, n)
@@ -115,12 +116,12 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
     inside = slice(n, len(middle) - n + 1)
     shift[inside] = usual[n:] - usual[:-n]
     restless[inside] = np.maximum(np.maximum(scatter[n:], scatter[:-n]), grid.step_s / 120)
-    legal = np.array([any(abs(one.at_s - at) <= 2 * _DAY_S for one in changes) for at in begins])
+    legal = np.array([any(abs(one.at_s - at) <= 2 * DAY_S for one in changes) for at in begins])
     asked = np.where(legal, config.clock_shift_min, 1.5 * config.clock_shift_min)
     clear = np.nan_to_num(np.abs(shift), nan=0.0) / (3 * restless)
     size = np.nan_to_num(np.abs(shift), nan=0.0)
     large = (size >= asked) & (size <= _CLOCK_MAX_MIN) & (clear >= 1)
-    found = []
+    findings = []
     while large.any():
         first = int(large.argmax())
         rows = first + np.flatnonzero(large[first : first + 2 * n])
@@ -132,25 +133,25 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
             instants = np.array([one.at_s for one in changes])
             at_s = int(instants[np.abs(instants - at_s).argmin()])
         when = "at a change of legal time: local stamps" if with_legal else "with no change of legal time: a clock was set"
-        found.append(
+        findings.append(
             Finding(
                 signal=signal,
                 rule="clock",
                 severity=Severity.ERROR,
                 reason=f"the light day moves by {by:+.0f} min {when}",
                 from_s=at_s,
-                to_s=at_s + _DAY_S,
+                to_s=at_s + DAY_S,
                 count=1,
             )
         )
         large[first : row + n] = False
-    return found
+    return findings
 
 
 def morning_min(values: Values, grid: Grid, offset_s: int) -> tuple[Ints, Values]:
     """When the morning is half way up, in minutes after midnight of the fixed offset, by weekday; NaN at weekends."""
     days = by_day(values, Grid(grid.start_s + offset_s, grid.step_s))
-    first = (grid.start_s + offset_s) // _DAY_S
+    first = (grid.start_s + offset_s) // DAY_S
     numbers = first + np.arange(len(days), dtype=np.int64)
     begin, end = (hour * _HOUR_S // grid.step_s for hour in _MORNING_H)
     part = days[:, begin:end]
@@ -165,7 +166,7 @@ def morning_min(values: Values, grid: Grid, offset_s: int) -> tuple[Ints, Values
     before = np.maximum(at - 1, 0)
     rows = np.arange(len(part))
     rise = filled[rows, at] - filled[rows, before]
-    usable = whole & (at > 0) & (rise > 0) & ((numbers + _THURSDAY) % 7 < _SATURDAY)
+    usable = whole & (at > 0) & (rise > 0) & ((numbers + _THURSDAY) % 7 < SATURDAY)
     share = (middle - filled[rows, before]) / np.where(rise > 0, rise, 1)
     minutes = (begin + before + share) * grid.step_s / 60
     return numbers, np.where(usable, minutes, np.nan)
@@ -199,9 +200,9 @@ def _mornings(
 
 
 def morning_shift(values: Values, grid: Grid, change: ClockChange, days: int) -> Moved | None:
-    """How much later mornings are after a clock change, in UTC; None if there are too few of them."""
+    """The shift of mornings after a clock change, in UTC; None if there are too few of them."""
     numbers, minutes = morning_min(values, grid, change.offset_s)
-    day = (change.at_s + change.offset_s) // _DAY_S
+    day = (change.at_s + change.offset_s) // DAY_S
     before = minutes[(numbers >= day - days) & (numbers < day)]
     after = minutes[(numbers > day) & (numbers <= day + days)]
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
@@ -212,7 +213,7 @@ def morning_shift(values: Values, grid: Grid, change: ClockChange, days: int) ->
 
 
 def check_stamps(stamps_s: Ints, step_s: int, time_zone: str | None = None, *, signal: str = "") -> list[Finding]:
-    """What the time stamps of one channel say, in the order of the file, as they stand there.
+    """Faults of the time stamps of one channel, in the order of the file and as they stand there.
 
     Args:
         stamps_s: Seconds of the stamps read as if they were UTC, whatever clock they are of.
@@ -222,28 +223,28 @@ def check_stamps(stamps_s: Ints, step_s: int, time_zone: str | None = None, *, s
     """
     if not len(stamps_s):
         return []
-    found = [*_order(stamps_s, step_s), *_doubles(stamps_s), *_off_grid(stamps_s, step_s)]
+    findings = [*_order(stamps_s, step_s), *_doubles(stamps_s), *_off_grid(stamps_s, step_s)]
     if time_zone is not None:
-        found += _wall_clock(stamps_s, step_s, time_zone)
-    return [structs.replace(one, signal=signal) for one in found]
+        findings += _wall_clock(stamps_s, step_s, time_zone)
+    return [structs.replace(one, signal=signal) for one in findings]
 
 
 def _order(stamps_s: Ints, step_s: int) -> list[Finding]:
     back = np.flatnonzero(np.diff(stamps_s) < 0) + 1
     if not len(back):
         return []
-    midnight = stamps_s[back] % _DAY_S == 0
+    midnight = stamps_s[back] % DAY_S == 0
     previous = stamps_s[back - 1]
-    old_day = midnight & (previous - stamps_s[back] == _DAY_S - step_s)
-    made = []
+    old_day = midnight & (previous - stamps_s[back] == DAY_S - step_s)
+    findings = []
     if old_day.any():
         text = f"{int(old_day.sum())} rows of midnight stand behind the last of their day: they carry the day that ended"
-        made.append(_stamp_finding("midnight", Severity.ERROR, text, stamps_s[back[old_day]]))
+        findings.append(_stamp_finding("midnight", Severity.ERROR, text, stamps_s[back[old_day]]))
     others = back[~old_day & (stamps_s[back - 1] != stamps_s[back])]
     if len(others):
         text = f"{len(others)} stamps are earlier than the one before"
-        made.append(_stamp_finding("order", Severity.WARNING, text, stamps_s[others]))
-    return made
+        findings.append(_stamp_finding("order", Severity.WARNING, text, stamps_s[others]))
+    return findings
 
 
 def _doubles(stamps_s: Ints) -> list[Finding]:
@@ -265,8 +266,8 @@ def _off_grid(stamps_s: Ints, step_s: int) -> list[Finding]:
 def _wall_clock(stamps_s: Ints, step_s: int, time_zone: str) -> list[Finding]:
     """Holes and doubles that a wall clock makes when it is changed, and stamps that it never shows."""
     distinct, count = np.unique(stamps_s, return_counts=True)
-    found = []
-    for change in clock_changes(time_zone, int(distinct[0]) - _DAY_S, int(distinct[-1]) + _DAY_S):
+    findings = []
+    for change in clock_changes(time_zone, int(distinct[0]) - DAY_S, int(distinct[-1]) + DAY_S):
         wall_s = change.at_s + change.offset_s
         first, last = sorted((wall_s, wall_s + change.by_s))
         inside = (distinct >= first) & (distinct < last)
@@ -277,15 +278,15 @@ def _wall_clock(stamps_s: Ints, step_s: int, time_zone: str) -> list[Finding]:
         if change.by_s > 0:
             if not inside.any():
                 text = f"the hour {hours} is missing: a wall clock of {time_zone}, put forward"
-                found.append(_stamp_finding("wall_clock", Severity.ERROR, text, np.array([first, last - step_s])))
+                findings.append(_stamp_finding("wall_clock", Severity.ERROR, text, np.array([first, last - step_s])))
             else:
                 not_there = f"{hours} does not exist on a wall clock of {time_zone}, but is here"
                 text = f"{not_there}: these are no local stamps, or somebody filled them"
-                found.append(_stamp_finding("no_such_time", Severity.NOTE, text, distinct[inside]))
+                findings.append(_stamp_finding("no_such_time", Severity.NOTE, text, distinct[inside]))
         elif inside.any() and (count[inside] > 1).all():
             text = f"the hour {hours} is there twice: a wall clock of {time_zone}, put back"
-            found.append(_stamp_finding("wall_clock", Severity.ERROR, text, distinct[inside]))
-    return found
+            findings.append(_stamp_finding("wall_clock", Severity.ERROR, text, distinct[inside]))
+    return findings
 
 
 def _stamp_finding(rule: str, severity: Severity, reason: str, stamps_s: Ints) -> Finding:

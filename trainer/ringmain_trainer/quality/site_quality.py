@@ -14,23 +14,15 @@ import polars as pl
 from msgspec import Struct, structs
 
 from ringmain_protocol import topics
+from ringmain_trainer.arrays import Floats
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import TrainerConfig, is_time_zone
-from ringmain_trainer.features.dataset import Floats, StepTable, read_series, read_sites, read_steps, read_time_zone
 from ringmain_trainer.history.delta import scan
+from ringmain_trainer.history.site_reader import StepTable, read_series, read_sites, read_steps, read_time_zone
 from ringmain_trainer.quality.clock_faults import check_clock
 from ringmain_trainer.quality.cross_checks import check_beside
-from ringmain_trainer.quality.rules import (
-    Checked,
-    Finding,
-    Grid,
-    Severity,
-    SignalQuality,
-    check,
-    check_signal,
-    masked,
-    names_of,
-    quality_of,
-)
+from ringmain_trainer.quality.marks import Checked, Finding, Grid, Severity, SignalQuality, masked, names_of, quality_of
+from ringmain_trainer.quality.rules import check, check_signal
 from ringmain_trainer.workers import run_all
 
 SERIES: Final = "series/"
@@ -47,7 +39,7 @@ _CHECKED: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
 
 
 class SiteQuality(Struct, frozen=True, kw_only=True):
-    """What the rules found at one site; without a check `reason` says why.
+    """Findings at one site; without a check `reason` says why.
 
     `findings` are those that concern the clock, doubled steps, or several signals; those of one signal stand with it.
     """
@@ -218,7 +210,7 @@ def _series_quality(
         for issue in history.issues:
             row = (issue.start_s - first) // step_s
             values[row : row + len(issue.values)] = issue.values
-        if len(values) < _STEPS_MIN or 86400 % step_s:
+        if len(values) < _STEPS_MIN or DAY_S % step_s:
             continue
         grid = Grid(first, step_s)
         _, summary = check_signal(values, name, grid, config.quality)
@@ -244,7 +236,7 @@ def _doubled(config: TrainerConfig, read: SiteSteps, until: datetime | None) -> 
             signal=signal,
             rule="duplicate",
             severity=Severity.WARNING,
-            reason=f"{count} steps were told more than once, with different values; the one received last counts",
+            reason=f"{count} steps were received more than once, with different values; the one received last counts",
             from_s=first,
             to_s=last + config.training.step_s,
             count=count,

@@ -1,8 +1,8 @@
 """Candidates: trained models that wait for a release, as files below one folder.
 
-`waiting/<signal>/<site>/` holds `model.onnx`, `model.joblib` (the pipeline and its offsets, no class of ours) and, written
-last, `candidate.json` with their hashes and what the gate said. A release moves the folder to
-`released/<release>/<signal>/<site>/`. What the gate rejects goes to `rejected/<signal>/<site>/<created_at_ms>/`.
+`waiting/<signal>/<site>/` holds `model.onnx`, `model.joblib` (the pipelines and offsets, no class of this package) and,
+written last, `candidate.json` with their hashes and the verdict of the gate. A release moves the folder to
+`released/<release>/<signal>/<site>/`. A candidate that the gate rejects goes to `rejected/<signal>/<site>/<created_at_ms>/`.
 """
 
 import shutil
@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from ringmain_program.files import write_file
 from ringmain_trainer.errors import PublishError
-from ringmain_trainer.evaluation.drift import Reference
 from ringmain_trainer.models.fit import FittedModel
 from ringmain_trainer.registry.gate import Decision
+from ringmain_trainer.registry.input_reference import Reference
 
 _WAITING: Final = "waiting"
 _RELEASED: Final = "released"
@@ -30,10 +30,10 @@ RECORD: Final = "candidate.json"
 
 
 class CandidateRecord(Struct, frozen=True, kw_only=True):
-    """What a candidate is and what came out of its training; `model_sha256` and `dump_sha256` seal the files beside it.
+    """A candidate and its training; `model_sha256` and `dump_sha256` seal the two files in its folder.
 
-    `decision`, `reason` and `scores` are the gate's; `forced` if a person released it against them. `inputs` is what drift
-    is measured against.
+    `decision`, `reason` and `scores` are the gate's; `forced` if a person released it against them. Drift is measured
+    against `inputs`.
     """
 
     site: str
@@ -53,7 +53,7 @@ class CandidateRecord(Struct, frozen=True, kw_only=True):
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A candidate, read and found whole."""
+    """A candidate whose files are whole."""
 
     record: CandidateRecord
     folder: Path
@@ -61,12 +61,12 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
 
 def candidate_folder(candidates: Path, signal: str, site: str) -> Path:
-    """Where a waiting candidate is."""
+    """Folder of a waiting candidate."""
     return candidates / _WAITING / signal / site
 
 
 def rejected_folder(candidates: Path, signal: str, site: str) -> Path:
-    """Where the rejected candidates of a site and signal are, each in a folder named by when it was made."""
+    """Folder of the rejected candidates of a site and signal, each in a folder named by its `created_at_ms`."""
     return candidates / _REJECTED / signal / site
 
 
@@ -76,19 +76,19 @@ def is_waiting(candidates: Path, signal: str, site: str) -> bool:
 
 
 def drop_candidate(candidates: Path, signal: str, site: str) -> None:
-    """Remove what waits for this site and signal: a release holds what the newest training made, or nothing."""
+    """Remove the waiting candidate: a release holds the result of the newest training, or nothing."""
     shutil.rmtree(candidate_folder(candidates, signal, site), ignore_errors=True)
 
 
 def write_candidate(candidates: Path, fitted: FittedModel, content: bytes, record: CandidateRecord) -> CandidateRecord:
-    """Write the files of a candidate where its decision puts it, the record last; the record with the hashes filled in."""
+    """Write a candidate to the folder that its decision asks for, the record last; returns the record with the hashes."""
     folder = candidate_folder(candidates, record.signal, record.site)
     if record.decision is Decision.REJECTED:
         folder = rejected_folder(candidates, record.signal, record.site) / str(record.created_at_ms)
     try:
         return _write(folder, fitted, content, record)
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)  # a full disk leaves no half of it
+        shutil.rmtree(folder, ignore_errors=True)  # a full disk leaves no half candidate
         raise
 
 
@@ -141,9 +141,9 @@ def read_one_waiting(candidates: Path, signal: str, site: str) -> Candidate | No
 
 
 def read_released_records(candidates: Path, release: int) -> list[CandidateRecord]:
-    """What was released under this number, by signal and site."""
-    found = sorted((candidates / _RELEASED / str(release)).glob(f"*/*/{RECORD}"))
-    return [msgspec.json.decode(path.read_bytes(), type=CandidateRecord) for path in found]
+    """Records of a release, by signal and site."""
+    paths = sorted((candidates / _RELEASED / str(release)).glob(f"*/*/{RECORD}"))
+    return [msgspec.json.decode(path.read_bytes(), type=CandidateRecord) for path in paths]
 
 
 def read_newest_rejected(candidates: Path, signal: str, site: str) -> Candidate | None:
@@ -152,14 +152,14 @@ def read_newest_rejected(candidates: Path, signal: str, site: str) -> Candidate 
     Raises:
         PublishError: If it is not whole.
     """
-    found = _rejected(candidates, signal, site)
-    return _read(found[-1], (signal, site)) if found else None
+    folders = _rejected(candidates, signal, site)
+    return _read(folders[-1], (signal, site)) if folders else None
 
 
 def prune_rejected(candidates: Path, signal: str, site: str, kept: int) -> None:
     """Remove all but the newest rejected candidates of a site and signal."""
-    found = _rejected(candidates, signal, site)
-    for folder in found[: max(0, len(found) - kept)]:
+    folders = _rejected(candidates, signal, site)
+    for folder in folders[: max(0, len(folders) - kept)]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -169,34 +169,34 @@ def read_champion(candidates: Path, signal: str, site: str) -> tuple[int, Candid
     Raises:
         PublishError: If it is not whole.
     """
-    found = _champion(candidates, signal, site)
-    return None if found is None else (found[0], _read(found[1], (signal, site)))
+    champion = _champion(candidates, signal, site)
+    return None if champion is None else (champion[0], _read(champion[1], (signal, site)))
 
 
 def last_trained_ms(candidates: Path, signal: str, site: str) -> int | None:
-    """When the newest candidate was made, or tried, whatever became of it: a rejected one too makes the age new.
+    """Time of the newest training of a site and signal, also of one that was rejected or gave no candidate.
 
     Raises:
         PublishError: If a record cannot be read.
     """
-    made = [int(folder.name) for folder in _rejected(candidates, signal, site)]
+    times_ms = [int(folder.name) for folder in _rejected(candidates, signal, site)]
     attempt = candidates / _ATTEMPTS / signal / site
     if attempt.is_file():
-        made += [int(text) for text in attempt.read_text(encoding="utf-8").split() if text.isdecimal()]
+        times_ms += [int(text) for text in attempt.read_text(encoding="utf-8").split() if text.isdecimal()]
     champion = _champion(candidates, signal, site)
     folders = [champion[1]] if champion else []
     if is_waiting(candidates, signal, site):
         folders.append(candidate_folder(candidates, signal, site))
-    return max([*made, *(_record(folder).created_at_ms for folder in folders)], default=None)
+    return max([*times_ms, *(_record(folder).created_at_ms for folder in folders)], default=None)
 
 
 def note_attempt(candidates: Path, signal: str, site: str, at_ms: int) -> None:
-    """Write down that a training was tried: without it one that gives no candidate would be tried again and again."""
+    """Record the time of a training: one that gives no candidate is then not repeated at every look."""
     write_file(candidates / _ATTEMPTS / signal / site, f"{at_ms}\n".encode())
 
 
 def mark_released(candidates: Path, candidate: Candidate, release: int, *, now_ms: int, forced: bool) -> None:
-    """Move a candidate out of the way of the next release, with a note of when, and of who wanted it."""
+    """Move a candidate from the waiting to the released ones, with the time of the release and whether it was forced."""
     record = msgspec.structs.replace(candidate.record, released_at_ms=now_ms, forced=forced)
     write_file(candidate.folder / RECORD, msgspec.json.format(msgspec.json.encode(record), indent=1))
     target = candidates / _RELEASED / str(release) / candidate.record.signal / candidate.record.site
@@ -227,7 +227,7 @@ def _record(folder: Path) -> CandidateRecord:
         raise PublishError(f"candidate {folder} is not whole: {error}") from error
 
 
-def _read(folder: Path, whose: tuple[str, str] | None = None) -> Candidate:
+def _read(folder: Path, signal_and_site: tuple[str, str] | None = None) -> Candidate:
     record = _record(folder)
     try:
         content, dump = (folder / MODEL).read_bytes(), (folder / DUMP).read_bytes()
@@ -235,7 +235,7 @@ def _read(folder: Path, whose: tuple[str, str] | None = None) -> Candidate:
         raise PublishError(f"candidate {folder} is not whole: {error}") from error
     if (record.model_sha256, record.dump_sha256) != (_hash(content), _hash(dump)):
         raise PublishError(f"candidate {folder}: the files are not those of the training")
-    if (record.signal, record.site) != (whose or (folder.parent.name, folder.name)):
+    if (record.signal, record.site) != (signal_and_site or (folder.parent.name, folder.name)):
         raise PublishError(f"candidate {folder} says that it is {record.signal} of {record.site}")
     return Candidate(record=record, folder=folder, content=content)
 

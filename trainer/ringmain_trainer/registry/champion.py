@@ -1,4 +1,4 @@
-"""What the gate looks at: the released model of a site and signal on those held-out days that it has not learned from."""
+"""The champion: the released model of a site and signal, read, run on the days after its training, and put to the gate."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ringmain_model.session import RUNTIME_ERRORS, open_session, run_in_blocks
+from ringmain_model.session import QUANTILES, RUNTIME_ERRORS, open_session, run_in_blocks
 from ringmain_protocol.manifest import ModelManifest
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.features.dataset import Inputs, SiteData, Window, examples, read_site
+from ringmain_trainer.features.examples import Inputs, Window, examples
+from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.models.fit import later_half
 from ringmain_trainer.models.metrics import Forecasts
 from ringmain_trainer.registry.candidates import read_champion
@@ -20,7 +21,7 @@ from ringmain_trainer.registry.gate import Champion, Decision, Verdict, decide, 
 
 
 class Released(NamedTuple):
-    """A released model with the number of its release and what it says of itself."""
+    """A released model with the number of its release and its manifest."""
 
     release: int
     content: bytes
@@ -28,7 +29,7 @@ class Released(NamedTuple):
 
     @property
     def model(self) -> ModelConfig:
-        """What it is made from, as a configuration says it."""
+        """Its signal, history and series as in a configuration."""
         return ModelConfig(
             signal=self.manifest.signal, history=list(self.manifest.signals), series=list(self.manifest.series)
         )
@@ -40,10 +41,10 @@ class Released(NamedTuple):
 
 
 Again = Callable[[int], bytes]
-"""The recipe fitted once more on what was known at an instant, as a model file."""
+"""The recipe fitted once more on the data known at an instant (UTC seconds), as a model file."""
 
 
-def judge(  # noqa: PLR0913  what, from what, and how to look again
+def judge(  # noqa: PLR0913  the challenger and its data, the champion's place, the way to a second look
     config: TrainerConfig,
     model: ModelConfig,
     data: SiteData,
@@ -52,15 +53,15 @@ def judge(  # noqa: PLR0913  what, from what, and how to look again
     until: datetime | None,
     again: Again,
 ) -> Verdict:
-    """Whether what was just trained is promoted.
+    """Ask the gate about a newly trained model; a second time where a second look is due.
 
     Args:
-        config: Where the released models are, how strict the gate is.
-        model: What was trained.
-        data: What it was trained from.
-        held_out: The recipe's forecasts of the held-out days.
-        until: As in training: where the released model has other inputs, they are read up to here.
-        again: For a second look; may raise TooLittleDataError or ExportError, then there is none.
+        config: Place of the released models, strictness of the gate.
+        model: Signal, history and series of the new model.
+        data: The data it was trained on.
+        held_out: Its forecasts of the held-out days.
+        until: As in training: if the released model has other inputs, they are read up to here.
+        again: Makes the model for a second look. If it raises TooLittleDataError or ExportError, there is none.
     """
     champion, note = _champion(config, model, data, held_out, until=until)
     first = decide(held_out, champion, config.promotion, fair=later_half(held_out.issued_at_s), note=note)
@@ -72,14 +73,14 @@ def judge(  # noqa: PLR0913  what, from what, and how to look again
     try:
         content = again(int(issued_at_s[0]))
     except (TooLittleDataError, ExportError):
-        return first  # so much data is not there before the newest days; the first look stands
+        return first  # too little data before the newest days: the first look stands
     rows = (issued_at_s - data.steps.start_s) // window.step_s
     inputs = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist()).inputs
-    made = run_in_blocks(open_session(content), inputs, "quantiles").astype(np.float64)
-    fresh = held_out.take(newest)._replace(quantiles=made)
+    quantiles = run_in_blocks(open_session(content), inputs, QUANTILES).astype(np.float64)
+    fresh = held_out.take(newest)._replace(quantiles=quantiles)
     of_champion = champion.quantiles[newest[champion.chosen]]
-    beside = champion._replace(chosen=np.ones(len(issued_at_s), dtype=bool), quantiles=of_champion)
-    second = decide(fresh, beside, config.promotion, looks=2)
+    on_newest = champion._replace(chosen=np.ones(len(issued_at_s), dtype=bool), quantiles=of_champion)
+    second = decide(fresh, on_newest, config.promotion, looks=2)
     if second.decision is Decision.UNDECIDED:
         return first
     reason = f"{second.reason}; a second look at the newest days, as {first.reason}"
@@ -87,18 +88,21 @@ def judge(  # noqa: PLR0913  what, from what, and how to look again
     return Verdict(decision=second.decision, reason=reason, scores=scores)
 
 
-def read_released(config: TrainerConfig, signal: str, site: str) -> Released | None:
-    """The newest released model, after it has reproduced its golden vectors; None if there is none.
+def read_released(candidates: Path, signal: str, site: str) -> Released | None:
+    """The newest released model, checked by its golden vectors; None if no model is released.
 
     Raises:
-        PublishError, ExportError: If its files are not whole, or do not compute what they should.
+        PublishError, ExportError: If its files are not whole, or do not reproduce the golden vectors.
     """
-    found = read_champion(Path(config.candidates), signal, site)
-    return None if found is None else Released(found[0], found[1].content, check_file(found[1].content))
+    champion = read_champion(candidates, signal, site)
+    if champion is None:
+        return None
+    release, candidate = champion
+    return Released(release, candidate.content, check_file(candidate.content))
 
 
 def inputs_for(released: Released, data: SiteData, issued_at_s: np.ndarray) -> Inputs:
-    """Inputs of a released model for times of issue on the grid of the data."""
+    """Inputs of a released model for issue times on the grid of the data."""
     rows = (issued_at_s - data.steps.start_s) // released.window.step_s
     series = (data.series[name] for name in released.model.series)
     return examples(data.steps, series, released.window, rows.tolist()).inputs
@@ -107,15 +111,15 @@ def inputs_for(released: Released, data: SiteData, issued_at_s: np.ndarray) -> I
 def _champion(
     config: TrainerConfig, model: ModelConfig, data: SiteData, held_out: Forecasts, *, until: datetime | None
 ) -> tuple[Champion | None, str]:
-    """The released model's forecasts; or None, and why they cannot be compared if there is one."""
+    """Forecasts of the released model; or None, with the reason if there is one that cannot be compared."""
     try:
-        released = read_released(config, model.signal, data.site)
+        released = read_released(Path(config.candidates), model.signal, data.site)
         return (None, "") if released is None else (_forecasts(config, model, data, held_out, released, until=until), "")
     except (PublishError, ExportError, *RUNTIME_ERRORS) as error:
         return None, f"the released model cannot be compared: {error}"
 
 
-def _forecasts(  # noqa: PLR0913  what, and on what
+def _forecasts(  # noqa: PLR0913  the released model, and the days it is run on
     config: TrainerConfig,
     model: ModelConfig,
     data: SiteData,
@@ -124,7 +128,7 @@ def _forecasts(  # noqa: PLR0913  what, and on what
     *,
     until: datetime | None,
 ) -> Champion:
-    """What a released model says of the held-out days that it has not seen.
+    """Forecasts of a released model on the held-out days after its training.
 
     Raises:
         PublishError: If it cannot be compared.
@@ -142,5 +146,5 @@ def _forecasts(  # noqa: PLR0913  what, and on what
     if known is None:
         raise PublishError(f"release {released.release} has no history")
     inputs = inputs_for(released, known, held_out.issued_at_s[chosen])
-    made = run_in_blocks(open_session(released.content), inputs, "quantiles").astype(np.float64)
-    return Champion(released.release, chosen, made, levels, manifest.metrics.get("pinball"))
+    quantiles = run_in_blocks(open_session(released.content), inputs, QUANTILES).astype(np.float64)
+    return Champion(released.release, chosen, quantiles, levels, manifest.metrics.get("pinball"))

@@ -21,17 +21,17 @@ from ringmain_trainer.errors import ExportError, PublishError
 from ringmain_trainer.export.onnx_file import check_file, with_release
 from ringmain_trainer.registry.candidates import Candidate, mark_released, read_newest_rejected, read_waiting
 from ringmain_trainer.registry.gate import Decision
-from ringmain_trainer.release.tuf_repository import Repository, open_repository
+from ringmain_trainer.release.tuf_repository import Repository
 
 RELEASES_KEPT: Final = 3
-"""So many models of each site and signal stay in the list, for a way back."""
+"""Models of each site and signal that stay in the list, for a way back."""
 
 ALL_SITES_PERMILLE: Final = 1000
 _ANNOUNCE_TIMEOUT_S: Final = 15.0
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """What was published; `forced` are the paths that a person released against the gate, `waiting` counts the undecided."""
+    """A publication; `forced` are the paths that a person released against the gate, `waiting` counts the undecided."""
 
     release: int
     previous: int
@@ -48,17 +48,17 @@ def publish(config: TrainerConfig, *, now: datetime, sites: Collection[str] = ()
         config: Where candidates, keys and repository are.
         now: Time of signing.
         sites: Candidates of these sites only; all if empty.
-        force: Release what waits at these sites whatever the gate said, or, where nothing waits, what it rejected last. The
-            record of the candidate tells it for ever.
+        force: Release the waiting candidates of these sites against the gate, or, where none waits, the last rejected one.
+            The record of the candidate keeps this.
 
     Raises:
         PublishError: If nothing may be released, a candidate does not hold, or a key or the repository is missing.
     """
     if force and not sites:
-        raise PublishError("what is released against the gate must be named: --force needs --site")
+        raise PublishError("--force releases against the gate and needs --site")
     with _alone(Path(config.keys)):
         waiting, undecided = _chosen(config, sites, force=force)
-        repository = open_repository(Path(config.repository), Path(config.keys))
+        repository = Repository(Path(config.repository), Path(config.keys))
         path = rollout_path(config.channel)
         before = _rollout(repository, path)
         release = max([before.release if before else 0, *map(_release_of, repository.target_paths())]) + 1
@@ -94,7 +94,7 @@ def refresh(config: TrainerConfig, *, now: datetime) -> None:
         PublishError: If the repository or the online key is missing.
     """
     with _alone(Path(config.keys)):
-        open_repository(Path(config.repository), Path(config.keys)).commit(now, online_only=True)
+        Repository(Path(config.repository), Path(config.keys)).commit(now, online_only=True)
 
 
 def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: int) -> int:
@@ -103,7 +103,7 @@ def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: in
     Raises:
         PublishError: If the broker does not take them in time. The release stands: agents look by themselves, too.
     """
-    hint = open_repository(Path(config.repository), Path(config.keys)).timestamp()
+    hint = Repository(Path(config.repository), Path(config.keys)).newest_timestamp()
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     try:
         client.connect(host, port, keepalive=30)
@@ -125,10 +125,10 @@ def announce(config: TrainerConfig, sites: Iterable[str], *, host: str, port: in
 
 
 def _chosen(config: TrainerConfig, sites: Collection[str], *, force: bool) -> tuple[list[Candidate], int]:
-    """What is to be released, and how many others wait undecided.
+    """The candidates to release, and the number of others that wait undecided.
 
     Raises:
-        PublishError: If it is nothing; the text says why.
+        PublishError: If there is none; the text says why.
     """
     candidates = Path(config.candidates)
     waiting = read_waiting(candidates)
@@ -182,12 +182,12 @@ def _outdated(paths: Iterable[str]) -> list[str]:
     by_model: dict[str, list[str]] = {}
     for path in paths:
         by_model.setdefault(path.rsplit("/", 1)[0], []).append(path)
-    return [old for found in by_model.values() for old in sorted(found, key=_release_of)[:-RELEASES_KEPT]]
+    return [old for releases in by_model.values() for old in sorted(releases, key=_release_of)[:-RELEASES_KEPT]]
 
 
 @contextmanager
 def _alone(keys: Path) -> Generator[None]:
-    """One publication at a time: the lock is beside the keys, not in the folder that the world reads."""
+    """One publication at a time: the lock lies with the keys, not in the folder that the world reads."""
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(keys / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -1,25 +1,26 @@
 """The signed repository as static files: `metadata/` and `targets/`, read by agents through TUF.
 
-Everything but `timestamp.json` is written once under a name that never comes again, so a reader sees the old state or the
-new one. Order: target files, metadata, snapshot, and the timestamp last.
+python-tuf keeps versions, snapshot and timestamp; this module knows files, keys and how long signatures hold. Each file but
+`timestamp.json` is written once, under a name of its own: a reader sees the old state or the new one. Order: target files,
+their metadata, snapshot, and the timestamp last.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, TargetFile  # type: ignore[attr-defined]
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Timestamp  # type: ignore[attr-defined]
 from tuf.api.serialization.json import JSONSerializer
+from tuf.repository import Repository as TufRepository  # type: ignore[attr-defined]
 
 from ringmain_program.files import write_file
 from ringmain_trainer.errors import PublishError
 from ringmain_trainer.release.tuf_roles import (
     BINS,
     ROLLOUT,
-    ROOT_THRESHOLD,
+    TARGETS_ROLES,
     bin_names,
     first_metadata,
     life_days,
@@ -28,30 +29,74 @@ from ringmain_trainer.release.tuf_roles import (
     signing_keys,
 )
 
-TIMESTAMP: Final = "timestamp"
-_SNAPSHOT: Final = "snapshot"
-_NOT_LISTED: Final = frozenset(("root", _SNAPSHOT, TIMESTAMP))
-"""Roles that the snapshot does not list."""
+_TIMESTAMP_FILE: Final = "timestamp.json"
 
 
-class Repository:
-    """Metadata as last published, changed in memory; `commit` writes what has changed."""
+class Repository(TufRepository):
+    """Metadata as last published: the state that the timestamp names, without leftovers of an interrupted publication.
 
-    def __init__(self, folder: Path, keys: Path, roles: dict[str, Any], changed: Iterable[str] = ()) -> None:
+    Target files are added and removed in memory; `commit` signs and writes.
+    """
+
+    def __init__(self, folder: Path, keys: Path, roles: dict[str, Metadata[Any]] | None = None) -> None:
         self._folder = folder
         self._keys = keys
-        self._roles = roles
-        self._changed = set(changed)
+        self._roles = {} if roles is None else roles
+        self._edited: set[str] = set()
         self._files: dict[str, bytes] = {}
+        self._signers: dict[str, CryptoSigner] = {}
+        self._now: datetime
+
+    def open(self, role: str) -> Metadata[Any]:
+        """Metadata of a role, read from its file once.
+
+        Raises:
+            PublishError: If the file is missing or damaged.
+        """
+        if role not in self._roles:
+            try:
+                content = (self._folder / "metadata" / self._newest_file(role)).read_bytes()
+                self._roles[role] = Metadata.from_bytes(content)
+            except (OSError, ValueError, KeyError, RepositoryError) as error:
+                raise PublishError(
+                    f"no usable repository in {self._folder} (`repository init` makes one): {error}"
+                ) from error
+        return self._roles[role]
+
+    def close(self, role: str, md: Metadata[Any]) -> None:
+        """Sign the next version of a role and write it."""
+        md.signed.version += bool(md.signatures)  # the first signature is version 1
+        md.signed.expires = self._now.replace(microsecond=0) + timedelta(days=life_days(role))
+        md.signatures.clear()
+        for name in signing_keys(role):
+            md.sign(self._signers[name], append=True)
+        if role == Root.type:
+            _check_root(md)
+        name = _TIMESTAMP_FILE if role == Timestamp.type else f"{md.signed.version}.{role}.json"
+        write_file(self._folder / "metadata" / name, md.to_bytes(JSONSerializer(compact=True)))
+
+    @property
+    def targets_infos(self) -> dict[str, MetaFile]:
+        """Versions that the next snapshot lists."""
+        return {f"{role}.json": MetaFile(self.open(role).signed.version) for role in TARGETS_ROLES}
+
+    @property
+    def snapshot_info(self) -> MetaFile:
+        """Version that the next timestamp names."""
+        return MetaFile(self.snapshot().version)
 
     def target_paths(self) -> list[str]:
         """All models in the repository."""
-        return sorted(path for name in bin_names() for path in self._roles[name].signed.targets)
+        return sorted(path for name in bin_names() for path in self.targets(name).targets)
 
     def rollout(self, path: str) -> bytes | None:
         """A rollout file as last published."""
-        target = self._roles[ROLLOUT].signed.targets.get(path)
+        target = self.targets(ROLLOUT).targets.get(path)
         return None if target is None else (self._folder / "targets" / _hashed_name(target)).read_bytes()
+
+    def newest_timestamp(self) -> bytes:
+        """The newest timestamp file, the hint for agents."""
+        return (self._folder / "metadata" / _TIMESTAMP_FILE).read_bytes()
 
     def add_model(self, path: str, content: bytes) -> None:
         """Put a model into its bin."""
@@ -60,55 +105,63 @@ class Repository:
     def remove_model(self, path: str) -> None:
         """Take a model out of the list; its file stays, for readers of the old list."""
         role = BINS.get_role_for_target(path)
-        del self._roles[role].signed.targets[path]
-        self._changed.add(role)
+        del self.targets(role).targets[path]
+        self._edited.add(role)
 
     def set_rollout(self, path: str, content: bytes) -> None:
         """Put a rollout file under the online role."""
         self._add(ROLLOUT, path, content)
 
     def commit(self, now: datetime, *, online_only: bool = False) -> None:
-        """Sign and write what changed, and what has less than half its life left; snapshot and timestamp always.
+        """Sign and write the edited roles and those with less than half their life left; snapshot and timestamp always.
+
+        With `online_only` roles that need another key than the online one wait for the next full commit.
 
         Raises:
-            PublishError: If a key is missing, or (`online_only`) something changed that the online key may not sign.
+            PublishError: If a key is missing. Nothing is written then.
         """
-        due = set(self._changed)
-        for role, metadata in self._roles.items():
-            left = metadata.signed.expires - now
-            if role not in _NOT_LISTED and left < timedelta(days=life_days(role)) / 2:
-                due.add(role)
-        if online_only:
-            due &= {ROLLOUT}
-        signers = {name: load_key(self._keys, name) for role in (*due, _SNAPSHOT) for name in signing_keys(role)}
+        due = [role for role in ((ROLLOUT,) if online_only else TARGETS_ROLES) if self._is_due(role, now)]
+        self._load_keys(now, *due, Snapshot.type, Timestamp.type)
         for path, content in self._files.items():
             write_file(self._folder / "targets" / path, content)
-        snapshot, timestamp = self._roles[_SNAPSHOT].signed, self._roles[TIMESTAMP].signed
-        for role in sorted(due):
-            self._sign(role, now, signers)
-        for role in self._roles.keys() - _NOT_LISTED:
-            snapshot.meta[f"{role}.json"] = MetaFile(self._roles[role].signed.version)
-        self._sign(_SNAPSHOT, now, signers)
-        timestamp.snapshot_meta = MetaFile(snapshot.version)
-        self._sign(TIMESTAMP, now, signers)
-        self._changed.clear()
+        for role in due:
+            self.close(role, self.open(role))
+        self.do_snapshot(force=True)
+        self.do_timestamp(force=True)
+        self._edited.clear()
         self._files.clear()
 
-    def timestamp(self) -> bytes:
-        """The newest timestamp, as agents are to see it."""
-        return (self._folder / "metadata" / f"{TIMESTAMP}.json").read_bytes()
+    def sign_root(self, now: datetime) -> int:
+        """Sign the next version of the root; its number."""
+        self._load_keys(now, Root.type)
+        with self.edit_root() as root:
+            pass
+        return int(root.version)
 
     def _add(self, role: str, path: str, content: bytes) -> None:
         target = TargetFile.from_data(path, content, ["sha256"])
-        self._roles[role].signed.targets[path] = target
+        self.targets(role).targets[path] = target
         self._files[_hashed_name(target)] = content
-        self._changed.add(role)
+        self._edited.add(role)
 
-    def _sign(self, role: str, now: datetime, signers: dict[str, CryptoSigner]) -> None:
-        metadata = self._roles[role]
-        metadata.signed.version += bool(metadata.signatures)  # the first signature is version 1
-        _sign(metadata, role, now, [signers[name] for name in signing_keys(role)])
-        _write(self._folder, role, metadata)
+    def _is_due(self, role: str, now: datetime) -> bool:
+        metadata = self.open(role)
+        ages = metadata.signed.expires - now < timedelta(days=life_days(role)) / 2
+        return role in self._edited or not metadata.signatures or ages
+
+    def _load_keys(self, now: datetime, *roles: str) -> None:
+        self._now = now
+        self._signers = {name: load_key(self._keys, name) for role in roles for name in signing_keys(role)}
+
+    def _newest_file(self, role: str) -> str:
+        if role == Timestamp.type:
+            return _TIMESTAMP_FILE
+        if role == Root.type:
+            versions = (int(path.name.split(".")[0]) for path in (self._folder / "metadata").glob("*.root.json"))
+            return f"{max(versions)}.root.json"
+        if role == Snapshot.type:
+            return f"{self.timestamp().snapshot_meta.version}.snapshot.json"
+        return f"{self.snapshot().meta[f'{role}.json'].version}.{role}.json"
 
 
 def create_repository(folder: Path, keys: Path, now: datetime) -> None:
@@ -119,11 +172,9 @@ def create_repository(folder: Path, keys: Path, now: datetime) -> None:
     """
     if (folder / "metadata").exists():
         raise PublishError(f"{folder} holds a repository already")
-    made = make_keys(keys)
-    roles = first_metadata(made)
-    _sign(roles["root"], "root", now, [made[name] for name in signing_keys("root")])
-    _write(folder, "root", roles["root"])
-    Repository(folder, keys, roles, roles.keys() - _NOT_LISTED).commit(now)
+    repository = Repository(folder, keys, first_metadata(make_keys(keys)))
+    repository.sign_root(now)
+    repository.commit(now)
 
 
 def renew_root(folder: Path, keys: Path, now: datetime) -> int:
@@ -132,57 +183,19 @@ def renew_root(folder: Path, keys: Path, now: datetime) -> int:
     Raises:
         PublishError: If the repository or a root key is missing.
     """
-    newest = _newest_root(folder / "metadata")
-    root = _read(folder / "metadata" / f"{newest}.root.json")
-    root.signed.version += 1
-    _sign(root, "root", now, [load_key(keys, name) for name in signing_keys("root")])
-    _write(folder, "root", root)
-    return int(root.signed.version)
+    return Repository(folder, keys).sign_root(now)
 
 
-def open_repository(folder: Path, keys: Path) -> Repository:
-    """The repository as last published: what the timestamp names, not what an interrupted publication left behind.
+def _check_root(root: Metadata[Any]) -> None:
+    """Refuse a root that agents would refuse: every later one would be lost to them.
 
     Raises:
-        PublishError: If it is not there or not whole.
+        PublishError: If too few of its own keys have signed it.
     """
-    metadata = folder / "metadata"
     try:
-        timestamp = _read(metadata / f"{TIMESTAMP}.json")
-        version = timestamp.signed.snapshot_meta.version
-        snapshot = _read(metadata / f"{version}.{_SNAPSHOT}.json")
-        names = {name.removesuffix(".json"): meta.version for name, meta in snapshot.signed.meta.items()}
-        roles = {name: _read(metadata / f"{version}.{name}.json") for name, version in names.items()}
-        root = _read(metadata / f"{_newest_root(metadata)}.root.json")
-        roles |= {"root": root, _SNAPSHOT: snapshot, TIMESTAMP: timestamp}
-    except (OSError, ValueError, RepositoryError) as error:
-        raise PublishError(f"no usable repository in {folder} (`repository init` makes one): {error}") from error
-    return Repository(folder, keys, roles)
-
-
-def _newest_root(metadata: Path) -> int:
-    found = [int(path.name.split(".")[0]) for path in metadata.glob("*.root.json")]
-    if not found:
-        raise PublishError(f"no root in {metadata}: `repository init` makes a repository")
-    return max(found)
-
-
-def _sign(metadata: Metadata[Any], role: str, now: datetime, signers: list[CryptoSigner]) -> None:
-    metadata.signed.expires = now.replace(microsecond=0) + timedelta(days=life_days(role))
-    metadata.signatures.clear()
-    for signer in signers:
-        metadata.sign(signer, append=True)
-    if role == "root" and len(metadata.signatures) < ROOT_THRESHOLD:
-        raise PublishError(f"root has {len(metadata.signatures)} signatures, it needs {ROOT_THRESHOLD}")
-
-
-def _write(folder: Path, role: str, metadata: Metadata[Any]) -> None:
-    name = f"{role}.json" if role == TIMESTAMP else f"{metadata.signed.version}.{role}.json"
-    write_file(folder / "metadata" / name, metadata.to_bytes(JSONSerializer(compact=True)))
-
-
-def _read(path: Path) -> Metadata[Any]:
-    return Metadata.from_bytes(path.read_bytes())
+        root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+    except UnsignedMetadataError as error:
+        raise PublishError(f"{error}: the keys root-1 and root-2 must be those that the first root names") from error
 
 
 def _hashed_name(target: TargetFile) -> str:

@@ -34,8 +34,11 @@ ROLLOUT: Final = "rollout"
 BINS: Final = SuccinctRoles([], 1, 4, "models-bin")
 """Sixteen bins: a site that looks for its model reads a sixteenth of the fleet's list."""
 
+TARGETS_ROLES: Final = ("targets", MODELS, ROLLOUT, *BINS.get_roles())
+"""Roles that list files or delegate to those that do; the snapshot lists them."""
+
 LIFE_DAYS: Final = {"root": 365, "targets": 180, MODELS: 180, ROLLOUT: 30, "snapshot": 30, "timestamp": 30}
-"""How long a signature holds; bins as `models`."""
+"""Life of a signature; bins as `models`."""
 
 
 def life_days(role: str) -> int:

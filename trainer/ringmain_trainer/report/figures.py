@@ -1,4 +1,4 @@
-"""What the report counts: profiles, duration, weather response, scores by lead time, calibration. Pure: arrays to arrays.
+"""Figures of the report: profiles, duration, weather response, scores by lead time, calibration. Pure: arrays to arrays.
 
 Days and times of day are those of the site's own clock. Values keep their sign: positive is drawn from the network.
 """
@@ -10,18 +10,18 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
-from ringmain_trainer.calendar import utc_offsets
-from ringmain_trainer.features.dataset import SeriesHistory
+from ringmain_trainer.calendar import DAY_S, SATURDAY
+from ringmain_trainer.clock_tables import utc_offsets
+from ringmain_trainer.history.site_reader import SeriesHistory
 from ringmain_trainer.models import metrics
 
 Values = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_DAY_S: Final = 86400
 _EPOCH: Final = date(1970, 1, 1)
-_SATURDAY: Final = 5
 _BANDS: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DAY_SHARE_MIN: Final = 0.8
 """A day counts for daily means and days drawn on their own when so much of it is there."""
@@ -66,7 +66,7 @@ class Band(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What a signal does along another: middles of the bins, percentiles 10, 50, 90 `(3, bins)`."""
+    """A signal along another one: middles of the bins, percentiles 10, 50, 90 `(3, bins)`."""
 
     at: Values
     percentiles: Values
@@ -125,8 +125,8 @@ def local_days(values: Values, start_s: int, step_s: int, time_zone: str, holida
     years = [datetime.fromtimestamp(int(one), UTC).year for one in (at[0], at[-1])]
     changes, offsets = utc_offsets(time_zone, years[0] - 1, years[1] + 1)
     local = at + offsets[np.searchsorted(changes, at, side="right")]
-    day, slot = local // _DAY_S, local % _DAY_S // step_s
-    first, count, slots = int(day[0]), int(day[-1] - day[0]) + 1, _DAY_S // step_s
+    day, slot = local // DAY_S, local % DAY_S // step_s
+    first, count, slots = int(day[0]), int(day[-1] - day[0]) + 1, DAY_S // step_s
     known = np.isfinite(values)
     place = ((day - first) * slots + slot)[known]
     total = np.bincount(place, values[known], count * slots)
@@ -162,13 +162,13 @@ def key_figures(values: Values, start_s: int, step_s: int) -> KeyFigures | None:
 def daily_bands(days: LocalDays) -> dict[DayType, Band]:
     """Percentiles over the time of day for each type of day that occurs."""
     types = np.array([one.value for one in days.types])
-    found = {}
+    bands = {}
     for kind in DayType:
         rows = days.values[types == kind.value]
         rows = rows[np.isfinite(rows).any(axis=1)]
         if len(rows):
-            found[kind] = Band(percentiles(rows, _BANDS), len(rows))
-    return found
+            bands[kind] = Band(percentiles(rows, _BANDS), len(rows))
+    return bands
 
 
 def weekly_band(days: LocalDays) -> Band:
@@ -222,14 +222,14 @@ def running_median(along: Values, values: Values, *, points: int = 30, share: fl
 
 
 def slopes(temperature_degc: Values, values: Values, balance_degc: float = 15.0) -> dict[str, Slope]:
-    """How daily means change per degree below (`cold`) and above (`warm`) a temperature, where there are ten days."""
+    """Change of daily means per degree below (`cold`) and above (`warm`) a temperature, where there are ten days."""
     known = np.isfinite(temperature_degc) & np.isfinite(values)
-    found = {}
+    by_side = {}
     for name, side in (("cold", temperature_degc < balance_degc), ("warm", temperature_degc >= balance_degc)):
         x, y = temperature_degc[known & side], values[known & side]
         if len(x) >= 10 and np.ptp(x) > 3:
-            found[name] = Slope(_theil_sen(x, y), len(x))
-    return found
+            by_side[name] = Slope(float(theilslopes(y, x).slope), len(x))
+    return by_side
 
 
 def daily_means(days: LocalDays) -> Values:
@@ -240,11 +240,11 @@ def daily_means(days: LocalDays) -> Values:
 
 def percentiles(rows: Values, shares: Sequence[float]) -> Values:
     """Quantiles of each column without its gaps, `(shares, columns)`; NaN for a column that holds nothing."""
-    found = np.full((len(shares), rows.shape[1]), np.nan)
+    quantiles = np.full((len(shares), rows.shape[1]), np.nan)
     there = np.isfinite(rows).any(axis=0)
     if there.any():
-        found[:, there] = np.nanquantile(rows[:, there], shares, axis=0)
-    return found
+        quantiles[:, there] = np.nanquantile(rows[:, there], shares, axis=0)
+    return quantiles
 
 
 def newest_known(history: SeriesHistory, start_s: int, step_s: int, count: int) -> Values:
@@ -292,14 +292,14 @@ def reliability(scored: Scored) -> tuple[Values, float]:
     What is equal to a quantile counts half. Where the whole band is one value, which then happened, as PV at night, nothing
     can be said.
     """
-    truth, made = scored.targets, scored.quantiles
-    certain = (made[:, :, 0] == made[:, :, -1]) & (truth == made[:, :, 0])
+    truth, quantiles = scored.targets, scored.quantiles
+    certain = (quantiles[:, :, 0] == quantiles[:, :, -1]) & (truth == quantiles[:, :, 0])
     known = np.isfinite(truth)
-    told = known & ~certain
-    if not told.any():
+    uncertain = known & ~certain
+    if not uncertain.any():
         return np.full(len(scored.levels), np.nan), 0.0
-    y, q = truth[told][:, None], made[told]
-    return ((y < q) + 0.5 * (y == q)).mean(axis=0), float(told.sum() / known.sum())
+    y, q = truth[uncertain][:, None], quantiles[uncertain]
+    return ((y < q) + 0.5 * (y == q)).mean(axis=0), float(uncertain.sum() / known.sum())
 
 
 def coverage_by_lead(scored: Scored) -> Values:
@@ -327,15 +327,7 @@ def _nanmean(values: Values, axis: int) -> Values:
     return np.where(count > 0, mean, np.nan)
 
 
-def _theil_sen(x: Values, y: Values) -> float:
-    """Median of the slopes between all pairs of points: outliers do not tilt it."""
-    first, second = np.triu_indices(len(x), 1)
-    run = x[second] - x[first]
-    apart = run != 0
-    return float(np.median((y[second] - y[first])[apart] / run[apart]))
-
-
 def _day_type(day: date, holidays: set[date]) -> DayType:
     if day in holidays:
         return DayType.HOLIDAY
-    return DayType.WEEKEND if day.weekday() >= _SATURDAY else DayType.WORKDAY
+    return DayType.WEEKEND if day.weekday() >= SATURDAY else DayType.WORKDAY

@@ -11,12 +11,16 @@ import numpy as np
 from msgspec import Struct
 
 from ringmain_program.files import write_file
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
-from ringmain_trainer.evaluation.drift import InputDrift, input_drift, inputs_of
+from ringmain_trainer.evaluation.drift import InputDrift, input_drift
 from ringmain_trainer.export.onnx_file import check_file
-from ringmain_trainer.features.dataset import SiteData, read_series, read_site
+from ringmain_trainer.features.examples import window_of
+from ringmain_trainer.features.site_data import SiteData, read_site
+from ringmain_trainer.history.site_reader import read_series
 from ringmain_trainer.quality.site_quality import check_steps, read_site_steps, site_quality
+from ringmain_trainer.quantities import number
 from ringmain_trainer.registry.candidates import (
     CandidateRecord,
     is_waiting,
@@ -24,22 +28,24 @@ from ringmain_trainer.registry.candidates import (
     read_newest_rejected,
     read_waiting_of,
 )
+from ringmain_trainer.registry.input_reference import inputs_of
 from ringmain_trainer.report.figures import newest_known, scores
 from ringmain_trainer.report.fleet_page import fleet_page
-from ringmain_trainer.report.model_scores import Model, judge, why_no_model
-from ringmain_trainer.report.site_page import ModelPart, SiteHistory, SiteSummary, bad_site_page, site_page, site_summary
+from ringmain_trainer.report.model_scores import ModelFile, ModelPart, score_model, why_no_model
+from ringmain_trainer.report.site_history import SiteHistory
+from ringmain_trainer.report.site_page import bad_site_page, site_page
+from ringmain_trainer.report.site_summary import SiteSummary, site_summary
 from ringmain_trainer.training.journal import FILE as JOURNAL
 from ringmain_trainer.training.train_fleet import sites_of
-from ringmain_trainer.training.train_site import TrainingResult, window_of
+from ringmain_trainer.training.train_site import TrainingResult
 from ringmain_trainer.workers import run_all
 
 FLEET_PAGE: Final = "index.html"
-_DAY_S: Final = 86400
 _SITE: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
 class ReportedSite(Struct, frozen=True, kw_only=True):
-    """What became of one site; with `reason` its page says only why there is no report."""
+    """The report of one site; with `reason` its page says only why there is none."""
 
     site: str
     file: str
@@ -54,7 +60,7 @@ def report(config: TrainerConfig, *, now: datetime, site: str | None = None) -> 
 
     Args:
         config: Where the history and the models are, and what is configured.
-        now: Said on the pages.
+        now: Time that the pages show.
         site: Only this one; the page of the fleet is left as it is.
 
     Raises:
@@ -80,22 +86,22 @@ def report(config: TrainerConfig, *, now: datetime, site: str | None = None) -> 
 
 
 def last_training(candidates: Path) -> dict[str, dict[str, TrainingResult]]:
-    """What became of each site and signal in the newest training, as its journal says; nothing without one."""
+    """Results of the newest training by site and signal, from its journal; none without one."""
     file = candidates / JOURNAL
-    found: dict[str, dict[str, TrainingResult]] = {}
+    results: dict[str, dict[str, TrainingResult]] = {}
     for line in file.read_bytes().splitlines()[1:] if file.is_file() else []:
         try:
             result = msgspec.json.decode(line, type=TrainingResult)
         except msgspec.MsgspecError:
             continue  # a training that is under way, or was killed in this line
-        found.setdefault(result.site, {})[result.signal] = result
-    return found
+        results.setdefault(result.site, {})[result.signal] = result
+    return results
 
 
 def write_site(
     config: TrainerConfig, task: tuple[str, dict[str, TrainingResult]], *, now: datetime
 ) -> tuple[ReportedSite, SiteSummary]:
-    """Write the page of one site, with what became of its models in the newest training.
+    """Write the page of one site, with the results of its models in the newest training.
 
     Raises:
         HistoryError: If it has no steps of the configured length.
@@ -154,25 +160,25 @@ def model_part(
     """A configured model of a site: its candidate, else its newest release, else what the gate rejected; scored."""
     data = read_site(config, site, model, until=None)
     try:
-        found = _newest(Path(config.candidates), model.signal, site)
-        made = None if found is None else Model(found.content, check_file(found.content))
+        stored = _newest(Path(config.candidates), model.signal, site)
+        file = None if stored is None else ModelFile(stored.content, check_file(stored.content))
     except (PublishError, ExportError) as error:
         return _no_model(model.signal, f"the file of the model cannot be used: {error}")
-    if found is None or made is None or data is None:
-        told = "" if trained is None or trained.trained else trained.reason
-        return _no_model(model.signal, told or why_no_model(config, data, model.signal))
-    facts = [*found.facts, *_measured(trained, found)]
-    part = ModelPart(model.signal, found.state, made, None, None, "", facts, {})
-    part = part._replace(drift=_drift(config, model, data, found, made))
+    if stored is None or file is None or data is None:
+        refusal = "" if trained is None or trained.trained else trained.reason
+        return _no_model(model.signal, refusal or why_no_model(config, data, model.signal))
+    facts = [*stored.facts, *_measured(trained, stored)]
+    part = ModelPart(model.signal, stored.state, file, None, None, "", facts, {})
+    part = part._replace(drift=_drift(config, model, data, stored, file))
     try:
-        judged = judge(config, model, data, made, now=now)
+        scored = score_model(config, model, data, file, now=now)
     except TooLittleDataError as error:
         return part._replace(reason=str(error))
-    counted = scores(judged.scored)
-    return part._replace(judged=judged, scores=counted, reason="" if counted else "nothing of what happened is known")
+    counted = scores(scored.scored)
+    return part._replace(scored=scored, scores=counted, reason="" if counted else "no measurement of these days is known")
 
 
-class _Found(NamedTuple):
+class _StoredModel(NamedTuple):
     """A model file and what is known of it."""
 
     state: str
@@ -181,8 +187,8 @@ class _Found(NamedTuple):
     facts: list[tuple[str, str]]
 
 
-def _newest(candidates: Path, signal: str, site: str) -> _Found | None:
-    """What waits, else the newest release, else the newest that was rejected.
+def _newest(candidates: Path, signal: str, site: str) -> _StoredModel | None:
+    """The waiting candidate, else the newest release, else the newest rejected one.
 
     Raises:
         PublishError: If its files are not whole.
@@ -191,45 +197,49 @@ def _newest(candidates: Path, signal: str, site: str) -> _Found | None:
     refused = [] if rejected is None else [("last rejected", rejected.record.reason)]
     if is_waiting(candidates, signal, site):
         waiting = read_waiting_of(candidates, signal, site)
-        return _Found(
+        return _StoredModel(
             f"waiting, {waiting.record.decision}", waiting.content, waiting.record, [*_decided(waiting.record), *refused]
         )
     champion = read_champion(candidates, signal, site)
     if champion is not None:
         release, one = champion
-        return _Found(f"release {release}", one.content, one.record, [*_decided(one.record), *refused])
-    return None if rejected is None else _Found("rejected", rejected.content, rejected.record, _decided(rejected.record))
+        return _StoredModel(f"release {release}", one.content, one.record, [*_decided(one.record), *refused])
+    return (
+        None if rejected is None else _StoredModel("rejected", rejected.content, rejected.record, _decided(rejected.record))
+    )
 
 
 def _decided(record: CandidateRecord) -> list[tuple[str, str]]:
-    """What the gate said."""
-    found = [("decision", f"{record.decision}: {record.reason}")]
+    """The decision of the gate."""
+    facts = [("decision", f"{record.decision}: {record.reason}")]
     if record.scores:
-        found.append(("scores of the gate", ", ".join(f"{name} {value:.4g}" for name, value in record.scores.items())))
+        facts.append(("scores of the gate", ", ".join(f"{name} {number(value)}" for name, value in record.scores.items())))
     if record.forced:
-        found.append(("released", "by a person, against the gate"))
-    return found
+        facts.append(("released", "by a person, against the gate"))
+    return facts
 
 
-def _measured(trained: TrainingResult | None, found: _Found) -> list[tuple[str, str]]:
-    """What the newest training measured, if this model is its own."""
-    if trained is None or not trained.trained or trained.metrics != found.record.metrics:
+def _measured(trained: TrainingResult | None, stored: _StoredModel) -> list[tuple[str, str]]:
+    """Measurements of the newest training, if this model is its own."""
+    if trained is None or not trained.trained or trained.metrics != stored.record.metrics:
         return []
     notes = [("notes of the training", "; ".join(trained.notes))] if trained.notes else []
     return [("one forecast takes", f"{trained.latency_ms:.2g} ms on the machine of the training"), *notes]
 
 
-def _drift(config: TrainerConfig, model: ModelConfig, data: SiteData, found: _Found, made: Model) -> dict[str, InputDrift]:
+def _drift(
+    config: TrainerConfig, model: ModelConfig, data: SiteData, stored: _StoredModel, file: ModelFile
+) -> dict[str, InputDrift]:
     """The inputs since the training against those of the training; nothing without enough new days."""
-    if not found.record.inputs or list(made.manifest.signals) != model.history:
+    if not stored.record.inputs or list(file.manifest.signals) != model.history:
         return {}
     end_s = data.steps.start_s + config.training.step_s * len(data.steps.values)
-    first_s = max(made.manifest.trained_to_ms // 1000, end_s - round(config.drift.days * _DAY_S))
-    if end_s - first_s < config.drift.days_min * _DAY_S:
+    first_s = max(file.manifest.trained_to_ms // 1000, end_s - round(config.drift.days * DAY_S))
+    if end_s - first_s < config.drift.days_min * DAY_S:
         return {}
     compared = {}
-    for name, (values, at_s) in inputs_of(data, model, window_of(config)).items():
-        reference, new = found.record.inputs.get(name), (at_s >= first_s) & (at_s < end_s)
+    for name, (values, at_s) in inputs_of(data, model, window_of(config.training)).items():
+        reference, new = stored.record.inputs.get(name), (at_s >= first_s) & (at_s < end_s)
         one = None if reference is None else input_drift(values[new], at_s[new], reference, config.drift)
         if one is not None:
             compared[name] = one

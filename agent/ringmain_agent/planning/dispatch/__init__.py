@@ -1,4 +1,7 @@
-"""The dispatch of everything at a site over the horizon, as a linear program that each equipment adds its block to."""
+"""Dispatch: a `DispatchProblem` comes in, the cheapest schedule (`Dispatch`) leaves.
+
+A linear program over the horizon, built for each plan; each kind of equipment adds its block.
+"""
 
 from ringmain_agent.planning.dispatch.dispatcher import Dispatcher
 from ringmain_agent.planning.dispatch.problem import Dispatch, DispatchProblem

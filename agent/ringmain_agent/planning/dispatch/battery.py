@@ -86,19 +86,19 @@ class BatteryBlock:
 
     def _write_bounds(self, problem: DispatchProblem) -> None:
         program, battery = self._program, self.battery
-        held_kw, soc_kwh = problem.snapshot.held_kw.get(battery.name), usable_kwh(problem, battery)
+        unresponsive_kw, soc_kwh = problem.snapshot.unresponsive_kw.get(battery.name), usable_kwh(problem, battery)
         self.known = soc_kwh is not None
         program.lower[self.charge] = program.lower[self.discharge] = 0.0
         program.upper[self.charge], program.upper[self.discharge] = battery.charge_max_kw, battery.discharge_max_kw
         program.row_lower[self._rows[0]] = program.row_upper[self._rows[0]] = self._kept_pu * (soc_kwh or 0.0)
         if soc_kwh is None:
-            fixed_kw = np.full(len(self.charge), within_nameplate_kw(battery, held_kw or 0.0))
+            fixed_kw = np.full(len(self.charge), within_nameplate_kw(battery, unresponsive_kw or 0.0))
             program.lower[self.energy], program.upper[self.energy] = -INF, INF
         else:
-            fixed_kw, alone_kwh = left_alone(battery, soc_kwh, held_kw, self._step_h, len(self.charge))
+            fixed_kw, alone_kwh = left_alone(battery, soc_kwh, unresponsive_kw, self._step_h, len(self.charge))
             program.lower[self.energy] = np.minimum(battery.soc_min_kwh, alone_kwh)
             program.upper[self.energy] = np.maximum(battery.soc_max_kwh, alone_kwh)
-        if soc_kwh is None or held_kw is not None:
+        if soc_kwh is None or unresponsive_kw is not None:
             program.lower[self.charge] = program.upper[self.charge] = np.maximum(fixed_kw, 0.0)
             program.lower[self.discharge] = program.upper[self.discharge] = np.maximum(-fixed_kw, 0.0)
 
@@ -127,18 +127,22 @@ def usable_kwh(problem: DispatchProblem, battery: Battery) -> float | None:
 
 
 def is_outside(problem: DispatchProblem, battery: Battery, step_h: float) -> bool:
-    """Whether its energy is outside the band, or falls out of it when nobody does anything."""
+    """True if its energy is outside the band, or leaves it at rest."""
     soc_kwh = usable_kwh(problem, battery)
     if soc_kwh is None:
         return False
-    held_kw = problem.snapshot.held_kw.get(battery.name)
-    _, alone_kwh = left_alone(battery, soc_kwh, held_kw, step_h, len(problem.load_kw))
+    unresponsive_kw = problem.snapshot.unresponsive_kw.get(battery.name)
+    _, alone_kwh = left_alone(battery, soc_kwh, unresponsive_kw, step_h, len(problem.load_kw))
     return bool(alone_kwh.min() < battery.soc_min_kwh or alone_kwh.max() > battery.soc_max_kwh)
 
 
-def left_alone(battery: Battery, soc_kwh: float, held_kw: float | None, step_h: float, count: int) -> tuple[Array, Array]:
-    """Power and energy at the END of each step if it rests, or stays at `held_kw` as long as it can."""
-    if not held_kw and not battery.self_discharge_per_h:
+def left_alone(
+    battery: Battery, soc_kwh: float, unresponsive_kw: float | None, step_h: float, count: int
+) -> tuple[Array, Array]:
+    """Power and energy at the END of each step if it rests, or stays at `unresponsive_kw` as long as it can."""
+    if not unresponsive_kw and not battery.self_discharge_per_h:
         return np.zeros(count), np.full(count, soc_kwh)
-    power_kw, energy_kwh = follow(battery, [held_kw or 0.0] * count, soc_kwh, step_h, whole=held_kw is not None)
+    power_kw, energy_kwh = follow(
+        battery, [unresponsive_kw or 0.0] * count, soc_kwh, step_h, whole=unresponsive_kw is not None
+    )
     return np.array(power_kw), np.array(energy_kwh)

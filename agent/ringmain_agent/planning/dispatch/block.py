@@ -1,4 +1,4 @@
-"""What every block of the program looks like: one piece of equipment, or one thing that the connection demands."""
+"""Interface of the blocks of the program: one for each equipment, and one for each demand of the connection."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -28,7 +28,7 @@ class Prices(NamedTuple):
 
 @dataclass(kw_only=True)
 class Parts:
-    """What the blocks read out of a solution; becomes a `Dispatch`."""
+    """Values that the blocks read out of a solution; becomes a `Dispatch`."""
 
     power_kw: dict[str, Array] = field(default_factory=dict)
     soc_kwh: dict[str, Array] = field(default_factory=dict)

@@ -17,16 +17,16 @@ class ChargingStationBlock(EnergyBlock):
         super().__init__(program, station, site, efficiency=station.efficiency)
         self._station = station
 
-    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
-        dues: list[Requirement] = []
+    def _requirements(self, snapshot: Snapshot) -> list[Requirement]:
+        requirements: list[Requirement] = []
         free_from = 0
         for visit in sorted(snapshot.visits.get(self._station.name, ()), key=lambda visit: visit.from_ms):
             there = steps_of_visit(visit, snapshot.issued_at_ms, self._site)
             steps = [step for step in there.steps if step >= free_from]  # one vehicle at a time
             if not steps or not 0 < visit.energy_kwh <= LARGEST:
                 continue
-            due = self._due(there._replace(steps=steps), visit.energy_kwh)
-            if due.amount >= ENERGY_MIN_KWH:
-                dues.append(due)
+            requirement = self._due(there._replace(steps=steps), visit.energy_kwh)
+            if requirement.amount >= ENERGY_MIN_KWH:
+                requirements.append(requirement)
                 free_from = steps[-1] + 1
-        return dues
+        return requirements

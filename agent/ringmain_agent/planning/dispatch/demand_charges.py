@@ -42,7 +42,7 @@ class DemandChargeBlock:
             program.add(self._rows[quarter], term.columns, -term.value / members[quarter])
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Which quarters count, what has flowed in the first of them, and the peak that is paid for already."""
+        """Quarters that count, energy that has flowed in the first of them, and the peak that is paid for already."""
         del prices
         program, snapshot = self._program, problem.snapshot
         peak_kw = snapshot.billing_peak_kw.get(self._charge.name, 0.0)
@@ -67,7 +67,7 @@ def steps_per_quarter(site: Site) -> int:
 
 
 def phase(snapshot: Snapshot, site: Site) -> int:
-    """How many steps of its quarter hour lie before the first planned step."""
+    """Steps of its quarter hour that lie before the first planned step."""
     return snapshot.issued_at_ms // (1000 * site.step_s) % steps_per_quarter(site)
 
 

@@ -31,7 +31,7 @@ EXCESS_MAX_PER_KWH: Final = 1e5
 TIE_PER_PRICE: Final = 1e-5
 """Small enough to cost nothing, large enough for the solver to see."""
 TIME_LIMIT_S: Final = 3.0
-SOLVE_SHARE: Final = 2 / 3
+SOLVE_SHARE: Final = 0.8
 """Of the time that is left, so that there is some for another solve."""
 
 

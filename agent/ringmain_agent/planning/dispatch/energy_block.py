@@ -36,7 +36,7 @@ class EnergyBlock(ABC):
         count = site.horizon_steps
         self._power = program.columns(count)
         self._step_gain_h = efficiency * site.step_h
-        self._tally = RunningTotal(program, Term(self._power, self._step_gain_h), surplus=load.power_min_kw > 0)
+        self._total = RunningTotal(program, Term(self._power, self._step_gain_h), surplus=load.power_min_kw > 0)
         self._on = program.columns(count if load.power_min_kw > 0 else 0, upper=1.0, integer=True)
         if load.power_min_kw > 0:
             on = [Term(self._power, 1.0)]
@@ -46,7 +46,7 @@ class EnergyBlock(ABC):
         self.reactive: list[Term] = []
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """What is due and when the power may be drawn; earlier rather than later at equal cost."""
+        """Energy due and steps in which power may be drawn; earlier rather than later at equal cost."""
         program, load, count, step_h = self._program, self._load, self._site.horizon_steps, self._site.step_h
         unresponsive_kw = unresponsive_load_kw(problem.snapshot, load.name)
         if len(self._on):
@@ -56,14 +56,14 @@ class EnergyBlock(ABC):
         program.cost[self._power] = prices.tie_per_kwh * step_h * np.arange(count) / count
         if unresponsive_kw is not None:
             program.lower[self._power] = program.upper[self._power] = unresponsive_kw
-            self._tally.release()
+            self._total.release()
             return
-        dues = self._dues(problem.snapshot)
+        requirements = self._requirements(problem.snapshot)
         allowed_kw = np.zeros(count)
-        for due in dues:
-            allowed_kw[due.steps] = load.power_max_kw
+        for requirement in requirements:
+            allowed_kw[requirement.steps] = load.power_max_kw
         program.lower[self._power], program.upper[self._power] = 0.0, allowed_kw
-        self._tally.write(dues, missing_cost=load.missing_per_kwh)
+        self._total.write(requirements, missing_cost=load.missing_per_kwh)
 
     def read(self, values: Array, parts: Parts) -> None:
         """Its power."""
@@ -76,5 +76,5 @@ class EnergyBlock(ABC):
         return Requirement(steps.steps, due_kwh, max(fewest * load.power_min_kw * self._step_gain_h - due_kwh, 0.0))
 
     @abstractmethod
-    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
+    def _requirements(self, snapshot: Snapshot) -> list[Requirement]:
         """Energy that is due, in order."""

@@ -1,4 +1,4 @@
-"""What is due by the end of some steps: energy within a load's hours, by a departure, hours of running, starts.
+"""Requirements by the end of some steps: energy within a load's hours or by a departure, hours of running, starts.
 
 Hours move with the clock and the matrix does not: a running total has what is missing added at the end of each window, so
 that there it must equal all that was due until then. Which steps those are is said by bounds alone.
@@ -35,18 +35,18 @@ class RunningTotal:
             terms.append(Term(self._surplus, 1.0))
         program.rows(*terms, before=[Term(self.total, -1.0)], lower=0.0, upper=0.0)
 
-    def write(self, dues: Sequence[Requirement], *, missing_cost: float, forced: Sequence[int] = ()) -> None:
-        """What is due; in the `forced` steps outside every window one more is brought and counts for nothing."""
+    def write(self, requirements: Sequence[Requirement], *, missing_cost: float, forced: Sequence[int] = ()) -> None:
+        """The requirements; in the `forced` steps outside every window one more is brought and counts for nothing."""
         program, count = self._program, self._count
         lower, upper, missing, surplus = (np.zeros(count) for _ in range(4))
         base, next_step = 0.0, 0
-        for due in dues:
-            first, last = due.steps[0], due.steps[-1]
+        for requirement in requirements:
+            first, last = requirement.steps[0], requirement.steps[-1]
             lower[next_step:first] = upper[next_step:first] = base
-            lower[first:last], upper[first:last] = base, base + due.amount + due.surplus
-            base += due.amount
+            lower[first:last], upper[first:last] = base, base + requirement.amount + requirement.surplus
+            base += requirement.amount
             lower[last] = upper[last] = base
-            missing[last], surplus[last] = INF, due.surplus
+            missing[last], surplus[last] = INF, requirement.surplus
             next_step = last + 1
         lower[next_step:] = upper[next_step:] = base
         surplus[list(forced)] = 1.0

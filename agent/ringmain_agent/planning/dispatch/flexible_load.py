@@ -18,11 +18,11 @@ class FlexibleLoadBlock(EnergyBlock):
         super().__init__(program, load, site, efficiency=1.0)
         self._flexible = load
 
-    def _dues(self, snapshot: Snapshot) -> list[Requirement]:
+    def _requirements(self, snapshot: Snapshot) -> list[Requirement]:
         load, run = self._flexible, snapshot.runs.get(self._flexible.name, LoadUsage())
-        found = steps_of_hours(load.hours, snapshot.issued_at_ms, self._site)
-        left_kwh = [load.energy_kwh] * len(found)
-        if is_current(found) and math.isfinite(run.drawn_kwh):
+        windows = steps_of_hours(load.hours, snapshot.issued_at_ms, self._site)
+        left_kwh = [load.energy_kwh] * len(windows)
+        if is_current(windows) and math.isfinite(run.drawn_kwh):
             left_kwh[0] = max(load.energy_kwh - max(run.drawn_kwh, 0.0), 0.0)
-        dues = [self._due(hours, kwh) for hours, kwh in zip(found, left_kwh, strict=True)]
-        return [due for due in dues if due.amount >= ENERGY_MIN_KWH]
+        requirements = [self._due(hours, kwh) for hours, kwh in zip(windows, left_kwh, strict=True)]
+        return [requirement for requirement in requirements if requirement.amount >= ENERGY_MIN_KWH]

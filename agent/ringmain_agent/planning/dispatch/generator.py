@@ -27,7 +27,7 @@ class GeneratorBlock:
         if not self._generator.curtailable:
             return
         available_kw = np.maximum(-problem.available_kw[self._generator.name], 0.0)
-        unresponsive_kw = problem.snapshot.held_kw.get(self._generator.name)
+        unresponsive_kw = problem.snapshot.unresponsive_kw.get(self._generator.name)
         lower, upper = np.zeros(self._count), available_kw
         if unresponsive_kw is not None and np.isfinite(unresponsive_kw):
             lower = upper = np.maximum(available_kw - max(-unresponsive_kw, 0.0), 0.0)

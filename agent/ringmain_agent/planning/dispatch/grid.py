@@ -1,4 +1,4 @@
-"""The grid connection: what is bought and sold, and the limits and wishes that it brings."""
+"""The grid connection: import, export, and the limits and requests that it brings."""
 
 from typing import NamedTuple
 
@@ -68,13 +68,13 @@ class GridBlock:
         price_in, price_out = problem.import_price_per_kwh, problem.export_price_per_kwh
         if not self._directed:
             price_out = np.minimum(price_out, price_in)  # changes nothing where no directions are needed
-        for side, price, ceiling_kw, wished_kw in (
+        for side, price, ceiling_kw, requested_kw in (
             (self._in, price_in, problem.import_ceiling_kw, snapshot.wished_import_kw),
             (self._out, -price_out, self._export_ceiling_kw(problem), snapshot.wished_export_kw),
         ):
             within_kw = ceiling_kw
             if len(side.breach):
-                within_kw = np.minimum(self._wished(wished_kw), ceiling_kw)
+                within_kw = np.minimum(self._requested(requested_kw), ceiling_kw)
                 program.upper[side.breach] = ceiling_kw - within_kw
                 program.cost[side.breach] = (price + snapshot.breach_per_kwh) * step_h
             program.upper[side.within] = within_kw
@@ -85,12 +85,12 @@ class GridBlock:
             fixed_kw = sum((program.lower[b.charge] for b in self._batteries), np.zeros(self._count))
             program.row_upper[self._charged] = np.maximum(_generated_kw(problem, self._count), fixed_kw)
 
-    def _wished(self, given_kw: list[float | None]) -> Array:
-        wished = np.full(self._count, INF)
-        for step, value in enumerate(given_kw[: self._count]):
-            if (wished_kw := plausible.wished_kw(value)) is not None:
-                wished[step] = self._site.grid_connection.less_margin_kw(wished_kw)
-        return wished
+    def _requested(self, requested_kw: list[float | None]) -> Array:
+        requested = np.full(self._count, INF)
+        for step, value in enumerate(requested_kw[: self._count]):
+            if (most_kw := plausible.wished_kw(value)) is not None:
+                requested[step] = self._site.grid_connection.less_margin_kw(most_kw)
+        return requested
 
     def _export_ceiling_kw(self, problem: DispatchProblem) -> Array:
         if self._site.grid_connection.battery_export:
@@ -106,7 +106,7 @@ class GridBlock:
         return sum((term.value * values[term.columns] for term in self.active), np.zeros(self._count))
 
     def excess_kw(self, values: Array) -> tuple[Array, Array]:
-        """What import and export exceed their limits by."""
+        """Excess of import and export over their limits."""
         return np.maximum(values[self._in.excess], 0.0), np.maximum(values[self._out.excess], 0.0)
 
 

@@ -21,9 +21,9 @@ from ringmain_agent.snapshot import LoadUsage, Snapshot
 Array = npt.NDArray[np.float64]
 
 STEP_SHARE: Final = 1e-3
-"""What is left of a step after this share of it counts as done."""
+"""A remainder of a step below this share counts as done."""
 ROUNDED: Final = 1e-5
-"""So far from an integer the solver may be."""
+"""Distance from an integer that the solver may leave."""
 
 
 class OnOffLoadBlock:
@@ -39,7 +39,7 @@ class OnOffLoadBlock:
         self._run_steps = _whole_steps(load.run_min_h, site.step_h)
         self._on = program.columns(count, upper=1.0, integer=True)
         self._unresponsive = program.columns(count, upper=0.0)
-        self._tally = RunningTotal(program, Term(self._on, 1.0), surplus=True)
+        self._total = RunningTotal(program, Term(self._on, 1.0), surplus=True)
         self._counts_starts = self._run_steps > 1 or load.starts_max is not None
         if self._counts_starts:
             self._start = program.columns(count, upper=1.0)
@@ -54,7 +54,7 @@ class OnOffLoadBlock:
         self.reactive: list[Term] = []
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """What is due, and when it may be on; earlier rather than later at equal cost."""
+        """Steps of running that are due, and steps in which it may be on; earlier rather than later at equal cost."""
         program, load, snapshot = self._program, self._load, problem.snapshot
         count, energy_kwh = self._site.horizon_steps, load.power_kw * self._site.step_h
         program.cost[self._on] = prices.tie_per_kwh * energy_kwh * np.arange(count) / count
@@ -66,22 +66,22 @@ class OnOffLoadBlock:
         program.lower[self._on] = 0.0
         if unresponsive_kw is not None:
             program.upper[self._on] = 0.0
-            self._tally.release()
+            self._total.release()
             if self._starts is not None:
                 self._starts.release()
             return
-        found = steps_of_hours(load.hours, snapshot.issued_at_ms, self._site)
+        windows = steps_of_hours(load.hours, snapshot.issued_at_ms, self._site)
         allowed = np.zeros(count)
-        for hours in found:
+        for hours in windows:
             allowed[hours.steps] = 1.0
         forced = self._forced(run, snapshot)
         outside = [step for step in range(forced) if not allowed[step]]
         allowed[:forced] = program.lower[self._on[:forced]] = 1.0
         program.upper[self._on] = allowed
-        dues = self._run_dues(found, run, forced)
-        self._tally.write(dues, missing_cost=load.missing_per_kwh * energy_kwh, forced=outside)
+        requirements = self._run_requirements(windows, run, forced)
+        self._total.write(requirements, missing_cost=load.missing_per_kwh * energy_kwh, forced=outside)
         if self._starts is not None:
-            self._starts.write(self._start_dues(found, run), missing_cost=0.0)
+            self._starts.write(self._start_requirements(windows, run), missing_cost=0.0)
         if self._run_steps > 1:
             program.upper[self._start] = self._may_start(snapshot)
 
@@ -92,14 +92,14 @@ class OnOffLoadBlock:
         parts.power_kw[self._load.name] = np.maximum(on * self._load.power_kw + values[self._unresponsive], 0.0)
 
     def _forced(self, run: LoadUsage, snapshot: Snapshot) -> int:
-        """How many steps the current run still lasts at least."""
+        """Steps that the current run still lasts at least."""
         if not run.on:
             return 0
         been_h = max(snapshot.issued_at_ms - run.since_ms, 0) / 3_600_000
         return min(_whole_steps(self._load.run_min_h - been_h, self._site.step_h), self._site.horizon_steps)
 
     def _may_start(self, snapshot: Snapshot) -> Array:
-        """Whether a run that begins in each step still ends within its hours, for those that end after the horizon."""
+        """For each step, 1 where a run that begins in it and ends after the horizon still ends within its hours."""
         site, may = self._site, np.ones(self._site.horizon_steps)
         last = np.arange(site.horizon_steps) + self._run_steps - 1
         late = np.flatnonzero(last >= site.horizon_steps)
@@ -107,25 +107,25 @@ class OnOffLoadBlock:
         may[late] = holds(self._load.hours, starts_ms, site.time_zone)
         return may
 
-    def _run_dues(self, found: Sequence[HoursSteps], run: LoadUsage, forced: int) -> list[Requirement]:
+    def _run_requirements(self, windows: Sequence[HoursSteps], run: LoadUsage, forced: int) -> list[Requirement]:
         """Steps of running that are due. A run is never shorter than its least: for that, more may come than is due."""
-        dues = []
-        for index, hours in enumerate(found):
-            had_h = max(run.run_h, 0.0) if index == 0 and is_current(found) and math.isfinite(run.run_h) else 0.0
+        requirements = []
+        for index, hours in enumerate(windows):
+            had_h = max(run.run_h, 0.0) if index == 0 and is_current(windows) and math.isfinite(run.run_h) else 0.0
             left = _whole_steps(self._load.run_h - had_h, self._site.step_h)
             due = math.floor(left * hours.share + STEP_SHARE)
             unavoidable = sum(1 for step in hours.steps if step < forced)
             most = max(due, unavoidable, self._run_steps if due > 0 else 0)
-            dues.append(Requirement(hours.steps, due, most - due))
-        return dues
+            requirements.append(Requirement(hours.steps, due, most - due))
+        return requirements
 
-    def _start_dues(self, found: Sequence[HoursSteps], run: LoadUsage) -> list[Requirement]:
+    def _start_requirements(self, windows: Sequence[HoursSteps], run: LoadUsage) -> list[Requirement]:
         """Starts that are left in each of the hours; those that are not made cost nothing."""
-        dues = []
-        for index, hours in enumerate(found):
-            had = max(run.starts, 0) if index == 0 and is_current(found) else 0
-            dues.append(Requirement(hours.steps, max((self._load.starts_max or 0) - had, 0)))
-        return dues
+        requirements = []
+        for index, hours in enumerate(windows):
+            had = max(run.starts, 0) if index == 0 and is_current(windows) else 0
+            requirements.append(Requirement(hours.steps, max((self._load.starts_max or 0) - had, 0)))
+        return requirements
 
 
 def _whole_steps(duration_h: float, step_h: float) -> int:

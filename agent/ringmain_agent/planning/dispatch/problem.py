@@ -1,4 +1,4 @@
-"""What the dispatcher is asked and what it answers. All arrays have the shape `(horizon_steps,)`."""
+"""Input and output of the dispatcher. All arrays have the shape `(horizon_steps,)`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,4 +59,4 @@ class Dispatch:
     import_excess_kw: Array
     export_excess_kw: Array
     note: str = ""
-    """What the schedule could not take into account."""
+    """Prices or limits that the schedule could not take into account."""

@@ -61,12 +61,12 @@ class ReserveBlock:
         return _Columns(block, need, recover, reserve, missing, weak, missing_rows)
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """What the upper quantile needs, of the batteries that can give it. After the batteries are written."""
+        """Energy for the upper quantile, of the batteries that can supply it. After the batteries are written."""
         program = self._program
         price = RESERVE_SHARE * prices.excess_per_kwh * self._step_h
         ready = False
         for c in self._columns:
-            follows = c.block.known and problem.snapshot.held_kw.get(c.block.battery.name) is None
+            follows = c.block.known and problem.snapshot.unresponsive_kw.get(c.block.battery.name) is None
             ready = ready or follows
             program.upper[c.need] = INF if follows else 0.0
             program.upper[c.recover] = c.block.battery.charge_max_kw if follows else 0.0
@@ -83,7 +83,7 @@ class ReserveBlock:
 
 
 def is_needed(problem: DispatchProblem, site: Site) -> bool:
-    """Whether a load at its upper quantile could exceed the limit whatever the plan is for the median."""
+    """True if a load at its upper quantile could exceed the limit with some plan for the median."""
     net_kw = problem.load_kw + sum(problem.available_kw.values(), np.zeros(site.horizon_steps))
     spread = bool((problem.net_high_kw - net_kw > 1e-6).any())
     most_kw = sum(kind_of(e).powers_kw(e).most for e in site.powered)

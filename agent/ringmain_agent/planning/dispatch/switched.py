@@ -133,7 +133,7 @@ class _Positions:
 
 
 def _blocks(site: Site) -> tuple[Indices, Indices]:
-    """Which block each step lies in, and the first step of each block."""
+    """Block of each step, and the first step of each block."""
     steps = np.arange(site.horizon_steps, dtype=np.int32)
     next_blocks, hold, later = round(NEXT_H / HOLD_H), max(round(HOLD_H / site.step_h), 1), round(LATER_HOLD_H / HOLD_H)
     hours = steps // hold
@@ -148,7 +148,7 @@ def known_position(snapshot: Snapshot, switched: Switched) -> int | None:
 
 
 def pu_per_position(switched: Switched, site: Site) -> float:
-    """What one position upwards changes the busbar's voltage by."""
+    """Change of the busbar's voltage by one position upwards."""
     if isinstance(switched, TapChanger):
         return switched.step_pu
     return 0.0 if site.busbar is None else -site.busbar.pu_per_kvar * switched.step_kvar
@@ -177,8 +177,8 @@ def unmoved_voltage_pu(problem: DispatchProblem, site: Site) -> Array | None:
             return None
         base_pu -= busbar.pu_per_kw * pcc_kw
     if pcc_kvar is not None and math.isfinite(pcc_kvar):
-        given_kvar = sum(bank.step_kvar * (snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
-        base_pu += busbar.pu_per_kvar * (problem.load_kvar - given_kvar - pcc_kvar)
+        supplied_kvar = sum(bank.step_kvar * (snapshot.positions.get(bank.name) or 0) for bank in site.capacitor_banks)
+        base_pu += busbar.pu_per_kvar * (problem.load_kvar - supplied_kvar - pcc_kvar)
     return base_pu
 
 
@@ -202,7 +202,7 @@ def held_positions(problem: DispatchProblem, site: Site) -> dict[str, Array]:
 
 
 def voltage_matters(pcc_kw: Array, problem: DispatchProblem, site: Site) -> bool:
-    """Whether the voltage leaves its band when nothing is switched."""
+    """True if the voltage leaves its band without switching."""
     voltage = voltage_pu(pcc_kw, {}, problem, site)
     if voltage is None or site.busbar is None:
         return False

@@ -1,4 +1,4 @@
-"""What a schedule does to the transformers by the exact thermal model, and whether that is near a limit of theirs."""
+"""Temperatures of the transformers with a schedule, by the exact thermal model, and their distance to the limits."""
 
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ def state_at_start(transformer: Transformer, problem: DispatchProblem, site: Sit
 
 
 def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site) -> bool:
-    """Whether a schedule exceeds what the transformers may carry."""
+    """True if a schedule exceeds a limit of the transformers."""
     if float(site_kva.max()) > firm_capacity_kva(site):
         return True
     return any(
@@ -67,7 +67,7 @@ def limits_matter(site_kva: Array, problem: DispatchProblem, site: Site) -> bool
 
 
 def beyond(transformer: Transformer, heated: SimulatedTemperatures, problem: DispatchProblem, site: Site) -> Array:
-    """What loading, top oil and hot spot exceed their limits by in each step; shape `(n_steps, 3)`."""
+    """Excess of loading, top oil and hot spot over their limits in each step; shape `(n_steps, 3)`."""
     step_ms = 1000 * site.step_s
     starts_ms = [problem.snapshot.issued_at_ms + step_ms * index for index in range(site.horizon_steps)]
     loading_pu, hot_spot_degc, top_oil_degc = np.array(thermal.limits_at(transformer, starts_ms, site.time_zone)).T
@@ -77,5 +77,5 @@ def beyond(transformer: Transformer, heated: SimulatedTemperatures, problem: Dis
 
 
 def ageing_matters(site: Site) -> bool:
-    """Whether a transformer's ageing is priced or limited."""
+    """True if a transformer's ageing is priced or limited."""
     return any(t.ageing_cost_per_h > 0 or t.ageing_max_h_per_day is not None for t in site.transformers)

@@ -41,7 +41,7 @@ class ThermalLoad(Equipment, frozen=True, kw_only=True):
         return math.exp(-duration_h * self.loss_kw_per_k / self.capacity_kwh_per_k)
 
     def rise_k_per_kw(self, duration_h: float) -> float:
-        """What a constant power of 1 kW for that long changes the temperature by, with its sign."""
+        """Change of the temperature by a constant power of 1 kW for that long, with its sign."""
         time_h = self.capacity_kwh_per_k / self.loss_kw_per_k if self.loss_kw_per_k > 0 else math.inf
         gain_h = time_h * -math.expm1(-duration_h / time_h) if math.isfinite(time_h) else duration_h
         return (-1 if self.cools else 1) * self.performance * gain_h / self.capacity_kwh_per_k

@@ -238,7 +238,7 @@ def test_plan_is_followed_by_every_kind(measured: Measure) -> None:
 def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: Measure) -> None:
     """1e6 kW of a battery of 100 kW: it is taken to stay at 100 kW, and all else goes on as the plan has it."""
     absurd = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(200.0, battery_kw=1e6))
-    absurd = replace(absurd, held_kw={"battery": 1e6}, runs={"mill": RUNNING})
+    absurd = replace(absurd, unresponsive_kw={"battery": 1e6}, runs={"mill": RUNNING})
     result, _ = regulate(absurd, plan(), RegulatorState(), SITE)
     assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
         name: kw for name, kw in PLANNED.items() if name != "battery"
@@ -249,7 +249,7 @@ def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: 
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
     state = remember(RegulatorState(), {"battery": -80.0}, NOW_MS - 1000)
     stuck = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(900.0, battery_kw=100.0))
-    stuck = replace(stuck, held_kw={"battery": 100.0}, runs={"mill": RUNNING})
+    stuck = replace(stuck, unresponsive_kw={"battery": 100.0}, runs={"mill": RUNNING})
     result, _ = regulate(stuck, plan(), state, SITE)
     assert result.setpoints["battery"] == -80.0
     assert sum(result.setpoints[name] or 0.0 for name in ("charger", "pump", "boiler", "mill")) == pytest.approx(0.0)

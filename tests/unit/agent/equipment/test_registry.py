@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 
 from ringmain_agent.commands.check import report
-from ringmain_agent.commands.costs import costs
 from ringmain_agent.config.agent import LoadedConfig, config_type, load_config
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate
@@ -20,6 +19,7 @@ from ringmain_agent.equipment.kind import PccRoom
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.errors import DispatchError
+from ringmain_agent.planning.costs import costs
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem, blocks
 from ringmain_agent.planning.dispatch.block import Parts
 from ringmain_agent.planning.dispatch.flexible_load import FlexibleLoadBlock

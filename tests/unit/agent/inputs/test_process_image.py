@@ -59,14 +59,20 @@ def test_image_does_not_change_within_a_cycle(station: Station, now_ms: int) -> 
     station.measure(now_ms, pcc_kw=1000.0, battery_kw=5.0, battery_soc_kwh=4000.0)
     taken = station.image.take(now_ms, ["battery"])
     state = station.image.equipment_state
-    kept = replace(taken, newest=dict(taken.newest), thermal=dict(taken.thermal), held_kw=dict(taken.held_kw))
+    kept = replace(
+        taken, newest=dict(taken.newest), thermal=dict(taken.thermal), unresponsive_kw=dict(taken.unresponsive_kw)
+    )
     station.measure(now_ms + 1, pcc_kw=4000.0, battery_kw=9.0, battery_soc_kwh=7000.0)
     station.limit(now_ms, 100.0)
     plan_input = station.snapshot()
     assert station.image.measurements is taken
     assert station.image.equipment_state is state
     assert taken == kept
-    assert (plan_input.pcc_kw, plan_input.soc_kwh, plan_input.held_kw) == (1000.0, {"battery": 4000.0}, {"battery": 5.0})
+    assert (plan_input.pcc_kw, plan_input.soc_kwh, plan_input.unresponsive_kw) == (
+        1000.0,
+        {"battery": 4000.0},
+        {"battery": 5.0},
+    )
 
 
 def test_next_cycle_has_what_came_since(station: Station, now_ms: int) -> None:

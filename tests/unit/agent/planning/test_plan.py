@@ -196,7 +196,7 @@ def test_margin_is_the_distance_of_the_site_quantile_interpolated(
 
 
 def test_equipment_that_does_not_follow_is_planned_around(snapshot: Snapshot, site: Site) -> None:
-    result = made(replace(snapshot, held_kw={"battery": 100.0, "pv": -50.0}), site)
+    result = made(replace(snapshot, unresponsive_kw={"battery": 100.0, "pv": -50.0}), site)
     assert result.fallback == Fallback.OPTIMAL
     assert result.power_kw["battery"] == [100.0] * 96
     assert min(result.power_kw["pv"]) == pytest.approx(-50.0)

@@ -51,8 +51,10 @@ def test_limit_that_is_no_number_is_that_of_the_site_at_this_time(snapshot: Snap
 
 
 def test_equipment_is_held_within_its_nameplate_or_not_at_all(snapshot: Snapshot, site: Site) -> None:
-    held_kw = {"battery": 1e9, "pv": math.nan, "gone": 5.0}
-    assert plausible_snapshot(replace(snapshot, held_kw=held_kw), site)[0].held_kw == {"battery": 2000.0}
+    unresponsive_kw = {"battery": 1e9, "pv": math.nan, "gone": 5.0}
+    assert plausible_snapshot(replace(snapshot, unresponsive_kw=unresponsive_kw), site)[0].unresponsive_kw == {
+        "battery": 2000.0
+    }
 
 
 def test_price_of_a_breach_is_neither_negative_nor_without_end(snapshot: Snapshot, site: Site) -> None:

@@ -75,7 +75,7 @@ def test_rule_keeps_temperatures_in_their_band(site: Site, snapshot: Snapshot) -
 
 def test_rule_plans_around_equipment_that_stays_where_it_is_and_leaves_positions(site: Site, snapshot: Snapshot) -> None:
     switched = replace(site, capacitor_banks=(CapacitorBank(name="bank", step_kvar=100.0, steps=3),))
-    stuck = replace(snapshot, held_kw={"battery": 200.0}, positions={"bank": 2})
+    stuck = replace(snapshot, unresponsive_kw={"battery": 200.0}, positions={"bank": 2})
     rule = rule_schedule(site=switched, snapshot=stuck, load_kw=[5500.0], pv_kw={"pv": [0.0]})
     assert (rule.power_kw["battery"], rule.pcc_kw, rule.positions) == ([200.0], [5700.0], {"bank": [2]})
 

@@ -12,6 +12,7 @@ from ringmain_model.errors import ModelRejectedError
 from ringmain_model.session import open_session, run
 from ringmain_model.verify import check_model
 from ringmain_protocol.manifest import MANIFEST_KEY, ModelManifest, decode_document
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import TrainerConfig
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.onnx_file import (
@@ -23,11 +24,11 @@ from ringmain_trainer.export.onnx_file import (
     special_instants,
     with_release,
 )
-from ringmain_trainer.features.dataset import Examples, StepTable, examples, training_rows
 from ringmain_trainer.features.design_matrix import Design
+from ringmain_trainer.features.examples import Examples, examples, training_rows, window_of
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
+from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.models.fit import FittedModel, fit_model
-from ringmain_trainer.training.train_site import window_of
 from support.models import write_model
 
 
@@ -35,7 +36,7 @@ class Made:
     """A trained and sealed model."""
 
     def __init__(self, config: TrainerConfig, values: dict[str, Any], start_s: int) -> None:
-        window = window_of(config)
+        window = window_of(config.training)
         steps = StepTable(start_s, values["load_kw"][:, None])
         self.data: Examples = examples(steps, [], window, training_rows(steps, window, every=13, share_min=0.5))
         self.spec = FeatureSpec(
@@ -50,7 +51,7 @@ class Made:
         )
         self.features = run(open_session(feature_model(self.spec)), self.data.inputs, FEATURES)
         self.fitted: FittedModel = fit_model(
-            Design(self.features, columns_of(self.spec), self.data, window), config, config.model[0]
+            Design(self.features, columns_of(self.spec), self.data, window), recipe_of(config, config.model[0])
         )
         self.model = forecast_model(self.spec, self.fitted, self.features)
         self.manifest = ModelManifest(

@@ -1,6 +1,5 @@
 """Questions to the history: SQL and selections, answers as rows and as files; texts that help when it goes wrong."""
 
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,6 @@ import polars as pl
 import pytest
 
 from ringmain_program.config import loads
-from ringmain_trainer.__main__ import main
 from ringmain_trainer.errors import QuestionError
 from ringmain_trainer.history.query import Selection, answer_rows, export, query, select, summary
 from ringmain_trainer.imports.column_mapping import FileFormat
@@ -132,45 +130,3 @@ def test_what_cannot_be_written_or_selected_is_said(history: str, tmp_path: Path
         export(query(history, "SELECT * FROM steps"), tmp_path / "file" / "steps.csv")
     with pytest.raises(QuestionError, match="there is no table 'step'; there are readings, steps"):
         select(history, "step", Selection())
-
-
-def test_the_command_answers_exports_and_keeps_house(
-    history: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "trainer.toml"
-    config.write_text(f'history = "{history}"\n[retention]\nsteps = 3650\nseries = 1\n', encoding="utf-8")
-    run = ["history", "--config", str(config)]
-
-    def answer(*options: str) -> object:
-        assert main([*run, *options, "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    assert answer("--sql", "SELECT count(*) AS n FROM steps") == [{"n": 768}]
-    assert answer("--sql", "SELECT count(*) AS n FROM steps", "--site", "uw-114", "--signal", "load_kw") == [{"n": 192}]
-    done = answer("--site", "uw-114", "--signal", "load_kw", "--export", str(tmp_path / "out" / "load.csv"))
-    assert isinstance(done, dict)
-    assert done["rows"] == 192
-    assert len(summary(history)) == 6
-    assert {row["table"] for row in answer("--retain")} == {"steps", "series"}  # type: ignore[attr-defined]
-    assert {row["table"] for row in summary(history)} == {"steps"}
-    tables = [row["table"] for row in answer("--compact")]  # type: ignore[attr-defined]
-    assert tables == ["steps", "series", "steps", "series"]  # first what is too old, then what is in pieces
-    assert main([*run, "--sql", "SELECT x FROM steps"]) == 1
-
-
-def test_the_command_imports_and_says_what_it_understood(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    config, file = tmp_path / "trainer.toml", tmp_path / "sensor_data.csv"
-    config.write_text('history = "history"\n', encoding="utf-8")
-    file.write_text("timestamp,load_mw\n2024-01-01 00:00:00,1\n2024-01-01 00:15:00,2\n", encoding="utf-8")
-    caplog.set_level("INFO")
-    assert main(["import", str(file), "--config", str(config), "--site", "uw-1"]) == 0
-    out = capsys.readouterr().out
-    assert "site=uw-1 signal=load_kw rows=2" in out
-    assert "load_mw -> load_kw (MW" in caplog.text
-    assert main(["import", str(file), "--config", str(config), "--site", "uw-1"]) == 0
-    assert "was imported before" in caplog.text
-    assert main(["import", str(file), "--config", str(config)]) == 1
-    assert "whose site it is" in caplog.text
-    assert main(["import", str(file), "--config", str(config), "--mapping", str(tmp_path / "none.toml")]) == 78

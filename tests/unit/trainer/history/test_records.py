@@ -22,7 +22,7 @@ from ringmain_protocol.messages import (
     Steps,
     encode,
 )
-from ringmain_trainer.history import records as records_module
+from ringmain_trainer.history import value_columns
 from ringmain_trainer.history.records import Batch, Names, ReceivedLog, Record
 from ringmain_trainer.history.tables import TABLES, bucket
 from support.strategies import structs
@@ -211,7 +211,7 @@ def test_any_valid_message_becomes_rows_of_its_table_or_is_rejected_with_a_reaso
 
 @pytest.mark.parametrize("sortable", [2**62, 2**50, 1])
 def test_rows_come_sorted_by_partition_site_signal_and_time(sortable: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records_module, "_SORTABLE", sortable)
+    monkeypatch.setattr(value_columns, "_SORTABLE", sortable)
     batch, known, month_ms = Batch(topics.READINGS), ReceivedLog(), 31 * 86_400_000
     for n, site in enumerate(["uw-114", "liander-287", "uw-114", "b", "a"]):
         at_ms = [AT_MS + 5 - n, AT_MS - n, AT_MS + month_ms, AT_MS - n]
@@ -225,7 +225,7 @@ def test_rows_come_sorted_by_partition_site_signal_and_time(sortable: int, monke
 
 
 def test_many_rows_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records_module, "_CHUNK", 5)
+    monkeypatch.setattr(value_columns, "_CHUNK", 5)
     batch, known = Batch(topics.STEPS), ReceivedLog()
     for n in range(50):
         columns: dict[str, Any] = {"signals": ["a", "b", "c"], "at_ms": [AT_MS + n] * 3, "values": [n, None, -n]}

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -20,37 +19,12 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, step_value
 from ringmain_trainer.errors import ImportDataError
-from ringmain_trainer.features.dataset import read_series, read_steps
 from ringmain_trainer.history.delta import scan
+from ringmain_trainer.history.site_reader import read_series, read_steps
 from ringmain_trainer.imports.column_mapping import fixed_offset_s, units_of
 from ringmain_trainer.imports.importer import import_file, step_rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def real() -> Callable[[str], Path]:
-    """A real file by name."""
-    folder = os.environ.get("RINGMAIN_DATA")
-    if folder is None:
-        pytest.skip("RINGMAIN_DATA does not name the folder of the real data files")
-    return lambda name: Path(folder) / name
-
-
-@pytest.fixture
-def take(tmp_path: Path) -> Callable[..., list[Any]]:
-    """Import text (or a file) with a mapping (or without one) into the test's own history."""
-
-    def run(content: str | Path, mapping: str | None = None, *, step_s: int = 900, **options: Any) -> list[Any]:
-        path = content if isinstance(content, Path) else tmp_path / "sensor_data.csv"
-        if isinstance(content, str):
-            path.write_text(content, encoding="utf-8")
-        if mapping is not None:
-            options["mapping"] = tmp_path / "mapping.toml"
-            options["mapping"].write_text(mapping, encoding="utf-8")
-        return import_file(path, history=str(tmp_path / "history"), step_s=step_s, now=NOW, **options)
-
-    return run
 
 
 @pytest.fixture
@@ -330,7 +304,7 @@ def test_the_mapping_to_start_from_can_be_given_back(take: Callable[..., list[An
     ("file", "signal", "options", "error"),
     [
         ('time = "time"', LOAD, {}, "file.site, file.site_column or --site"),
-        ('time = "time"\nsite_column = "s"', LOAD, {"site": "a"}, "--site is too much"),
+        ('time = "time"\nsite_column = "s"', LOAD, {"site": "a"}, "remove --site"),
         ('time = "time"\nsite = "a"', LOAD.replace('"kW"', '"kV"'), {}, "unit 'kV' does not fit 'load_kw'; valid are kW, W"),
         ('time = "time"\nsite = "a"\ntime_zone = "Mars"', LOAD, {}, "neither in the IANA database nor an offset"),
         ('tme = "time"\nsite = "a"', LOAD, {}, "tme.*time"),

@@ -20,9 +20,10 @@ from ringmain_trainer.config.estimators import (
     RandomForestConfig,
     RidgeConfig,
 )
+from ringmain_trainer.config.recipe import Recipe, recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.features.dataset import Examples, Window
-from ringmain_trainer.features.design_matrix import Design, as_rows, time_folds
+from ringmain_trainer.features.design_matrix import Design, as_rows
+from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.models.estimators import candidates_of, fitters, one_hot
 from ringmain_trainer.models.fit import fit_model, predict
 
@@ -95,19 +96,6 @@ def test_a_list_is_tried_and_a_value_is_fixed() -> None:
     assert candidates_of(MlpConfig(hidden_layer_sizes=((8,), (16, 8))))[1]["hidden_layer_sizes"] == (16, 8)
 
 
-@pytest.mark.parametrize("count", [1, 3, 8])
-def test_folds_are_in_order_of_time_with_a_horizon_between_what_is_fitted_and_what_is_judged(count: int) -> None:
-    at = design().data.issued_at_s
-    folds = time_folds(at, WINDOW, count)
-    assert len(folds) == count
-    for fold in folds:
-        assert at[fold.train - 1] + 24 * 3600 <= at[fold.first]
-        assert at[fold.train] + 24 * 3600 > at[fold.first]  # no more is left out than must be
-    assert [fold.first for fold in folds[1:]] == [fold.last for fold in folds[:-1]]
-    assert folds[-1].last == len(at)
-    assert time_folds(at[:12], WINDOW, count) == []
-
-
 @pytest.mark.parametrize("name", ["hist_gradient_boosting", "random_forest", "extra_trees", "gradient_boosting", "mlp"])
 def test_fitting_twice_gives_the_same_to_the_bit(name: str) -> None:
     made = design(60)
@@ -140,7 +128,7 @@ def test_the_network_is_fitted_on_a_scaled_target_and_answers_in_the_unit_of_the
 def test_the_best_penalty_on_the_folds_is_taken() -> None:
     made = design()
     ridge = RidgeConfig(alpha=(1.0, 1e6))
-    fitted = fit_model(made, TrainerConfig(training=config().training, estimators=EstimatorsConfig(ridge=ridge)), MODEL)
+    fitted = fit_model(made, Recipe(model=MODEL, training=config().training, estimators=EstimatorsConfig(ridge=ridge)))
     assert fitted.members[0].settings == {"alpha": 1.0}
     assert fitted.metrics["ridge_alpha"] == 1.0
 
@@ -154,7 +142,7 @@ def blend(*names: str, weights: str = "equal") -> ModelConfig:
 
 def test_a_blend_is_the_mean_of_its_members() -> None:
     made = design()
-    fitted = fit_model(made, config(), blend("ridge", "hist_gradient_boosting"))
+    fitted = fit_model(made, recipe_of(config(), blend("ridge", "hist_gradient_boosting")))
     assert [(one.name, one.weight, len(one.pipelines)) for one in fitted.members] == [
         ("ridge", 0.5, 1),
         ("hist_gradient_boosting", 0.5, 3),
@@ -168,7 +156,7 @@ def test_a_blend_is_the_mean_of_its_members() -> None:
 
 
 def test_fitted_weights_add_up_to_one_and_leave_out_who_adds_nothing() -> None:
-    fitted = fit_model(design(), config(), blend("random_forest", "ridge", weights="fitted"))
+    fitted = fit_model(design(), recipe_of(config(), blend("random_forest", "ridge", weights="fitted")))
     weights = {one.name: one.weight for one in fitted.members}
     assert sum(weights.values()) == pytest.approx(1)
     assert weights["ridge"] > 0.9  # the truth is linear
@@ -178,9 +166,9 @@ def test_fitted_weights_add_up_to_one_and_leave_out_who_adds_nothing() -> None:
 def test_fits_in_several_threads_of_one_process_give_what_one_gives() -> None:
     """As on a Dask worker with threads."""
     made, model = design(), blend("ridge", "hist_gradient_boosting")
-    alone = predict(fit_model(made, config(), model), made.features)
+    alone = predict(fit_model(made, recipe_of(config(), model)), made.features)
     with ThreadPoolExecutor(3) as pool:
-        for fitted in pool.map(lambda _: fit_model(made, config(), model), range(3)):
+        for fitted in pool.map(lambda _: fit_model(made, recipe_of(config(), model)), range(3)):
             np.testing.assert_array_equal(predict(fitted, made.features), alone)
 
 
@@ -189,7 +177,7 @@ def test_the_seeds_of_an_estimator_share_its_weight() -> None:
         hist_gradient_boosting=HistGradientBoostingConfig(max_iter=(5,), max_features=0.5, seeds=2)
     )
     made = TrainerConfig(training=config().training, estimators=estimators)
-    fitted = fit_model(design(), made, blend("ridge", "hist_gradient_boosting"))
+    fitted = fit_model(design(), recipe_of(made, blend("ridge", "hist_gradient_boosting")))
     weights = {one.name: one.weight for one in fitted.members}
     assert weights == {"ridge": 0.5, "hist_gradient_boosting": 0.25, "hist_gradient_boosting_2": 0.25}
     one, other = (part.pipelines[1].predict(as_rows(design().features)) for part in fitted.members[1:])

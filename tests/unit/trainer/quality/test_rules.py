@@ -11,14 +11,12 @@ from ringmain_protocol.messages import Quality
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
 from ringmain_trainer.quality.clock_faults import check_clock, check_stamps
 from ringmain_trainer.quality.cross_checks import check_voltage, implied_voltage_kv
-from ringmain_trainer.quality.rules import (
+from ringmain_trainer.quality.marks import (
     Grid,
     Mark,
     Marks,
     Severity,
     SignalQuality,
-    check,
-    check_signal,
     kind_of,
     limits_of,
     masked,
@@ -27,6 +25,7 @@ from ringmain_trainer.quality.rules import (
     plausible,
     quality_of,
 )
+from ringmain_trainer.quality.rules import check, check_signal
 
 CONFIG = QualityConfig()
 START_S = 1_601_683_200  # 2020-10-03T00:00:00Z

@@ -11,9 +11,8 @@ import pytest
 
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Steps, encode
-from ringmain_trainer.__main__ import main
 from ringmain_trainer.config.trainer import QualityConfig, TrainerConfig
-from ringmain_trainer.features.dataset import read_site
+from ringmain_trainer.features.site_data import read_site
 from ringmain_trainer.history.delta import append, open_table
 from ringmain_trainer.history.records import Batch, ReceivedLog, Record
 from ringmain_trainer.history.tables import TABLES
@@ -107,32 +106,7 @@ def test_a_look_back_and_a_site_without_steps(history: TrainerConfig, start_s: i
     assert finding_rows([nobody])[0]["reason"] == nobody.reason
 
 
-def test_the_command_prints_findings_as_lines_and_as_json(
-    history: TrainerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "trainer.toml"
-    path.write_text(f'history = "{history.history}"\n[training]\njobs = 1\n')
-    assert main(["quality", "--config", str(path), "--site", "faulty"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("site=faulty steps=2880 good_share=")
-    assert "severity=error rule=unit count=288 from=2020-10-08T00:00Z to=2020-10-11T00:00Z" in lines[1]
-    assert main(["quality", "--config", str(path), "--json"]) == 0
-    sites = msgspec.json.decode(capsys.readouterr().out, type=list[SiteQuality])
-    assert [one.site for one in sites] == ["clean", "faulty"]
-    assert main(["quality", "--config", str(path), "--site", "nobody"]) == 1
-    assert main(["quality", "--config", str(path), "--history", str(tmp_path / "empty")]) == 1
-
-
-def test_sql_reads_quality_and_marks_of_each_step(
-    history: TrainerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "trainer.toml"
-    path.write_text(f'history = "{history.history}"\n')
-    sql = "SELECT marks, count(*) AS steps FROM steps_checked WHERE quality = 1 GROUP BY marks ORDER BY steps DESC"
-    asked = ["history", "--config", str(path), "--sql", sql, "--site", "faulty", "--signal", "load_kw", "--json"]
-    assert main(asked) == 0
-    found = msgspec.json.decode(capsys.readouterr().out)
-    assert found == [{"marks": "unit", "steps": 288}, {"marks": "flat", "steps": 96}, {"marks": "spike", "steps": 1}]
+def test_a_selection_of_checked_steps_has_the_marks_of_the_whole(history: TrainerConfig) -> None:
     until = datetime(2020, 10, 9, tzinfo=UTC)
     some = steps_checked(history, ["faulty"], signals=["load_kw"], since=until - timedelta(days=2), until=until).collect()
     assert (len(some), some["marks"].unique().sort().to_list()) == (192, ["", "unit"])

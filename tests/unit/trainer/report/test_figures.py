@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from ringmain_trainer.features.dataset import Issue, SeriesHistory
+from ringmain_trainer.history.site_reader import Issue, SeriesHistory
 from ringmain_trainer.report import figures as numbers
 from ringmain_trainer.report.figures import DayType, Scored
 

@@ -78,7 +78,7 @@ def test_energy_that_falls_out_of_its_band_by_itself_is_topped_up_at_a_price_and
     site = small_site(self_discharge_per_h=0.2, soc_min_pu=0.5, soc_target_pu=0.5)
     result = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}))
     np.testing.assert_allclose(result.soc_kwh["battery"], [5] * 4, atol=1e-6)
-    stuck = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}, held_kw={"battery": 0.0}))
+    stuck = Dispatcher(site).dispatch(problem(soc_kwh={"battery": 5.0}, unresponsive_kw={"battery": 0.0}))
     np.testing.assert_allclose(stuck.soc_kwh["battery"], 5 * 0.8 ** np.arange(1, 5), atol=1e-6)
 
 
@@ -90,7 +90,10 @@ def test_battery_that_does_not_follow_is_planned_around(problem: Problem) -> Non
     )
     result = Dispatcher(small_site(batteries=batteries)).dispatch(
         problem(
-            soc_kwh={"battery": 0.0, "stuck": 7.0}, held_kw={"stuck": -3.0}, import_ceiling_kw=[5] * 4, load_kw=[5, 5, 5, 8]
+            soc_kwh={"battery": 0.0, "stuck": 7.0},
+            unresponsive_kw={"stuck": -3.0},
+            import_ceiling_kw=[5] * 4,
+            load_kw=[5, 5, 5, 8],
         )
     )
     np.testing.assert_allclose(result.power_kw["stuck"], [-3, -3, -1, 0], atol=1e-6)

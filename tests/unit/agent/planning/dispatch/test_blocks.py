@@ -14,7 +14,7 @@ def test_a_load_that_does_not_follow_stays_where_it_is(kind: Callable[..., OneLo
     load = kind(24)
     name = load.equipment.name
     before, _ = load.solve(make_problem(load.site, MIDNIGHT_MS), np.full(24, 0.1))
-    stuck, _ = load.solve(make_problem(load.site, MIDNIGHT_MS, held_kw={name: 12.3}), np.full(24, 0.1))
+    stuck, _ = load.solve(make_problem(load.site, MIDNIGHT_MS, unresponsive_kw={name: 12.3}), np.full(24, 0.1))
     after, _ = load.solve(make_problem(load.site, MIDNIGHT_MS), np.full(24, 0.1))
     assert stuck == pytest.approx(np.full(24, 12.3))
     assert after == pytest.approx(before)

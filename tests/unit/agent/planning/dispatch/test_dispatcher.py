@@ -105,9 +105,9 @@ def test_solves_of_a_plan_share_its_time(problem: Problem, monkeypatch: pytest.M
 
     monkeypatch.setattr(Program, "solve", slow)
     site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
-    result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS), time_limit_s=2.7)
-    assert granted_s == pytest.approx([1.8, 0.6, 0.2])
-    assert result.solve_ms == pytest.approx(2600)
+    result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS), time_limit_s=2.5)
+    assert granted_s == pytest.approx([2.0, 0.4, 0.08])
+    assert result.solve_ms == pytest.approx(2480)
 
 
 def test_export_excess_that_nothing_can_avoid_is_not_burned_by_charging_and_discharging_at_once(problem: Problem) -> None:
