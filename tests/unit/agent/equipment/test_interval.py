@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ringmain_agent.equipment.interval import ANYTHING, Interval, at_least, at_most
+from ringmain_agent.equipment.interval import ANYTHING, Interval
 
 LEFT = Interval(-10.0, 20.0)
 
@@ -15,8 +15,8 @@ LEFT = Interval(-10.0, 20.0)
         (Interval(0.0, 5.0), Interval(0.0, 5.0)),
         (Interval(-50.0, 5.0), Interval(-10.0, 5.0)),
         (Interval(30.0, 40.0), Interval(20.0, 20.0)),
-        (at_most(-30.0), Interval(-10.0, -10.0)),
-        (at_least(15.0), Interval(15.0, 20.0)),
+        (Interval(-math.inf, -30.0), Interval(-10.0, -10.0)),
+        (Interval(15.0, math.inf), Interval(15.0, 20.0)),
         (ANYTHING, LEFT),
         (Interval(math.nan, math.nan), LEFT),
     ],
