@@ -16,12 +16,8 @@ OF_SEVERAL_MODULES = {
     "agent/test_fallback_levels.py",  # planner, regulator and limits
     "program/test_sample_configurations.py",  # of agent, bridge and trainer
     "protocol/test_readme.py",  # the tables of the page against the messages
-    "trainer/analysis/test_analysis_of_real_load.py",
-    "trainer/evaluation/test_forecasts_beat_persistence.py",
     "trainer/export/test_conversions.py",  # of each estimator
-    "trainer/features/test_examples.py",
     "trainer/quality/test_real_faults.py",
-    "trainer/training/test_estimators_end_to_end.py",
 }
 """Unit tests that no single module or folder has."""
 
