@@ -251,7 +251,7 @@ class Bridge:
             sending.attempt = 1
             self._writer.produce([(sending.record, sending.reported)])
             return
-        if error.code() == KafkaError.INVALID_TIMESTAMP:  # bridge or Kafka has a wrong clock: date it by the next attempt
+        if error.code() == KafkaError.INVALID_TIMESTAMP:  # a clock is wrong: take the time of the next attempt
             sending.record = structs.replace(sending.record, timestamp_ms=0)
         # No attempt is the last: the record stays unacknowledged, holds all later ones, and its age shows in the metrics.
         delay_s = min(2.0 ** (sending.attempt - 1), LATER_MAX_S) * self._random.uniform(0.5, 1.0)

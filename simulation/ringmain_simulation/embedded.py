@@ -210,9 +210,9 @@ def _wait_for_port(port: int) -> None:
 
 
 def _send_without_delay(port: int) -> None:
-    """Let the broker's small packets go out at once; it has no setting for it, and they would wait 40 ms for each other.
+    """Make the broker send small packets at once; it has no such setting, and each packet would wait 40 ms for the last.
 
-    Connections inherit the option from the socket that listens, which is one of this process.
+    Connections inherit the option from the listening socket, which belongs to this process.
     """
     for path in Path("/proc/self/fd").iterdir():
         try:
@@ -222,10 +222,10 @@ def _send_without_delay(port: int) -> None:
         if not stat.S_ISSOCK(os.fstat(duplicate).st_mode):
             os.close(duplicate)
             continue
-        with socket.socket(fileno=duplicate) as found:
-            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens and found.family == socket.AF_INET and found.getsockname()[1] == port:
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with socket.socket(fileno=duplicate) as listener:
+            listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listens and listener.family == socket.AF_INET and listener.getsockname()[1] == port:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _announce_and_wait(address: str) -> None:
