@@ -111,9 +111,9 @@ SNAPSHOTS = st.builds(
     import_limit_kw=LIMIT,
     export_limit_kw=LIMIT,
     soc_kwh=named("one", "two", values=MAYBE),
-    wished_import_kw=st.lists(MAYBE, max_size=STEPS + 1),
-    wished_export_kw=st.lists(MAYBE, max_size=STEPS + 1),
-    breach_per_kwh=st.one_of(st.floats(0, 10), NUMBER),
+    requested_import_kw=st.lists(MAYBE, max_size=STEPS + 1),
+    requested_export_kw=st.lists(MAYBE, max_size=STEPS + 1),
+    breach_price_per_kwh=st.one_of(st.floats(0, 10), NUMBER),
     billing_peak_kw=named("day", values=NUMBER),
     runs=named(
         "pump", "boiler", values=st.builds(LoadUsage, on=st.booleans(), since_ms=INSTANT, run_h=NUMBER, drawn_kwh=NUMBER)

@@ -1,4 +1,4 @@
-"""The dispatch of everything at a site over the horizon, as a linear program that each equipment adds its block to."""
+"""Dispatch of a site over the horizon: a linear program to which each equipment contributes a block."""
 
 from ringmain_agent.planning.dispatch.dispatcher import Dispatcher
 from ringmain_agent.planning.dispatch.problem import Dispatch, DispatchProblem

@@ -148,7 +148,7 @@ def test_all_problems_come_in_one_report_with_file_key_and_nearest_name(tmp_path
         (
             "rated_power_kw = 800",
             "rated_power_kw = 800\ncurtailable = true",
-            "wind.turbine.curtailable: a plant with an output",
+            "wind.turbine.curtailable: a plant is curtailable if it has an output",
         ),
         ("run_h = 3.0", "run_h = 25.0", "on_off_load.mill.run_h: Expected `float` <= 24.0"),
         ('arrival = "17:30"', 'arival = "17:30"', "charger.expected[0].arival: unknown key; did you mean `arrival`?"),
@@ -199,8 +199,8 @@ def test_check_tells_what_is_allowed_and_hardly_meant(tmp_path: Path) -> None:
     text = text.replace("[feeds.charger_departure_s]", "[feeds.other_s]").replace("energy_kwh = 600", "energy_kwh = 6000")
     text = text.replace("pu_per_kvar = -0.000009", "").replace("[feeds.pcc_kvar]", "[feeds.other_kvar]")
     advice = "\n".join(str(line) for line in advice_of(tmp_path, text))
-    assert "feeds.charger_departure_s is missing: vehicles are taken to leave at 07:00" in advice
-    assert "pump needs 30 h at full power, and its hours have 12" in advice
+    assert "feeds.charger_departure_s is missing: every vehicle is assumed to leave at 07:00" in advice
+    assert "pump needs 30 h at full power, but its hours last 12 h" in advice
     assert "busbar.pu_per_kvar is 0: no position of capacitor changes the voltage" in advice
     assert "feeds.pcc_kvar is missing" in advice
     sample = "\n".join(str(line) for line in advice_of(tmp_path, SAMPLE.read_text(encoding="utf-8")))

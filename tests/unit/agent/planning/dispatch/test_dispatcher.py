@@ -9,7 +9,7 @@ import pytest
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.linear_program import Solution
-from ringmain_agent.planning.dispatch.program import Program
+from ringmain_agent.planning.dispatch.program import DispatchProgram
 from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import Battery, ChargingStation, FlexibleLoad, Generator
@@ -241,11 +241,11 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
     problem: Problem, monkeypatch: pytest.MonkeyPatch, dearer: float | None, taken: str
 ) -> None:
     """What branch and bound has at the time limit, which costs so much more than the best, or nothing."""
-    solve = Program.solve
+    solve = DispatchProgram.solve
 
-    def stopped(program: Program, *given: Any) -> Solution:
+    def stopped(program: DispatchProgram, *given: Any) -> Solution:
         found = solve(program, *given)
-        if not program.formulation.one_way:
+        if not program.formulation.exclusive_charging:
             return found
         if dearer is None:
             raise DispatchError("Time limit reached", "no schedule yet")
@@ -256,7 +256,7 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
     case = problem(import_price_per_kwh=prices, export_price_per_kwh=prices, soc_kwh={"battery": 9.0})
     exact = Dispatcher(site).dispatch(case)
     assert exact.optimal
-    monkeypatch.setattr(Program, "solve", stopped)
+    monkeypatch.setattr(DispatchProgram, "solve", stopped)
     result = Dispatcher(site).dispatch(case)
     assert not result.optimal
     assert result.objective == pytest.approx(np.array(prices) @ result.pcc_kw, abs=1e-3)
@@ -270,13 +270,13 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
 def test_solves_of_a_plan_share_its_time(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """The planner is killed when it is late, so a limit is one of the plan, also if each solve takes all that it may."""
     granted_s: list[float] = []
-    solve = Program.solve
+    solve = DispatchProgram.solve
 
-    def slow(program: Program, limit_s: float) -> Solution:
+    def slow(program: DispatchProgram, limit_s: float) -> Solution:
         granted_s.append(limit_s)
         return solve(program, 60.0)._replace(optimal=False, solve_s=limit_s)
 
-    monkeypatch.setattr(Program, "solve", slow)
+    monkeypatch.setattr(DispatchProgram, "solve", slow)
     site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
     result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS), time_limit_s=2.5)
     assert granted_s == pytest.approx([2.0, 0.4, 0.08])
@@ -387,11 +387,11 @@ def test_selling_above_the_buying_price_is_paid_in_full_and_never_bought_for_in_
 
 def test_wish_is_kept_where_breaching_it_costs_more_and_given_up_where_it_costs_less(problem: Problem) -> None:
     """The wish is 3 of the 5 kW; keeping it costs 2 kWh stored at 0.2 instead of used at 0.3."""
-    asked = {"wished_import_kw": [3.0, None, None, None], "import_price_per_kwh": [0.2, 0.3, 0.3, 0.3]}
+    asked = {"requested_import_kw": [3.0, None, None, None], "import_price_per_kwh": [0.2, 0.3, 0.3, 0.3]}
     dispatcher = Dispatcher(small_site())
-    kept = dispatcher.dispatch(problem(breach_per_kwh=0.5, soc_kwh={"battery": 2.0}, **asked))
+    kept = dispatcher.dispatch(problem(breach_price_per_kwh=0.5, soc_kwh={"battery": 2.0}, **asked))
     assert kept.pcc_kw[0] == pytest.approx(3.0)
-    given_up = dispatcher.dispatch(problem(breach_per_kwh=0.05, soc_kwh={"battery": 2.0}, **asked))
+    given_up = dispatcher.dispatch(problem(breach_price_per_kwh=0.05, soc_kwh={"battery": 2.0}, **asked))
     assert given_up.pcc_kw[0] >= 5.0 - 1e-6
     assert given_up.import_excess_kw.max() == pytest.approx(0.0)
 
@@ -402,8 +402,8 @@ def test_limit_holds_before_a_wish(problem: Problem) -> None:
         problem(
             load_kw=[5, 5, 5, 7],
             import_ceiling_kw=[5] * 4,
-            wished_import_kw=[3.0, None, None, None],
-            breach_per_kwh=50.0,
+            requested_import_kw=[3.0, None, None, None],
+            breach_price_per_kwh=50.0,
             soc_kwh={"battery": 2.0},
         )
     )
