@@ -22,7 +22,7 @@ CONFIG: Final = Path("/etc/ringmain/agent.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of `ringmain-agent`; returns the exit status (78: a person must mend the configuration)."""
+    """Entry point of `ringmain-agent`; returns the exit status (78: the configuration must be corrected)."""
     return run_program(lambda: _run(arguments), extra="agent", other_extras={"matplotlib": "plot"})
 
 
@@ -38,11 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="forecast, dispatch and hold the limits of one site")
     run.add_argument("--clock", choices=("real", "simulation"), default="real")
-    check = commands.add_parser("check", help="say what is wrong with a configuration, and what to do")
-    history = commands.add_parser("import-history", help="take step values from a CSV file into a new site")
+    check = commands.add_parser("check", help="list every problem of a configuration, with advice")
+    history = commands.add_parser("import-history", help="import step values from a CSV file into a new site")
     history.add_argument("file", type=Path)
-    plan = commands.add_parser("plan", help="solve one situation of a site and explain the schedule")
-    plan.add_argument("--snapshot", type=Path, required=True, metavar="FILE", help="the situation, as JSON")
+    plan = commands.add_parser("plan", help="solve one snapshot of a site and explain the schedule")
+    plan.add_argument("--snapshot", type=Path, required=True, metavar="FILE", help="the snapshot, as JSON")
     plan.add_argument("--plot", type=Path, metavar="FILE", help="a picture of the schedule, as PNG, SVG or PDF")
     plan.add_argument("--site", dest="config", type=Path, default=CONFIG, metavar="FILE", help="the agent's configuration")
     for command in (run, check, history):

@@ -1,4 +1,4 @@
-"""The agent at work: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
+"""The cycle of the agent: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
 
 import logging
 import sqlite3
@@ -10,7 +10,7 @@ from msgspec import Struct
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
-from ringmain_agent.exchange import Exchange
+from ringmain_agent.exchange import UpstreamExchange
 from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.gateway.connections import local_connection
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
@@ -37,18 +37,18 @@ logger = logging.getLogger("ringmain_agent")
 STARTING: Final = Reason(ReasonCode.STARTING, "starting")
 GOOD: Final = frozenset({Fallback.OPTIMAL, Fallback.INCUMBENT})
 
-State = TypeVar("State", bound=Struct)
+KeptState = TypeVar("KeptState", bound=Struct)
 
 
 class Agent:
     """One running agent; `run` returns after `stop`.
 
-    * Nothing leaves for equipment that `limits` has not passed, and in observe nothing leaves at all.
+    * Every setpoint passes `limits` before it is sent; in observe none is sent.
     * A cycle that fails to plan, to write or to reach upstream still sends its setpoints.
     """
 
     def __init__(self, loaded: LoadedConfig, *, simulated: bool) -> None:
-        """Take up what the state folder holds.
+        """Restore the state from the state folder.
 
         Raises:
             ConfigError: If files that the configuration names cannot be used.
@@ -63,7 +63,7 @@ class Agent:
         rejected = RejectedMessages()
         self._feeds = FeedMessages(config, self._history, self._journal, rejected)
         self._local = local_connection(loaded, self._feeds.topics, simulated=simulated)
-        self._exchange = Exchange(loaded, self._state, outbox, local=self._local, rejected=rejected)
+        self._exchange = UpstreamExchange(loaded, self._state, outbox, local=self._local, rejected=rejected)
         self._image = ProcessImage(
             site,
             self._history,
@@ -86,7 +86,7 @@ class Agent:
             self._clock = SimulationClock(self._local, config.site, feed_topics=feed_topics, last_tick=last_tick)
 
     def run(self) -> None:
-        """Work until `stop`."""
+        """Run cycles until `stop`."""
         self._start()
         for cycle in self._clock.cycles():
             if cycle is None:
@@ -111,25 +111,25 @@ class Agent:
         return sent
 
     def _take_inputs(self, cycle: Cycle) -> tuple[list[StepValue], Measurements]:
-        """Messages of feeds and of upstream, then the process image; steps that are over come back with it."""
+        """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
         closed = self._feeds.take(cycle)
         self._exchange.receive(cycle.now_ms)
         self._accuracy.closed(closed, self._history)
         return closed, self._image.take(cycle.now_ms, self._sender.not_followed)
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
-        """Ask for a plan when its inputs have changed, and take the one that has come; in a simulation wait for it."""
-        followed, self._planned_around = self._planned_around, list(self._sender.not_followed)
-        changed = self._exchange.plan_inputs_changed() or followed != self._planned_around
-        wanted = bool(closed) or self._planner.newest() is None or changed
-        if wanted:
+        """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
+        not_followed, self._planned_around = self._planned_around, list(self._sender.not_followed)
+        changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around
+        due = bool(closed) or self._planner.newest() is None or changed
+        if due:
             self._planner.request(self.snapshot())
-        plan = self._planner.wait(self._config.planner_timeout_s) if wanted and waits else self._planner.poll()
+        plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
         if plan is not None:
             self._report_plan(plan)
 
     def _control(self, image: Measurements) -> int:
-        """Setpoints by plan and regulator, through `limits` and out."""
+        """Setpoints by plan and regulator, limited and sent."""
         regulation, regulator = regulate(image, self._planner.newest(), self._regulator, self._site)
         limited = limit_setpoints(
             regulation.setpoints,
@@ -154,7 +154,7 @@ class Agent:
         return sent
 
     def _conclude(self, cycle: Cycle) -> None:
-        """Write at intervals, and in a simulation before each answer; then publish and report."""
+        """Write the state at intervals, and in a simulation before each answer; then publish and report."""
         due = abs(cycle.now_ms - self._committed_ms) >= 1000 * self._config.commit_interval_s
         if cycle.tick is not None:
             self._journal.keep("tick", cycle.tick)
@@ -164,7 +164,7 @@ class Agent:
         self._exchange.send(self._control_state())
 
     def snapshot(self) -> Snapshot:
-        """Everything that a plan is made from in the present cycle."""
+        """Inputs of a plan in the present cycle."""
         return self._image.snapshot(
             signals=self._config.feeds,
             billing_peak_kw=self._regulator.peaks_kw,
@@ -192,7 +192,7 @@ class Agent:
             self._journal.report(*report)
         self._accuracy.issued(plan)
         logger.info(
-            "agent plan site=%s now_ms=%d dispatch=%s plan_ms=%.1f releases=%s mode=%s rung=%s",
+            "agent plan site=%s now_ms=%d dispatch=%s plan_ms=%.1f releases=%s mode=%s fallback=%s",
             self._config.site,
             self._image.measurements.now_ms,
             plan.fallback,
@@ -208,7 +208,7 @@ class Agent:
         if after.fallback is before.fallback and not new:
             return
         level = logging.INFO if after.fallback in GOOD and not new else logging.WARNING
-        logger.log(level, "agent ladder site=%s rung=%s %s", self._config.site, after.fallback, reason_text(new))
+        logger.log(level, "agent fallback site=%s fallback=%s %s", self._config.site, after.fallback, reason_text(new))
 
     # State
 
@@ -218,16 +218,16 @@ class Agent:
         self._journal.keep("tracked", encode_kept(self._image.equipment_state))
         self._journal.commit()
 
-    def _kept(self, name: str, otherwise: State) -> State:
-        """A state that was kept over the restart, or else another."""
+    def _kept(self, name: str, default: KeptState) -> KeptState:
+        """A state from before the restart, or else the default."""
         kept = self._journal.kept(name)
         if kept is None:
-            return otherwise
+            return default
         try:
-            return decode_kept(kept, type(otherwise))
+            return decode_kept(kept, type(default))
         except ValueError as error:
-            logger.warning("kept state is damaged or of another version, and begins anew: %s", error)
-            return otherwise
+            logger.warning("kept state %s is damaged or of another version and starts over: %s", name, error)
+            return default
 
     def _start(self) -> None:
         self._planner.start()
@@ -237,7 +237,7 @@ class Agent:
         notify("READY=1")
 
     def close(self) -> None:
-        """Write the state, say goodbye and end everything that was started."""
+        """Write the state, end the connections and the planner."""
         self._write()
         self._planner.close()
         self._exchange.close()
@@ -256,5 +256,5 @@ def _open_state(loaded: LoadedConfig) -> StateFile:
     try:
         return StateFile(path, outbox_messages_max=loaded.config.outbox.messages_max)
     except (sqlite3.DatabaseError, OSError) as error:
-        text = f"{path}: {error}; if no other agent runs here, move the file away and the agent begins anew"
+        text = f"{path}: {error}; if no other agent runs here, move the file away; the agent then starts with an empty state"
         raise ConfigError(text) from error

@@ -1,12 +1,12 @@
-"""Errors of the agent; each exists because some caller does something different on it.
+"""Errors of the agent; for each of them some caller acts differently.
 
     AgentError
-      ForecastError: the next source of a forecast decides (seasonal persistence, then none)
-      DispatchError: the next rung of the fallback ladder decides
+      ForecastError: the next source of a forecast takes over (seasonal persistence, then none)
+      DispatchError: the next fallback level takes over
 
-`ringmain_program.config.ConfigError` stops the program with exit status 78. After
-`ringmain_model.errors.ModelRejectedError` the active model stays, and the reason is reported. `ringmain_protocol` has
-`MessageError`.
+`ringmain_program.config.ConfigError` stops the program with exit status 78. On
+`ringmain_model.errors.ModelRejectedError` the active model stays, and the agent reports the reason. `ringmain_protocol`
+has `MessageError`.
 """
 
 
@@ -15,11 +15,11 @@ class AgentError(Exception):
 
 
 class ForecastError(AgentError):
-    """This source has no forecast for this snapshot; take the next one."""
+    """A source has no forecast for this snapshot; use the next source."""
 
 
 class DispatchError(AgentError):
-    """The optimization gave no usable schedule; take the rule. `condition` is the solver's termination condition."""
+    """The optimization gave no usable schedule; use the rule. `condition` is the solver's termination condition."""
 
     def __init__(self, condition: str, message: str) -> None:
         super().__init__(f"{message} ({condition})")

@@ -1,4 +1,4 @@
-"""The exchange with upstream, which decides nothing: receipts, outbox, series and envelopes, models, status."""
+"""The exchange with upstream: receipts, outbox, series and envelopes, models, status."""
 
 import logging
 import random
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.connections import upstream_connection
-from ringmain_agent.gateway.mqtt import Arrived, Connection
+from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.inputs.feed_messages import RejectedMessages
@@ -22,21 +22,21 @@ from ringmain_protocol.messages import Online, ReasonCode, Receipt, decode, enco
 logger = logging.getLogger("ringmain_agent")
 
 STATUS_INTERVAL_MIN_S = 0.5
-"""A status that has changed waits so long after the one before."""
+"""Shortest time between two statuses."""
 NEVER_S = -1e9
 
 
-class Exchange:
+class UpstreamExchange:
     """Receives from upstream and sends to it; control never waits for it.
 
     * A message leaves the outbox only when a receipt covers it.
-    * The status goes at every change of mode, fallback level, model or equipment that does not follow, and at intervals.
+    * The status is sent at intervals, and at each change of mode, fallback level, model or unresponsive equipment.
     """
 
     def __init__(
-        self, loaded: LoadedConfig, state: StateFile, outbox: Outbox, *, local: Connection, rejected: RejectedMessages
+        self, loaded: LoadedConfig, state: StateFile, outbox: Outbox, *, local: BrokerConnection, rejected: RejectedMessages
     ) -> None:
-        """Take up remembered series, envelopes and models.
+        """Restore series, envelopes and models.
 
         Raises:
             ConfigError: If files that the configuration names cannot be used.
@@ -57,14 +57,14 @@ class Exchange:
         self._upstream.start()
 
     def close(self) -> None:
-        """Say that the agent goes."""
+        """Publish that the agent is offline, and disconnect."""
         self._models.close()
         self._publish_online(Online(online=False, since_ms=0))
         self._upstream.stop()
 
     @property
     def stream(self) -> str:
-        """Name of the numbering of messages."""
+        """Identity of the outbox, within which sequences count."""
         return self._outbox.stream
 
     @property
@@ -73,12 +73,12 @@ class Exchange:
         return self._models.paths
 
     def plan_inputs_changed(self) -> bool:
-        """Whether an envelope or a model has come since the last call."""
+        """True if an envelope or a model has arrived since the last call."""
         changed, self._plan_inputs_changed = self._plan_inputs_changed, False
         return changed
 
     def receive(self, now_ms: int) -> None:
-        """Take in receipts, series, envelopes and news of models."""
+        """Process receipts, series, envelopes and announcements of models."""
         now_s = time.monotonic()
         if self._upstream.connects != self._connects:
             self._connects = self._upstream.connects
@@ -92,11 +92,11 @@ class Exchange:
                 self._rejected.add(error.reason, f"{error}")
 
     def send(self, control: ControlState) -> None:
-        """Publish from the outbox, look for models, and report the status when it is due."""
+        """Publish from the outbox, check for models, and report the status when it is due."""
         now_s = time.monotonic()
         for sequence, kind, payload in self._outbox.due(now_s=now_s, room=self._upstream.room):
             if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
-                logger.debug("message %d waits: upstream has no room", sequence)
+                logger.debug("message sequence=%d waits: upstream is full or not connected", sequence)
         self._plan_inputs_changed |= self._models.poll(now_s=now_s)
         self._report_status(control, now_s)
 
@@ -108,9 +108,9 @@ class Exchange:
             delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
             self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
         else:
-            known = self.series_and_envelopes.take(message.topic, message.payload, now_ms=now_ms)
-            if known is not None:
-                self._state.set_retained(message.topic, known)
+            retained = self.series_and_envelopes.take(message.topic, message.payload, now_ms=now_ms)
+            if retained is not None:
+                self._state.set_retained(message.topic, retained)
                 self._plan_inputs_changed |= kind == topics.ENVELOPE
 
     def _report_status(self, control: ControlState, now_s: float) -> None:
@@ -151,4 +151,4 @@ class Exchange:
             try:
                 self.series_and_envelopes.take(topic, payload, now_ms=0)
             except MessageError as error:
-                logger.warning("remembered message topic=%s is not used: %s; it is replaced by the next", topic, error)
+                logger.warning("retained message topic=%s is not used: %s; the next one replaces it", topic, error)

@@ -1,4 +1,4 @@
-"""What goes into the two pure functions and comes out of `plan`: frozen Structs that also cross the planner's pipe.
+"""Inputs of the two pure functions `plan` and `regulate`, and the plan: frozen Structs that also cross the planner's pipe.
 
 No NumPy here: the main process holds step values as packed float32. Instants are int64 milliseconds UTC.
 """
@@ -11,14 +11,14 @@ from msgspec import Struct, field
 
 from ringmain_protocol.messages import AtMs, Fallback, Quality, ReasonCode
 
-AHEAD_MAX_MS: Final = 60_000
-"""A measurement further ahead of the clock is not current."""
+MEASUREMENT_AHEAD_MAX_MS: Final = 60_000
+"""A measurement further ahead of the clock does not count as current."""
 
 
 class Reason(Struct, frozen=True):
-    """Why something is not as it should be: the kind of problem, a text for people, and the equipment or signal, if one.
+    """A problem: its kind, a text for people, and the equipment or signal, if there is one.
 
-    Reasons of one kind about one thing are the same problem, whatever numbers their texts hold.
+    Two reasons of one kind about one equipment or signal are the same problem, even if the numbers in their texts differ.
     """
 
     code: ReasonCode
@@ -27,7 +27,7 @@ class Reason(Struct, frozen=True):
 
     @property
     def problem(self) -> tuple[ReasonCode, str]:
-        """The same for all reasons that name one problem."""
+        """Identity of the problem; equal for all reasons that name it."""
         return self.code, self.about
 
 
@@ -40,7 +40,7 @@ def distinct(reasons: Iterable[Reason]) -> list[Reason]:
 
 
 def new_problems(before: Iterable[Reason], after: Iterable[Reason]) -> list[Reason]:
-    """Reasons of problems that were not there before; one whose numbers changed is still the same problem."""
+    """Reasons of new problems; a problem is not new if only the numbers in its text changed."""
     known = {reason.problem for reason in before}
     return [reason for reason in distinct(after) if reason.problem not in known]
 
@@ -51,7 +51,7 @@ def reason_text(reasons: Iterable[Reason]) -> str:
 
 
 class ForecastResult(Struct, frozen=True, kw_only=True):
-    """Quantiles of one signal, `values[lead][quantile]`; `release` 0 is persistence and `reason` says why."""
+    """Quantiles of one signal, `values[lead][quantile]`; `release` 0 means persistence, for the `reason` given."""
 
     signal: str
     quantiles: list[float]
@@ -61,7 +61,7 @@ class ForecastResult(Struct, frozen=True, kw_only=True):
 
 
 class ChargingSession(Struct, frozen=True, kw_only=True):
-    """A vehicle at a charging station, or expected there: energy that it wants between two instants."""
+    """A vehicle at a charging station, or expected there, with the energy that it needs between two instants."""
 
     from_ms: AtMs
     to_ms: AtMs
@@ -90,14 +90,14 @@ class ThermalState(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """All that a plan is made from.
+    """Inputs of a plan.
 
     `issued_at_ms` is the START of the first planned step. `history` holds, for each signal, step values as little-endian
     float32, NaN where missing, the last one for the step that ended at `issued_at_ms`. `known_future` holds the values of
-    each series for the planned steps, `None` where missing. The limits are those of the site, narrowed by envelopes; where
-    an envelope has a price for breaching it, `wished_import_kw` and `wished_export_kw` hold its limits and `breach_per_kwh`
-    that price. What was measured is `None` or absent when it is not known. `unresponsive_kw` is the power at which equipment
-    stays that does not follow its setpoints. `forecasts`, when given, are used instead of the models.
+    each series for the planned steps, `None` where missing. The limits are those of the site, narrowed by envelopes; an
+    envelope that may be breached at a price sets `requested_import_kw`, `requested_export_kw` and `breach_price_per_kwh`
+    instead. Unknown measurements are `None` or absent. `unresponsive_kw` holds the power of each equipment that does not
+    follow its setpoints. `forecasts` replace those of the models.
     """
 
     issued_at_ms: int
@@ -107,9 +107,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     import_limit_kw: list[float]
     export_limit_kw: list[float]
     soc_kwh: dict[str, float | None]
-    wished_import_kw: list[float | None] = []
-    wished_export_kw: list[float | None] = []
-    breach_per_kwh: float = 0.0
+    requested_import_kw: list[float | None] = field(default_factory=list, name="wished_import_kw")
+    requested_export_kw: list[float | None] = field(default_factory=list, name="wished_export_kw")
+    breach_price_per_kwh: float = field(default=0.0, name="breach_per_kwh")
     billing_peak_kw: dict[str, float] = {}
     """Peak of the billing period so far, by the name of the demand charge."""
     runs: dict[str, LoadUsage] = {}
@@ -130,10 +130,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What shall happen in the steps from `issued_at_ms` on; energies are at the END of a step.
+    """Schedule of the steps from `issued_at_ms` on; energies are at the END of a step.
 
     `power_kw` of a PV plant is its planned output; `curtailed_kw` is the part of its median forecast that the plan curtails.
-    Without any forecast `pcc_kw` is empty. `reserve_kwh` is the energy that the plan keeps for a load at its upper quantile.
+    Without any forecast `pcc_kw` is empty. `reserve_kwh` is the energy reserved for a load at its upper quantile.
     """
 
     issued_at_ms: int
@@ -154,7 +154,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     top_oil_degc: dict[str, list[float]] = {}
     hot_spot_degc: dict[str, list[float]] = {}
     gap: float = 0.0
-    """How much dearer than the best possible the schedule may be, relative; above 0 for an incumbent."""
+    """Upper bound of the relative extra cost over the optimum; above 0 for an incumbent."""
     solve_ms: float = 0.0
     plan_ms: float = 0.0
 
@@ -175,8 +175,7 @@ class Measured(Struct, frozen=True):
 class Measurements(Struct, frozen=True, kw_only=True):
     """The process image: newest value of each signal, limits in force (site and envelopes), and state of the equipment.
 
-    Taken once a cycle, at `now_ms`; all stages of the cycle work on it. Fields beyond the limits mean the same as in a
-    Snapshot.
+    Taken once a cycle, at `now_ms`; all stages of the cycle work on it. The other fields are those of a Snapshot.
     """
 
     now_ms: AtMs
@@ -184,8 +183,8 @@ class Measurements(Struct, frozen=True, kw_only=True):
     newest: dict[str, Measured]
     import_limit_kw: float
     export_limit_kw: float
-    wished_import_kw: float | None = None
-    wished_export_kw: float | None = None
+    requested_import_kw: float | None = None
+    requested_export_kw: float | None = None
     runs: dict[str, LoadUsage] = {}
     thermal: dict[str, ThermalState] = {}
     ambient_degc: dict[str, float] = {}
@@ -198,7 +197,7 @@ class Measurements(Struct, frozen=True, kw_only=True):
         measured = self.newest.get(signal)
         if measured is None or measured.value is None or measured.quality == Quality.MISSING:
             return None
-        if not -AHEAD_MAX_MS <= self.now_ms - measured.at_ms <= 1000 * self.stale_after_s:
+        if not -MEASUREMENT_AHEAD_MAX_MS <= self.now_ms - measured.at_ms <= 1000 * self.stale_after_s:
             return None
         return measured.value if math.isfinite(measured.value) else None
 

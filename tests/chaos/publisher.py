@@ -19,7 +19,7 @@ from typing import Final
 from chaos.restarted import SAYING
 from ringmain_agent.config.agent import Broker
 from ringmain_agent.config.outbox import OutboxLimits
-from ringmain_agent.gateway.mqtt import Connection
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import topics
@@ -46,7 +46,7 @@ class PublishingSite:
         self._sent = self._state.last_sequence  # what was there at the start goes again
         self._commit_at_s = time.monotonic() + random.random() * COMMIT_EVERY_S
         self._connects = 0
-        self._connection = Connection(
+        self._connection = BrokerConnection(
             "upstream",
             Broker(host=HOST, port=port, keepalive_s=5),
             client_id=f"ringmain-agent-{name}",

@@ -216,7 +216,7 @@ def test_setpoints_say_how_long_they_hold_and_on_which_rung_they_stand(
     station.publish("plant/switch", "control", retain=True)
     with running_agent(tmp_path, mosquitto) as agent:
         station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
-        assert "agent ladder site=site-1 rung=optimal" in agent.end_of_log(100)
+        assert "agent fallback site=site-1 fallback=optimal" in agent.end_of_log(100)
     first = next(s for s in station.setpoints if "power_kw" in s)
     assert first.keys() == {"power_kw", "sequence", "issued_at_ms", "valid_for_s", "fallback", "reason"}
 

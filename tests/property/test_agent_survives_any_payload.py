@@ -270,10 +270,10 @@ def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[t
     imports, exports = upstream.limits_kw(SITE, starts, now_ms=NOW_MS)
     assert all(0 <= limit <= SITE.grid_connection.import_limit_kw for limit in imports)
     assert all(0 <= limit <= SITE.grid_connection.export_limit_kw for limit in exports)
-    wishes = upstream.wishes(starts, now_ms=NOW_MS)
+    wishes = upstream.requested_limits_kw(starts, now_ms=NOW_MS)
     assert len(wishes.import_kw) == len(wishes.export_kw) == 96
     assert all(wish is None or wish >= 0 for wish in (*wishes.import_kw, *wishes.export_kw))
-    assert 0 <= wishes.breach_per_kwh <= 10_000
+    assert 0 <= wishes.breach_price_per_kwh <= 10_000
 
 
 @FUZZ

@@ -240,13 +240,13 @@ def test_import_and_export_limit(both: Both, import_kw: float, export_kw: float)
 @given(both=boths(), wished=st.tuples(sane_or_absurd(0, 1e4), sane_or_absurd(0, 1e4)))
 def test_limits_that_may_be_breached_at_a_price(both: Both, wished: tuple[float, float]) -> None:
     site = without_transformers(both)
-    asked = replace(both.measurements, wished_import_kw=wished[0], wished_export_kw=wished[1])
-    snapshot = replace(both.problem.snapshot, wished_import_kw=[wished[0]], wished_export_kw=[wished[1]])
+    asked = replace(both.measurements, requested_import_kw=wished[0], requested_export_kw=wished[1])
+    snapshot = replace(both.problem.snapshot, requested_import_kw=[wished[0]], requested_export_kw=[wished[1]])
     planned = Both(site, asked, snapshot, both.now_ms).problem
     most_kw, least_kw = float(planned.import_ceiling_kw[0]), -float(planned.export_ceiling_kw[0])
-    if (import_kw := planned.snapshot.wished_import_kw[0]) is not None:
+    if (import_kw := planned.snapshot.requested_import_kw[0]) is not None:
         most_kw = min(most_kw, site.grid_connection.less_margin_kw(import_kw))
-    if (export_kw := planned.snapshot.wished_export_kw[0]) is not None:
+    if (export_kw := planned.snapshot.requested_export_kw[0]) is not None:
         least_kw = max(least_kw, -site.grid_connection.less_margin_kw(export_kw))
     assert pcc_range(asked, None, SettlementPeriod(), site).interval == Interval(least_kw, most_kw)
 

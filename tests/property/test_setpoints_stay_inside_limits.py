@@ -77,7 +77,7 @@ MEASUREMENTS = st.builds(
     newest=st.dictionaries(st.sampled_from(SIGNALS), MEASURED),
     import_limit_kw=st.floats(0, 1e4),
     export_limit_kw=st.floats(0, 1e4),
-    wished_import_kw=st.one_of(st.none(), st.floats(0, 1e4)),
+    requested_import_kw=st.one_of(st.none(), st.floats(0, 1e4)),
     runs=st.dictionaries(
         st.sampled_from(["pump", "mill"]),
         st.builds(LoadUsage, on=st.booleans(), since_ms=INSTANT, drawn_kwh=st.floats(0, 200)),

@@ -28,8 +28,8 @@ SITE = station(
 SNAPSHOT = snapshot_of(
     SITE,
     soc_kwh={"battery": 50.0},
-    wished_import_kw=[None, 75.0, None],
-    breach_per_kwh=0.3,
+    requested_import_kw=[None, 75.0, None],
+    breach_price_per_kwh=0.3,
     billing_peak_kw={"peak": 70.0},
     positions={"bank": 1},
     operations_left={"bank": 3},

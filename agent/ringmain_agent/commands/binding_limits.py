@@ -5,17 +5,13 @@ The limits of equipment are those of its kind; connection, firm capacity and vol
 
 import math
 from collections.abc import Iterator
-from typing import Final
 
-from ringmain_agent.equipment.binding_limit import NEAR_SHARE, Binding, highest, lowest
+from ringmain_agent.equipment.binding_limit import NEAR_PU, NEAR_SHARE, Binding, highest, lowest
 from ringmain_agent.equipment.kind import PlanReview
 from ringmain_agent.equipment.registry import equipment_by_kind
 from ringmain_agent.equipment.transformer import firm_capacity_kva
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
-
-NEAR_PU: Final = 1e-4
-"""So near to a limit counts as on it."""
 
 
 def binding(plan: Plan, snapshot: Snapshot, site: Site) -> list[Binding]:
@@ -35,14 +31,14 @@ def binding(plan: Plan, snapshot: Snapshot, site: Site) -> list[Binding]:
 def _connection(plan: Plan, snapshot: Snapshot, site: Site) -> Iterator[Binding]:
     connection = site.grid_connection
     for name, sign, limits_kw, wished_kw in (
-        ("import", 1.0, snapshot.import_limit_kw, snapshot.wished_import_kw),
-        ("export", -1.0, snapshot.export_limit_kw, snapshot.wished_export_kw),
+        ("import", 1.0, snapshot.import_limit_kw, snapshot.requested_import_kw),
+        ("export", -1.0, snapshot.export_limit_kw, snapshot.requested_export_kw),
     ):
         flow_kw = [sign * pcc for pcc in plan.pcc_kw]
         ceiling_kw = [connection.less_margin_kw(limit) for limit in limits_kw]
         yield highest(f"{name} limit less margin", "kW", flow_kw, ceiling_kw, plan)
         wishes = [math.inf if wish is None else connection.less_margin_kw(wish) for wish in wished_kw]
-        if snapshot.breach_per_kwh > 0 and wishes:
+        if snapshot.breach_price_per_kwh > 0 and wishes:
             wishes += [math.inf] * (len(flow_kw) - len(wishes))
             yield highest(f"requested {name} less margin", "kW", flow_kw, wishes, plan)
 

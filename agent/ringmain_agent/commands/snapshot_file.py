@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from ringmain_agent.equipment.registry import KINDS, equipment_by_kind
 from ringmain_agent.site.hours import step_starts_ms
@@ -66,9 +66,9 @@ class SnapshotFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     history: dict[str, Series] = {}
     import_limit_kw: list[float] | None = None
     export_limit_kw: list[float] | None = None
-    wished_import_kw: Series = []
-    wished_export_kw: Series = []
-    breach_per_kwh: Annotated[float, Meta(ge=0)] = 0.0
+    requested_import_kw: Series = field(default_factory=list, name="wished_import_kw")
+    requested_export_kw: Series = field(default_factory=list, name="wished_export_kw")
+    breach_price_per_kwh: Annotated[float, Meta(ge=0)] = field(default=0.0, name="breach_per_kwh")
     billing_peak_kw: dict[str, float] = {}
     runs: dict[str, RunFile] = {}
     visits: dict[str, list[VisitFile]] = {}
@@ -76,7 +76,7 @@ class SnapshotFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     thermal: dict[str, ThermalFile] = {}
     positions: dict[str, int | None] = {}
     operations_left: dict[str, int] = {}
-    held_kw: dict[str, float] = {}
+    unresponsive_kw: dict[str, float] = field(default_factory=dict, name="held_kw")
     voltage_pu: float | None = None
     pcc_kw: float | None = None
     pcc_kvar: float | None = None
@@ -116,9 +116,9 @@ def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
         import_limit_kw=import_limit_kw if file.import_limit_kw is None else file.import_limit_kw,
         export_limit_kw=export_limit_kw if file.export_limit_kw is None else file.export_limit_kw,
         soc_kwh={battery.name: file.soc_kwh.get(battery.name) for battery in site.batteries},
-        wished_import_kw=file.wished_import_kw,
-        wished_export_kw=file.wished_export_kw,
-        breach_per_kwh=file.breach_per_kwh,
+        requested_import_kw=file.requested_import_kw,
+        requested_export_kw=file.requested_export_kw,
+        breach_price_per_kwh=file.breach_price_per_kwh,
         billing_peak_kw=file.billing_peak_kw,
         runs={name: _run(run, issued_at_ms) for name, run in file.runs.items()},
         visits={name: [_visit(visit) for visit in visits] for name, visits in file.visits.items()},
@@ -129,7 +129,7 @@ def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
         voltage_pu=file.voltage_pu,
         pcc_kw=file.pcc_kw,
         pcc_kvar=file.pcc_kvar,
-        unresponsive_kw=file.held_kw,
+        unresponsive_kw=file.unresponsive_kw,
         forecasts=[_forecast(signal, file, site) for signal in file.forecasts],
     )
 

@@ -1,4 +1,4 @@
-"""The site's TOML as typed Structs, and the checks that need more than one of its tables."""
+"""The site's TOML as typed Structs, and the checks across its tables."""
 
 import difflib
 import math
@@ -26,16 +26,16 @@ from ringmain_protocol import topics
 from ringmain_protocol.messages import Mode
 
 HISTORY_DAYS: Final = 8
-"""A week of lags and a day to fill gaps from."""
+"""A week of lags, and one more day to fill gaps from."""
 
 
 class Broker(MqttBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[mqtt.local]` or `[mqtt.upstream]`: a broker and the files with which the agent proves itself."""
+    """`[mqtt.local]` or `[mqtt.upstream]`: a broker, and the files of the agent's TLS identity."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.certificate_file is not None and self.ca_file is None:
-            raise ValueError("certificate_file needs ca_file: an agent trusts the authority of its broker and no other")
+            raise ValueError("certificate_file needs ca_file: the agent verifies its broker by this authority alone")
 
 
 class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,14 +46,14 @@ class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Switch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[switch]`: a local feed that can force observe at any time; until it is heard, observe."""
+    """`[switch]`: a local feed that can force observe at any time; before the first message, mode is observe."""
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
     control_payload: str = "control"
 
 
 class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[models]`: where signed models come from. `repository` is an http(s) address or a folder."""
+    """`[models]`: the source of signed models. `repository` is an http(s) address or a folder."""
 
     repository: Annotated[str, Meta(min_length=1)]
     root: Annotated[str, Meta(min_length=1)]
@@ -64,7 +64,7 @@ class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Configuration of the agent of one site but for the tables of equipment, which `config_type` adds."""
+    """Configuration of the agent of one site, without the tables of equipment; `config_type` adds these."""
 
     site: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")]
     time_zone: str
@@ -139,11 +139,11 @@ def config_type() -> type[Config]:
 
 
 CONFIG_TYPE: Final = config_type()
-"""Everything in the TOML of a site."""
+"""The whole TOML of a site."""
 
 
 class LoadedConfig(Struct, frozen=True, kw_only=True):
-    """A configuration with the file it came from; relative paths in it mean beside that file."""
+    """A configuration with its file; relative paths in it start at the folder of the file."""
 
     config: Config
     site: Site
@@ -151,7 +151,7 @@ class LoadedConfig(Struct, frozen=True, kw_only=True):
     sha256: str
 
     def path(self, name: str) -> Path:
-        """A path of the configuration as seen from here."""
+        """A path of the configuration, made absolute."""
         return (self.folder / name).resolve()
 
 
@@ -159,7 +159,7 @@ def load_config(path: Path, kind: type[Config] = CONFIG_TYPE) -> LoadedConfig:
     """Read and check the configuration of a site.
 
     Raises:
-        ConfigError: With everything that is wrong in it: file, key and what would be valid.
+        ConfigError: With every problem in it: file, key and valid values.
     """
     config = load(path, kind, check=_part_problems)
     problems, site = list(_problems(config)), None
@@ -174,7 +174,7 @@ def load_config(path: Path, kind: type[Config] = CONFIG_TYPE) -> LoadedConfig:
 
 
 def _part_problems(table: dict[str, Any]) -> Iterator[str]:
-    """Problems inside one feed or output, also when other tables are wrong."""
+    """Problems inside one feed or output, found even if other tables have problems of their own."""
     for signal in parts(table, "feeds"):
         feed = part(table, Feed, "feeds", signal)
         if not topics.is_signal(signal):
@@ -191,10 +191,10 @@ def _equipment_problems(table: dict[str, Any], kind: str, name: str) -> Iterator
         yield f"{kind}.{name}: an equipment's name must match [a-z][a-z0-9_]{{0,62}}"
     keys = list(parts(table, kind, name))
     if "name" in keys:
-        yield f"{kind}.{name}.name: the name of an equipment is that of its table; remove the key"
-    for key, why in registry.KINDS[kind].derived_keys.items():
+        yield f"{kind}.{name}.name: the name of an equipment is the name of its table; remove the key"
+    for key, reason in registry.KINDS[kind].derived_keys.items():
         if key in keys:
-            yield f"{kind}.{name}.{key}: {why}; remove the key"
+            yield f"{kind}.{name}.{key}: {reason}; remove the key"
     output = part(table, Output, kind, name, "output")
     if output is not None and (problem := output_problem(output)):
         yield f"{kind}.{name}.output: {problem}"
@@ -211,10 +211,10 @@ def _needed_signals(config: Config) -> dict[str, str]:
 
 def _problems(config: Config) -> Iterator[str]:
     """Problems between tables."""
-    wanted = _needed_signals(config)
-    for signal, needed_by in wanted.items():
+    needed = _needed_signals(config)
+    for signal, needed_by in needed.items():
         if signal not in config.feeds:
-            near = difflib.get_close_matches(signal, set(config.feeds) - set(wanted), n=1, cutoff=0.8)
+            near = difflib.get_close_matches(signal, set(config.feeds) - set(needed), n=1, cutoff=0.8)
             yield f"feeds.{signal}: missing; {needed_by} needs it" + (f"; is it `{near[0]}`?" if near else "")
     if LOAD not in config.feeds and PCC not in config.feeds:
         yield "feeds: load_kw or pcc_kw is needed, else no limit can be held"
@@ -224,8 +224,9 @@ def _problems(config: Config) -> Iterator[str]:
         if output.valid_for_s < 2 * config.cycle_s:
             yield f"{name}.output.valid_for_s: {output.valid_for_s:g} is below two cycles of {config.cycle_s:g} s"
     if config.grid_connection.margin_kw >= max(config.grid_connection.import_limit_kw, 1e-9):
-        yield "grid_connection.margin_kw: must be below import_limit_kw"
+        margin_kw, limit_kw = config.grid_connection.margin_kw, config.grid_connection.import_limit_kw
+        yield f"grid_connection.margin_kw: must be below import_limit_kw {limit_kw:g}, and is {margin_kw:g}"
     shares = [table.share for _, _, table in config.tables if isinstance(table, Transformer)]
-    given = math.fsum(share for share in shares if share is not None)
-    if given > 1 + 1e-9 or (None in shares and given >= 1):
-        yield f"transformer: the shares add up to {given:g}, which leaves nothing for the others"
+    configured = math.fsum(share for share in shares if share is not None)
+    if configured > 1 + 1e-9 or (None in shares and configured >= 1):
+        yield f"transformer: the shares add up to {configured:g}, which leaves nothing for the others"

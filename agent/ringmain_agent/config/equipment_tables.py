@@ -1,4 +1,4 @@
-"""`[<kind>.<name>]`: the table of an equipment is its nameplate, and beside it the output for its setpoints."""
+"""`[<kind>.<name>]`: the table of an equipment holds its nameplate and the output for its setpoints."""
 
 from typing import Any, cast
 

@@ -27,24 +27,24 @@ UNITS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = MappingProxyType
 
 
 class PayloadFormat(StrEnum):
-    """How a sender writes a value: a bare number, or a number inside a JSON object."""
+    """Format of a sender's value: a bare number, or a number inside a JSON object."""
 
     PLAIN = "plain"
     JSON = "json"
 
 
 class PositiveDirection(StrEnum):
-    """What a positive number of the sender means: power drawn from the network, or fed into it."""
+    """Direction of a sender's positive numbers: power drawn from the network, or fed into it."""
 
     IMPORT = "import"
     EXPORT = "export"
 
 
 class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a signal comes from and how its sender writes it.
+    """Topic of a signal, with payload, unit and sign of its sender.
 
-    `value_path` and `time_path` are keys of a JSON payload, parted by dots. Without `time_path` a reading gets the time of
-    its receipt. Values outside `minimum`..`maximum` (in our unit) are rejected. A reading holds for `hold_s` at most.
+    `value_path` and `time_path` are keys of a JSON payload, separated by dots. Without `time_path` a reading gets the time
+    of its receipt. Values outside `minimum`..`maximum` (in our unit) are rejected. A reading holds for at most `hold_s`.
     """
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -59,7 +59,7 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def feed_problem(signal: str, feed: Feed) -> str | None:
-    """What is wrong with a feed for this signal, or None."""
+    """Problem of a feed for this signal, or None."""
     units = units_of(signal)
     if units is None:
         return f"signal {signal!r} must end in one of the units {', '.join(UNITS)}"
@@ -68,11 +68,11 @@ def feed_problem(signal: str, feed: Feed) -> str | None:
     if feed.minimum is not None and feed.maximum is not None and feed.minimum >= feed.maximum:
         return f"minimum {feed.minimum:g} must be below maximum {feed.maximum:g}"
     if feed.positive_direction is PositiveDirection.EXPORT and not signal.endswith(("_kw", "_kvar")):
-        return f"positive_direction is for power; {signal!r} has no direction"
+        return f"positive_direction is for power only; {signal!r} has no direction"
     return None
 
 
 def units_of(signal: str) -> Mapping[str, tuple[float, float]] | None:
-    """Units that fit a signal, each with factor and offset into ours; `None` if its name has no known suffix."""
+    """Units of a signal, each with factor and offset to our unit; `None` if its name has no known suffix."""
     suffix = max((s for s in UNITS if signal.endswith(s)), key=len, default=None)
     return None if suffix is None else UNITS[suffix]

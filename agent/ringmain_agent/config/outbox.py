@@ -1,4 +1,4 @@
-"""Bounds of the outbox, as the configuration gives them."""
+"""`[outbox]`: bounds of the outbox."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 
 class OutboxLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of the outbox, and how gently a backlog drains beside live messages."""
+    """Size of the outbox, and rate at which a backlog drains next to live messages."""
 
     messages_max: Annotated[int, Meta(ge=100)] = 200_000
     backlog_per_s: Annotated[float, Meta(gt=0)] = 200.0

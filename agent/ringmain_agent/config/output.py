@@ -12,20 +12,20 @@ from ringmain_agent.config.feed import PositiveDirection
 FACTORS: Final[Mapping[str, float]] = MappingProxyType({"W": 1000.0, "kW": 1.0, "MW": 0.001})
 _FIELDS: Final = ("power", "on", "position", "sequence", "issued_at_ms", "valid_for_s", "fallback", "reason")
 _COMMON: Final = '"sequence": $sequence, "issued_at_ms": $issued_at_ms'
-_WHY: Final = '"valid_for_s": $valid_for_s, "fallback": "$fallback", "reason": "$reason"'
-PAYLOAD: Final = f'{{"power_kw": $power, {_COMMON}, {_WHY}}}'
-POSITION_PAYLOAD: Final = f'{{"position": $position, {_COMMON}, {_WHY}}}'
+_REASON: Final = '"valid_for_s": $valid_for_s, "fallback": "$fallback", "reason": "$reason"'
+PAYLOAD: Final = f'{{"power_kw": $power, {_COMMON}, {_REASON}}}'
+POSITION_PAYLOAD: Final = f'{{"position": $position, {_COMMON}, {_REASON}}}'
 RELEASE_PAYLOAD: Final = f'{{"release": true, {_COMMON}}}'
 
 
 class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where an equipment takes its setpoint and how it wants it written.
+    """Topic of an equipment's setpoint, with its payload, unit and sign.
 
     `payload` and `release_payload` may hold `$power`, `$on` (true or false), `$position`, `$sequence`, `$issued_at_ms`,
     `$valid_for_s`, `$fallback` and `$reason` (safe inside the quotes of JSON). The equipment counts
-    `valid_for_s` from receipt on its own clock and lets go by itself; an unchanged setpoint is sent again after `repeat_s`.
-    `confirmed_by` names the signal that shows the effect (default: the power of the equipment); when it stays further than
-    `confirm_tolerance_kw` from the setpoint for `confirm_after_s`, the status names the equipment.
+    `valid_for_s` from receipt on its own clock, and then ends the setpoint by itself. An unchanged setpoint is sent again
+    after `repeat_s`. `confirmed_by` names the signal that shows the effect (default: the power of the equipment). When it
+    stays further than `confirm_tolerance_kw` from the setpoint for `confirm_after_s`, the status names the equipment.
     """
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -41,11 +41,11 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def output_problem(output: Output) -> str | None:
-    """What is wrong with an output, or None."""
+    """Problem of an output, or None."""
     if output.unit not in FACTORS:
         return f"unit {output.unit!r} is not one of {', '.join(FACTORS)}"
     if set("#+") & set(output.topic):
-        return f"topic {output.topic!r} must not hold a wildcard"
+        return f"topic {output.topic!r} must not hold a wildcard (# or +)"
     if output.repeat_s >= output.valid_for_s:
         return f"repeat_s {output.repeat_s:g} must be below valid_for_s {output.valid_for_s:g}, or control lapses in between"
     for text in (output.payload, output.release_payload):

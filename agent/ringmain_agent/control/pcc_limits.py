@@ -74,9 +74,9 @@ def _wished(measurements: Measurements, step: PlannedStep | None, site: Site) ->
     """Envelopes that may be breached at a price are held, with their margin, as far as the plan holds them."""
     least_kw, most_kw = ANYTHING.least, ANYTHING.most
     planned_kw = step.pcc_kw if step is not None else 0.0
-    if (import_kw := plausible.wished_kw(measurements.wished_import_kw)) is not None:
+    if (import_kw := plausible.requested_limit_kw(measurements.requested_import_kw)) is not None:
         most_kw = max(site.grid_connection.less_margin_kw(import_kw), planned_kw)
-    if (export_kw := plausible.wished_kw(measurements.wished_export_kw)) is not None:
+    if (export_kw := plausible.requested_limit_kw(measurements.requested_export_kw)) is not None:
         least_kw = min(-site.grid_connection.less_margin_kw(export_kw), planned_kw)
     return Interval(min(least_kw, most_kw), most_kw)
 

@@ -1,7 +1,7 @@
 """Behavior of each kind of equipment, plain floats and no I/O.
 
-Nameplate and state come in, ranges, rule powers, next states, costs and limits leave. `kind` holds the questions, `registry`
-the kinds; one module a kind answers.
+Nameplate and state come in; ranges, rule powers, next states, costs and limits leave. `kind` is the interface, `registry`
+lists the kinds, and each kind has a module of its own.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Battery: it stores surplus, covers import above its target, and takes what exceeds the limits. Its state is its energy."""
+"""Battery: it stores surplus, covers import above its target energy, and clears excess. Its state is its energy."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 from ringmain_protocol.messages import ReasonCode
 
 TARGET_FACTOR: Final = 1.1
-"""The energy wished at the end is worth more than the dearest that could be bought for it."""
+"""Energy missing at the end is priced above the most expensive energy that could replace it."""
 DOUBT_PU: Final = 0.01
-"""A measured energy this much beyond what the battery can hold is named."""
+"""A measured energy further outside the capacity than this is reported."""
 
 
 class BatteryKind(Kind[Battery, float | None]):
-    """Without its energy it is released, and rests in a plan."""
+    """A battery of unknown energy is released, and idle in a plan."""
 
     nameplate = Battery
     site_field = "batteries"
@@ -39,28 +39,29 @@ class BatteryKind(Kind[Battery, float | None]):
         return Interval(-nameplate.discharge_max_kw, nameplate.charge_max_kw)
 
     def response(self, nameplate: Battery) -> ResponseTolerance:
-        """At its setpoint."""
+        """Near its setpoint, in either direction."""
         return ResponseTolerance(TOLERANCE_PU * max(nameplate.charge_max_kw, nameplate.discharge_max_kw))
 
     def plausible(self, nameplate: Battery, snapshot: Snapshot) -> tuple[float | None, tuple[Reason, ...]]:
-        """The measured energy, inside what the battery can hold."""
+        """The measured energy, clamped to the capacity."""
         soc_kwh = snapshot.soc_kwh.get(nameplate.name)
         inside_kwh = plausible.soc_kwh(nameplate, soc_kwh)
         if soc_kwh is None or inside_kwh is None:
             return None, ()
         if abs(inside_kwh - soc_kwh) <= DOUBT_PU * nameplate.capacity_kwh:
             return inside_kwh, ()
-        text = f"{nameplate.name} reports {soc_kwh:g} kWh of {nameplate.capacity_kwh:g}; using {inside_kwh:g}"
+        most_kwh = nameplate.capacity_kwh
+        text = f"{nameplate.name} reports {soc_kwh:g} kWh, outside 0 to {most_kwh:g} kWh; using {inside_kwh:g} kWh"
         return inside_kwh, (Reason(ReasonCode.IMPLAUSIBLE, text, nameplate.name),)
 
     def state_now(self, nameplate: Battery, measurements: Measurements) -> float | None:
-        """The measured energy, inside what the battery can hold."""
+        """The measured energy, clamped to the capacity."""
         return plausible.soc_kwh(nameplate, measurements.fresh(nameplate.soc_signal))
 
     def range_now(
         self, nameplate: Battery, measurements: Measurements, last: SentSetpoint | None, site: Site
     ) -> SetpointRange | None:
-        """Nameplate, then ramp, then the energy for a setpoint's whole validity, which goes before the ramp."""
+        """Nameplate, ramp, and the energy for the whole validity of a setpoint; the energy has priority over the ramp."""
         soc_kwh = self.state_now(nameplate, measurements)
         if soc_kwh is None:
             return None
@@ -76,7 +77,7 @@ class BatteryKind(Kind[Battery, float | None]):
         return SetpointRange(energy.intersect_or_nearest_end(ramp))
 
     def rule(self, nameplate: Battery, state: float | None, period: Period, room: PccRoom) -> SetpointRange:
-        """Store surplus, cover import with energy above the target, and take whatever exceeds the limits."""
+        """Store surplus, cover import with energy above the target, and clear any excess over the limits."""
         if state is None:
             return OFF
         duration_h = max(period.duration_h, period.valid_h)
@@ -91,7 +92,7 @@ class BatteryKind(Kind[Battery, float | None]):
         return SetpointRange(Interval(power_kw, power_kw))
 
     def after(self, nameplate: Battery, state: float | None, power_kw: float, period: Period) -> float | None:
-        """The energy that the power and self-discharge leave, inside what the battery can hold."""
+        """The energy after charging, discharging and self-discharge, clamped to the capacity."""
         if state is None:
             return None
         return min(max(nameplate.soc_after_kwh(state, power_kw, period.duration_h), 0.0), nameplate.capacity_kwh)
@@ -108,13 +109,13 @@ class BatteryKind(Kind[Battery, float | None]):
             value = -nameplate.end_value_per_kwh * end_kwh
             return [wear, Cost(component=f"energy left in {name}", amount=value, quantity=end_kwh, unit="kWh")]
         if nameplate.target_miss_per_kwh is not None:
-            missed_kwh, per_kwh = abs(target_kwh - end_kwh), nameplate.target_miss_per_kwh
+            missed_kwh, price_per_kwh = abs(target_kwh - end_kwh), nameplate.target_miss_per_kwh
         else:
             missed_kwh = max(target_kwh - end_kwh, 0.0)
             dearest_per_kwh = TARGET_FACTOR * (review.largest_price_per_kwh + nameplate.wear_per_kwh)
-            per_kwh = dearest_per_kwh / nameplate.charge_efficiency
+            price_per_kwh = dearest_per_kwh / nameplate.charge_efficiency
         component = f"end of {name} off its target"
-        return [wear, Cost(component=component, amount=per_kwh * missed_kwh, quantity=missed_kwh, unit="kWh")]
+        return [wear, Cost(component=component, amount=price_per_kwh * missed_kwh, quantity=missed_kwh, unit="kWh")]
 
     def binding(self, nameplate: Battery, review: PlanReview) -> list[Binding]:
         """Powers of the nameplate, ends of the energy band, and the reserve."""
@@ -134,12 +135,12 @@ class BatteryKind(Kind[Battery, float | None]):
         return limits
 
     def worth_per_kwh(self, nameplate: Battery) -> float:
-        """Price of the energy at the end of the horizon."""
+        """Price of energy at the end of the horizon."""
         return nameplate.target_miss_per_kwh or nameplate.end_value_per_kwh or 0.0
 
 
 def within_nameplate_kw(battery: Battery, power_kw: float) -> float:
-    """The power as far as the battery can have it; one that is no number is rest."""
+    """The power clamped to the nameplate; a power that is not a number counts as 0."""
     if not math.isfinite(power_kw):
         return 0.0
     return min(max(power_kw, -battery.discharge_max_kw), battery.charge_max_kw)
@@ -148,18 +149,19 @@ def within_nameplate_kw(battery: Battery, power_kw: float) -> float:
 def follow(
     battery: Battery, schedule_kw: Sequence[float], soc_kwh: float, step_h: float, *, whole: bool = False
 ) -> tuple[list[float], list[float]]:
-    """Real power of the battery with a schedule, and its energy at the END of each step.
+    """Feasible power of the battery with a schedule, and its energy at the END of each step.
 
-    It ends where its band ends, or with `whole` where its capacity does; outside it moves no further out than at rest.
+    Power stops at the end of the energy band, or of the capacity with `whole`. An energy outside the band moves no further
+    out than at rest.
     """
-    energy = alone = min(max(soc_kwh, 0.0), battery.capacity_kwh)
+    energy = idle_energy = min(max(soc_kwh, 0.0), battery.capacity_kwh)
     kept_pu = battery.kept_pu(step_h)
     floor, ceiling = (0.0, battery.capacity_kwh) if whole else (battery.soc_min_kwh, battery.soc_max_kwh)
     power_kw, energy_kwh = [], []
     for scheduled_kw in schedule_kw:
-        rest, alone = energy * kept_pu, alone * kept_pu
-        most = max(max(ceiling, alone) - rest, 0.0) / battery.charge_efficiency / step_h
-        least = -max(rest - min(floor, alone), 0.0) * battery.discharge_efficiency / step_h
+        rest, idle_energy = energy * kept_pu, idle_energy * kept_pu
+        most = max(max(ceiling, idle_energy) - rest, 0.0) / battery.charge_efficiency / step_h
+        least = -max(rest - min(floor, idle_energy), 0.0) * battery.discharge_efficiency / step_h
         power = min(max(within_nameplate_kw(battery, scheduled_kw), least), most)
         energy = battery.soc_after_kwh(energy, power, step_h)
         power_kw.append(power)

@@ -1,4 +1,4 @@
-"""A limit and when it binds in a plan: where more would be worth something, or where nothing more is allowed. Pure."""
+"""Limits of a plan and the steps in which they bind: the plan reaches them and cannot exceed them. Pure."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,20 @@ from msgspec import Struct
 from ringmain_agent.snapshot import Plan
 
 NEAR_SHARE: Final = 1e-4
-"""So near to a limit, as a share of it, counts as on it."""
+"""A value this near to its limit, as a share of the limit, counts as at the limit."""
+NEAR_PU: Final = 1e-4
+"""The same for values per unit."""
 
 
 class Span(Struct, frozen=True):
-    """Steps in a row: from the start of the first up to the end of the last."""
+    """Consecutive steps, from the START of the first to the END of the last."""
 
     from_ms: int
     to_ms: int
 
 
 class Binding(Struct, frozen=True, kw_only=True):
-    """A limit and when it binds; `value` is the limit itself, the lowest where it changes."""
+    """A limit and the spans in which it binds; `value` is the limit itself, the lowest one if it changes."""
 
     limit: str
     value: float
@@ -31,7 +33,7 @@ class Binding(Struct, frozen=True, kw_only=True):
 def highest(  # noqa: PLR0913  a limit as a row of a table
     limit: str, unit: str, values: Sequence[float], most: Sequence[float], plan: Plan, *, near: float | None = None
 ) -> Binding:
-    """Where values are not below a limit by more than `near`."""
+    """An upper limit; it binds where values are at most `near` below it."""
     reached = [
         value >= bound - (max(NEAR_SHARE * bound, NEAR_SHARE) if near is None else near) and math.isfinite(bound)
         for value, bound in zip(values, most, strict=False)
@@ -43,18 +45,18 @@ def highest(  # noqa: PLR0913  a limit as a row of a table
 def lowest(  # noqa: PLR0913  a limit as a row of a table
     limit: str, unit: str, values: Sequence[float], least: float, plan: Plan, *, near: float
 ) -> Binding:
-    """Where values are not above a limit by more than `near`."""
+    """A lower limit; it binds where values are at most `near` above it."""
     return Binding(limit=limit, value=least, unit=unit, when=spans([value <= least + near for value in values], plan))
 
 
 def spans(reached: Iterable[bool], plan: Plan) -> list[Span]:
-    """The steps in which a limit binds."""
-    rows: list[Span] = []
+    """Consecutive steps in which a limit binds, as spans."""
+    joined: list[Span] = []
     step_ms = 1000 * plan.step_s
     for step, binds in enumerate(reached):
         from_ms = plan.issued_at_ms + step * step_ms
-        if binds and rows and rows[-1].to_ms == from_ms:
-            rows[-1] = Span(rows[-1].from_ms, from_ms + step_ms)
+        if binds and joined and joined[-1].to_ms == from_ms:
+            joined[-1] = Span(joined[-1].from_ms, from_ms + step_ms)
         elif binds:
-            rows.append(Span(from_ms, from_ms + step_ms))
-    return rows
+            joined.append(Span(from_ms, from_ms + step_ms))
+    return joined

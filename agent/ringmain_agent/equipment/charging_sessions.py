@@ -1,4 +1,4 @@
-"""Vehicles that a charging station has and may expect: by its measurements and the visits of its configuration. Pure."""
+"""Sessions of a charging station: the present one from measurements, expected ones from the configuration. Pure."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -12,11 +12,11 @@ from ringmain_agent.site.nameplates import ChargingStation, ExpectedVisit
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, Measurements
 
-ENERGY_MIN_KWH: Final = 0.01
-"""Less than this is no wish."""
-ENERGY_MAX_KWH: Final = 10_000.0
+WANTED_MIN_KWH: Final = 0.01
+"""A smaller energy counts as 0."""
+WANTED_MAX_KWH: Final = 10_000.0
 STAY_MAX_S: Final = 30 * 86_400.0
-"""Beyond these a reading is not believed."""
+"""A reading above these is not plausible."""
 
 
 def is_there(station: ChargingStation, measurements: Measurements) -> bool:
@@ -33,9 +33,9 @@ def charging_sessions(
 ) -> list[ChargingSession]:
     """The vehicle at the station and those expected within the horizon, one after the other.
 
-    An expected visit is dropped when a vehicle is there in that time, or was since its arrival (`last_there_ms`: the last
-    instant at which `is_there` held, if known). A vehicle that is late is expected until its departure. One that has
-    outstayed its departure may leave at any time: it is planned for a step more.
+    An expected visit is dropped if a vehicle is there in that time, or was there since the expected arrival
+    (`last_there_ms`: the last instant of `is_there`, if known). A late vehicle is expected until its departure. A vehicle
+    that stays past its departure may leave at any time; its session is extended by one step.
     """
     now_ms = measurements.now_ms
     horizon_to_ms = now_ms + 1000 * site.step_s * site.horizon_steps
@@ -46,24 +46,24 @@ def charging_sessions(
         to_ms = to_ms if to_ms > now_ms else now_ms + 1000 * site.step_s
         sessions.append(ChargingSession(from_ms=now_ms, to_ms=to_ms, energy_kwh=energy_kwh))
     for visit in sorted(_expected(station, site, now_ms, horizon_to_ms), key=lambda visit: visit.from_ms):
-        had = last_there_ms is not None and visit.from_ms <= last_there_ms
-        taken = energy_kwh is not None and visit.from_ms < sessions[0].to_ms
+        is_over = last_there_ms is not None and visit.from_ms <= last_there_ms
+        is_occupied = energy_kwh is not None and visit.from_ms < sessions[0].to_ms
         free_from_ms = max([now_ms, visit.from_ms] + [other.to_ms for other in sessions])
-        if not had and not taken and free_from_ms < visit.to_ms:
+        if not is_over and not is_occupied and free_from_ms < visit.to_ms:
             sessions.append(replace(visit, from_ms=free_from_ms))
     return sessions
 
 
 def wanted_kwh(station: ChargingStation, measurements: Measurements) -> float | None:
-    """Energy that the vehicle at the station still wants; `None` without one, or where no vehicle can want that."""
+    """Energy that the vehicle at the station still wants; `None` without a vehicle or a plausible energy."""
     energy_kwh = measurements.fresh(station.energy_signal)
-    if energy_kwh is None or not ENERGY_MIN_KWH <= energy_kwh <= ENERGY_MAX_KWH:
+    if energy_kwh is None or not WANTED_MIN_KWH <= energy_kwh <= WANTED_MAX_KWH:
         return None
     return energy_kwh
 
 
 def _departure_ms(station: ChargingStation, measurements: Measurements, site: Site) -> int:
-    """As measured, else the next time that the clock shows the station's departure."""
+    """Departure as measured, else the next occurrence of the station's configured departure."""
     stay_s = measurements.fresh(station.departure_signal)
     if stay_s is not None and 0 <= stay_s <= STAY_MAX_S:
         return measurements.newest[station.departure_signal].at_ms + round(1000 * stay_s)
@@ -95,7 +95,7 @@ def _local(at_ms: int, site: Site) -> datetime:
 
 
 def _at_ms(day: date, clock_time: str, site: Site) -> int:
-    """The instant at which the clock on the wall shows a time; one that is skipped in spring is an hour later."""
+    """Instant of a local clock time; a time skipped in spring is one hour later."""
     days, minute = divmod(minutes(clock_time), 24 * 60)
     local = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=ZoneInfo(site.time_zone))
     return round((local + timedelta(days=days)).timestamp() * 1000)

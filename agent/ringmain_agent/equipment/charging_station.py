@@ -4,9 +4,9 @@ from collections.abc import Container, Iterator
 
 from msgspec.structs import replace
 
-from ringmain_agent.equipment.charging_sessions import ENERGY_MAX_KWH, wanted_kwh
+from ringmain_agent.equipment.charging_sessions import WANTED_MAX_KWH, wanted_kwh
 from ringmain_agent.equipment.cost import Cost, drawn_kwh, missing_energy
-from ringmain_agent.equipment.horizon_hours import steps_of_visit
+from ringmain_agent.equipment.horizon_hours import steps_of_session
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.kind import TOLERANCE_PU, Kind, PccRoom, PlanReview, ResponseTolerance
 from ringmain_agent.equipment.period import Period
@@ -19,7 +19,7 @@ Sessions = list[ChargingSession]
 
 
 class ChargingStationKind(Kind[ChargingStation, Sessions]):
-    """The rule charges as soon as it can."""
+    """The rule charges at once."""
 
     nameplate = ChargingStation
     site_field = "charging_stations"
@@ -31,26 +31,26 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
         return nameplate.power_signal, nameplate.energy_signal
 
     def powers_kw(self, nameplate: ChargingStation) -> Interval:
-        """Up to its power."""
+        """From 0 to its rated power."""
         return Interval(0.0, nameplate.power_max_kw)
 
     def response(self, nameplate: ChargingStation) -> ResponseTolerance:
-        """The vehicle may draw less than it is allowed."""
+        """Near its setpoint; the vehicle may draw less."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.power_max_kw, less_is_fine=True)
 
     def advice(self, nameplate: ChargingStation, feeds: Container[str]) -> Iterator[str]:
-        """A departure that is not measured."""
+        """The feed of the departure is missing."""
         signal = nameplate.departure_signal
         if signal not in feeds:
-            yield f"feeds.{signal} is missing: vehicles are taken to leave at {nameplate.departure}"
+            yield f"feeds.{signal} is missing: every vehicle is assumed to leave at {nameplate.departure}"
 
     def plausible(self, nameplate: ChargingStation, snapshot: Snapshot) -> tuple[Sessions, tuple[Reason, ...]]:
-        """Sessions whose energy can be one."""
+        """Sessions with a plausible energy."""
         sessions = snapshot.visits.get(nameplate.name, [])
-        return [session for session in sessions if 0 < session.energy_kwh <= ENERGY_MAX_KWH], ()
+        return [session for session in sessions if 0 < session.energy_kwh <= WANTED_MAX_KWH], ()
 
     def state_now(self, nameplate: ChargingStation, measurements: Measurements) -> Sessions:
-        """The vehicle that is there, for as long as it may stay."""
+        """The session of the present vehicle, without an end."""
         energy_kwh = wanted_kwh(nameplate, measurements)
         if energy_kwh is None:
             return []
@@ -60,14 +60,14 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
     def range_now(
         self, nameplate: ChargingStation, measurements: Measurements, last: SentSetpoint | None, site: Site
     ) -> SetpointRange:
-        """Off without a vehicle that wants energy."""
+        """Off, unless a vehicle wants energy."""
         del last, site
         if not self.state_now(nameplate, measurements):
             return OFF
         return SetpointRange(Interval(0.0, nameplate.power_max_kw), nameplate.power_min_kw)
 
     def rule(self, nameplate: ChargingStation, state: Sessions, period: Period, room: PccRoom) -> SetpointRange:
-        """As soon as possible; in a schedule not more in a step than the vehicle wants."""
+        """Full power at once; in a schedule at most the energy that the vehicle still wants."""
         del room
         session = _present(state, period)
         if session is None:
@@ -80,7 +80,7 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
         return SetpointRange(Interval(0.0, most_kw), nameplate.power_min_kw)
 
     def after(self, nameplate: ChargingStation, state: Sessions, power_kw: float, period: Period) -> Sessions:
-        """The session of the vehicle that is there, less the energy that has arrived."""
+        """The sessions, with the energy of the present one reduced by the energy that has arrived."""
         present = _present(state, period)
         if present is None:
             return state
@@ -88,13 +88,13 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
         return [replace(session, energy_kwh=left_kwh) if session is present else session for session in state]
 
     def costs(self, nameplate: ChargingStation, review: PlanReview) -> list[Cost]:
-        """Energy that vehicles leave without."""
+        """Energy missing at the departures."""
         snapshot, site, name = review.snapshot, review.site, nameplate.name
         sessions, _ = self.plausible(nameplate, snapshot)
-        dues = [(steps_of_visit(session, snapshot.issued_at_ms, site), session.energy_kwh) for session in sessions]
+        requirements = [(steps_of_session(session, snapshot.issued_at_ms, site), session.energy_kwh) for session in sessions]
         drawn = drawn_kwh(review.plan.power_kw.get(name, []), site.horizon_steps, site.step_h)
         arrived_kwh = [nameplate.efficiency * energy_kwh for energy_kwh in drawn]
-        return [missing_energy(name, dues, arrived_kwh, nameplate.missing_per_kwh)]
+        return [missing_energy(name, requirements, arrived_kwh, nameplate.missing_per_kwh)]
 
     def worth_per_kwh(self, nameplate: ChargingStation) -> float:
         """Price of missing energy."""
@@ -102,5 +102,5 @@ class ChargingStationKind(Kind[ChargingStation, Sessions]):
 
 
 def _present(sessions: Sessions, period: Period) -> ChargingSession | None:
-    """The session of the vehicle that is there for the whole period."""
+    """The session that covers the whole period."""
     return next((s for s in sessions if s.from_ms <= period.at_ms and period.end_ms <= s.to_ms), None)

@@ -1,4 +1,4 @@
-"""Flexible load: it needs its energy within its hours, at any power. Its state is its usage in the present hours."""
+"""Flexible load: it needs its energy within its hours, at any power. Its state is its usage in the current hours."""
 
 from collections.abc import Container, Iterator
 
@@ -16,7 +16,7 @@ from ringmain_agent.snapshot import LoadUsage, Measurements, Reason, SentSetpoin
 
 
 class FlexibleLoadKind(Kind[FlexibleLoad, LoadUsage]):
-    """The rule spreads the missing energy over the hours that are left."""
+    """The rule spreads the missing energy over the remaining hours."""
 
     nameplate = FlexibleLoad
     site_field = "flexible_loads"
@@ -28,24 +28,24 @@ class FlexibleLoadKind(Kind[FlexibleLoad, LoadUsage]):
         return (nameplate.power_signal,)
 
     def powers_kw(self, nameplate: FlexibleLoad) -> Interval:
-        """Up to its power."""
+        """From 0 to its rated power."""
         return Interval(0.0, nameplate.power_max_kw)
 
     def response(self, nameplate: FlexibleLoad) -> ResponseTolerance:
-        """It may draw less than it is allowed."""
+        """Near its setpoint; the load may draw less."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.power_max_kw, less_is_fine=True)
 
     def advice(self, nameplate: FlexibleLoad, feeds: Container[str]) -> Iterator[str]:
-        """Hours that are too short for the energy."""
+        """The hours are too short for the energy."""
         del feeds
         return hours_advice(nameplate.name, nameplate.hours, nameplate.energy_kwh / nameplate.power_max_kw)
 
     def plausible(self, nameplate: FlexibleLoad, snapshot: Snapshot) -> tuple[LoadUsage, tuple[Reason, ...]]:
-        """Its usage; counts that are no number count as none."""
+        """Its usage; an implausible count is 0."""
         return plausible_usage(snapshot.runs.get(nameplate.name, LoadUsage())), ()
 
     def state_now(self, nameplate: FlexibleLoad, measurements: Measurements) -> LoadUsage:
-        """Its usage as counted up to now."""
+        """Its usage up to now."""
         return measurements.runs.get(nameplate.name, LoadUsage())
 
     def range_now(
@@ -59,7 +59,7 @@ class FlexibleLoadKind(Kind[FlexibleLoad, LoadUsage]):
         return SetpointRange(Interval(0.0, nameplate.power_max_kw), nameplate.power_min_kw)
 
     def rule(self, nameplate: FlexibleLoad, state: LoadUsage, period: Period, room: PccRoom) -> SetpointRange:
-        """The missing energy, spread over the hours that are left."""
+        """The missing energy, spread over the remaining hours."""
         del room
         missing_kwh = max(nameplate.energy_kwh - state.drawn_kwh, 0.0)
         left_h = hours_left_h(nameplate.hours, period.at_ms, period.time_zone)
@@ -70,19 +70,19 @@ class FlexibleLoadKind(Kind[FlexibleLoad, LoadUsage]):
         return SetpointRange(Interval(0.0, min(even_kw, most_kw)), nameplate.power_min_kw)
 
     def after(self, nameplate: FlexibleLoad, state: LoadUsage, power_kw: float, period: Period) -> LoadUsage:
-        """Its usage with the period counted in."""
+        """Its usage after the period."""
         return usage_after(state, nameplate.hours, power_kw, period)
 
     def costs(self, nameplate: FlexibleLoad, review: PlanReview) -> list[Cost]:
-        """Energy that does not come within its hours."""
+        """Energy missing at the end of its hours."""
         snapshot, site = review.snapshot, review.site
         windows = steps_of_hours(nameplate.hours, snapshot.issued_at_ms, site)
-        dues = [(hours, nameplate.energy_kwh) for hours in windows]
+        requirements = [(hours, nameplate.energy_kwh) for hours in windows]
         if is_current(windows):
             usage, _ = self.plausible(nameplate, snapshot)
-            dues[0] = windows[0], max(nameplate.energy_kwh - usage.drawn_kwh, 0.0)
+            requirements[0] = windows[0], max(nameplate.energy_kwh - usage.drawn_kwh, 0.0)
         energy_kwh = drawn_kwh(review.plan.power_kw.get(nameplate.name, []), site.horizon_steps, site.step_h)
-        return [missing_energy(nameplate.name, dues, energy_kwh, nameplate.missing_per_kwh)]
+        return [missing_energy(nameplate.name, requirements, energy_kwh, nameplate.missing_per_kwh)]
 
     def worth_per_kwh(self, nameplate: FlexibleLoad) -> float:
         """Price of missing energy."""

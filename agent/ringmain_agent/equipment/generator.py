@@ -16,15 +16,15 @@ from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 
 
 class GeneratorKind(Kind[Generator, None]):
-    """A setpoint is a bound on its generation; the rule lets it generate, and curtails last."""
+    """A setpoint is an upper bound of its generation; the rule curtails it after all other measures."""
 
     nameplate = Generator
     site_field = "generators"
     output = OutputNeed.OPTIONAL
-    derived_keys = MappingProxyType({"curtailable": "a plant with an output can be curtailed, one without cannot"})
+    derived_keys = MappingProxyType({"curtailable": "a plant is curtailable if it has an output"})
 
     def from_table(self, table: Equipment, name: str) -> Equipment:
-        """Curtailable with an output."""
+        """Curtailable if the table has an output."""
         return replace(super().from_table(table, name), curtailable=getattr(table, "output", None) is not None)
 
     def feeds(self, nameplate: Generator) -> tuple[str, ...]:
@@ -36,16 +36,16 @@ class GeneratorKind(Kind[Generator, None]):
         return Interval(-nameplate.rated_power_kw, 0.0)
 
     def response(self, nameplate: Generator) -> ResponseTolerance:
-        """It may generate less than its bound."""
+        """Near its setpoint; the plant may generate less."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.rated_power_kw, more_is_fine=True)
 
     def plausible(self, nameplate: Generator, snapshot: Snapshot) -> tuple[None, tuple[Reason, ...]]:
-        """Nothing."""
+        """None: it has no state."""
         del nameplate, snapshot
         return None, ()
 
     def state_now(self, nameplate: Generator, measurements: Measurements) -> None:
-        """Nothing."""
+        """None: it has no state."""
 
     def range_now(
         self, nameplate: Generator, measurements: Measurements, last: SentSetpoint | None, site: Site
@@ -55,7 +55,7 @@ class GeneratorKind(Kind[Generator, None]):
         return SetpointRange(self.powers_kw(nameplate))
 
     def rule(self, nameplate: Generator, state: None, period: Period, room: PccRoom) -> SetpointRange:
-        """As much curtailment as brings the pcc up to the least of its range, 0 being all of it."""
+        """The lowest generation bound that keeps the pcc at or above the lower end of its range."""
         del state, period
         least_kw = -nameplate.rated_power_kw
         if nameplate.curtailable and math.isfinite(room.least_kw):
@@ -63,10 +63,10 @@ class GeneratorKind(Kind[Generator, None]):
         return SetpointRange(Interval(least_kw, 0.0))
 
     def after(self, nameplate: Generator, state: None, power_kw: float, period: Period) -> None:
-        """Nothing."""
+        """None: it has no state."""
 
     def costs(self, nameplate: Generator, review: PlanReview) -> list[Cost]:
-        """Curtailed energy; nobody is billed for it."""
+        """Curtailed energy, which costs nothing."""
         if (curtailed_kw := review.plan.curtailed_kw.get(nameplate.name)) is None:
             return []
         quantity = sum(curtailed_kw) * review.site.step_h

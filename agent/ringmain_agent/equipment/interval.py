@@ -1,4 +1,4 @@
-"""A range of values, and its restriction by one control after the other: safety first, wishes last. Pure."""
+"""A range of values; controls restrict it one after the other, safety first. Pure."""
 
 import math
 from typing import Final
@@ -10,25 +10,25 @@ class Interval(Struct, frozen=True):
     """From `least` to `most`, both included; never empty.
 
     Invariants:
-        * no order of restrictions widens it: the result lies inside it.
+        * a restriction never widens it: the result lies inside.
     """
 
     least: float
     most: float
 
     def intersect_or_nearest_end(self, other: "Interval") -> "Interval":
-        """The part of it inside another interval; one that lies outside leaves the end that is nearest to it."""
+        """The intersection with another interval; without an intersection, the end nearest to the other."""
         least, most = self.clamp(other.least, self.least), self.clamp(other.most, self.most)
         return Interval(min(least, most), most)
 
-    def clamp(self, value: float, otherwise: float = 0.0) -> float:
-        """The value in it that is nearest; a value that is no number becomes `otherwise`, clamped as well."""
+    def clamp(self, value: float, default: float = 0.0) -> float:
+        """The nearest value inside; a value that is not a number becomes `default`, clamped as well."""
         if math.isnan(value):
-            value = otherwise
+            value = default
         return min(max(value, self.least), self.most)
 
     def holds(self, value: float) -> bool:
-        """True for a value in it, within rounding."""
+        """True for a value inside, within rounding."""
         return self.least - ROUNDING <= value <= self.most + ROUNDING
 
 
@@ -37,5 +37,5 @@ ANYTHING: Final = Interval(-math.inf, math.inf)
 
 
 def at_most(most: float) -> Interval:
-    """Everything up to a value."""
+    """All values up to this one."""
     return Interval(-math.inf, most)

@@ -1,7 +1,7 @@
-"""The questions that the agent asks of every kind of equipment.
+"""The interface of every kind of equipment.
 
-One module a kind answers them, in plain floats and pure; the block of a kind in the optimizer stands under the same name in
-`planning/dispatch/`. The guard `control/limits.py` asks none of this: it has a ladder of its own.
+Each kind implements it in a module of its own, in plain floats and pure; its block in the optimizer has the same name in
+`planning/dispatch/`. The guard `control/limits.py` does not use it: it has its own range for each kind.
 """
 
 from abc import ABC, abstractmethod
@@ -23,11 +23,11 @@ Nameplate = TypeVar("Nameplate", bound=Equipment)
 State = TypeVar("State")
 
 TOLERANCE_PU: Final = 0.05
-"""Of the rating: how far a measured power may be from its setpoint."""
+"""Allowed distance of a measured power from its setpoint, as a share of the rating."""
 
 
 class OutputNeed(StrEnum):
-    """Need of an output for setpoints in the table of an equipment."""
+    """Requirement of an `output` in the table of an equipment."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -35,7 +35,7 @@ class OutputNeed(StrEnum):
 
 
 class PccRoom(NamedTuple):
-    """Power at the pcc without the equipment that is asked, and the range inside which the pcc shall stay."""
+    """Power at the pcc without the equipment itself, and the allowed range of the power at the pcc."""
 
     net_kw: float
     least_kw: float
@@ -51,7 +51,7 @@ class ResponseTolerance(NamedTuple):
 
 
 class PlanReview(NamedTuple):
-    """A plan with the snapshot and the site that it was made for; the price is the largest amount of any price of energy."""
+    """A plan with its snapshot and site; the price is the largest absolute price of energy in the horizon."""
 
     plan: Plan
     snapshot: Snapshot
@@ -64,7 +64,7 @@ class Kind(ABC, Generic[Nameplate, State]):
 
     Invariants:
         * every range and every power of the rule lies inside the nameplate;
-        * a state is finite, whatever was measured, or `None` where nothing plausible is known.
+        * a state is finite for any measurement, or `None` without a plausible one.
     """
 
     nameplate: ClassVar[type[Equipment]]
@@ -76,18 +76,18 @@ class Kind(ABC, Generic[Nameplate, State]):
     """Field of `Plan` with the states at the END of each step, by name."""
     output: ClassVar[OutputNeed] = OutputNeed.REQUIRED
     urgency: ClassVar[int] = 0
-    """Order in which the rule serves loads: comfort and runs without a break first, energy that can wait last."""
+    """Order in which the rule serves loads: comfort first, then runs without interruption, then energy that can wait."""
 
     derived_keys: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Fields of the nameplate that no table may set, and why."""
+    """Fields of the nameplate that no table may set, each with the reason."""
 
     def from_table(self, table: Equipment, name: str) -> Equipment:
-        """The nameplate in a table of the configuration, which may hold more."""
+        """The nameplate in a table of the configuration; other keys of the table are ignored."""
         return self.nameplate(**{key: getattr(table, key) for key in self.nameplate.__struct_fields__} | {"name": name})
 
     @abstractmethod
     def feeds(self, nameplate: Nameplate) -> tuple[str, ...]:
-        """Signals without which it cannot be run."""
+        """Signals that its operation requires."""
 
     @abstractmethod
     def powers_kw(self, nameplate: Nameplate) -> Interval:
@@ -95,15 +95,15 @@ class Kind(ABC, Generic[Nameplate, State]):
 
     @abstractmethod
     def response(self, nameplate: Nameplate) -> ResponseTolerance:
-        """Deviation from its setpoint that still counts as following it."""
+        """Deviation from a setpoint that still counts as following it."""
 
     def advice(self, nameplate: Nameplate, feeds: Container[str]) -> Iterator[str]:  # noqa: ARG002  most have none
-        """Settings of its table that are valid and yet hardly meant, with the configured feeds."""
+        """Valid settings of its table that are probably mistakes, given the configured feeds."""
         yield from ()
 
     @abstractmethod
     def plausible(self, nameplate: Nameplate, snapshot: Snapshot) -> tuple[State, tuple[Reason, ...]]:
-        """Its state as far as the snapshot can be true, and a reason for each replacement."""
+        """Its plausible state in a snapshot, and a reason for each replacement."""
 
     @abstractmethod
     def state_now(self, nameplate: Nameplate, measurements: Measurements) -> State:
@@ -113,11 +113,11 @@ class Kind(ABC, Generic[Nameplate, State]):
     def range_now(
         self, nameplate: Nameplate, measurements: Measurements, last: SentSetpoint | None, site: Site
     ) -> SetpointRange | None:
-        """Powers that it can be set to in this cycle after its last setpoint; `None` where too little is known."""
+        """Possible setpoints of this cycle, given the last one; `None` if too little is known."""
 
     @abstractmethod
     def rule(self, nameplate: Nameplate, state: State, period: Period, room: PccRoom) -> SetpointRange:
-        """Powers that the rule wants of it: a load any of these within the room, a battery this one."""
+        """Powers by the rule: for a load the range that shares the room, for a battery a single power."""
 
     @abstractmethod
     def after(self, nameplate: Nameplate, state: State, power_kw: float, period: Period) -> State:
@@ -125,12 +125,12 @@ class Kind(ABC, Generic[Nameplate, State]):
 
     @abstractmethod
     def costs(self, nameplate: Nameplate, review: PlanReview) -> list[Cost]:
-        """Components of the cost of a plan that are its own."""
+        """Its components of the cost of a plan."""
 
     def binding(self, nameplate: Nameplate, review: PlanReview) -> list[Binding]:  # noqa: ARG002  many have none
-        """Limits of its own, and when each binds in a plan."""
+        """Its limits, and the spans in which each binds in a plan."""
         return []
 
-    def worth_per_kwh(self, nameplate: Nameplate) -> float:  # noqa: ARG002  most have no wish
-        """Price of a kWh that it wishes and does not get; 0 without a wish."""
+    def worth_per_kwh(self, nameplate: Nameplate) -> float:  # noqa: ARG002  most have no price
+        """Price of a kWh that it lacks; 0 if missing energy has no price."""
         return 0.0

@@ -8,20 +8,19 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.equipment.period import Period
-from ringmain_agent.site.hours import LocalHours, hours_left_h, minutes, windows
+from ringmain_agent.site.hours import MS_PER_H, LocalHours, hours_left_h, minutes, windows
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured
 from ringmain_protocol.messages import AtMs, Quality
 
-MS_PER_H: Final = 3_600_000
 ON_SHARE: Final = 0.5
-"""An on/off load is on from this share of its power."""
+"""An on/off load counts as on from this share of its rated power."""
 ON_SHARE_FLEXIBLE: Final = 0.01
 
 
 class UsageCount(Struct, frozen=True, kw_only=True):
-    """A usage counted up to `counted_to_ms`; `last_reading` holds since; `day` is that on which its hours began."""
+    """Usage counted up to `counted_to_ms`; `last_reading` holds since then; its hours began on `day`."""
 
     usage: LoadUsage = field(default=LoadUsage(), name="run")
     day: int | None = None
@@ -32,11 +31,11 @@ class UsageCount(Struct, frozen=True, kw_only=True):
 def update_usage(
     count: UsageCount, power: Measured | None, *, load: FlexibleLoad | OnOffLoad, site: Site, now_ms: int
 ) -> UsageCount:
-    """The usage with the newest reading of the load's power counted in; empty again when other hours begin.
+    """The usage after the newest reading of the load's power; it resets when new hours begin.
 
-    A reading holds from its instant until the next one, for at most `stale_after_s`; a gap in the readings is no start.
+    A reading holds from its instant until the next one, for at most `stale_after_s`. A gap in the readings is not a start.
     """
-    if now_ms < count.counted_to_ms:  # the clock was set back: the next reading begins anew, drawn energy stays drawn
+    if now_ms < count.counted_to_ms:  # the clock was set back: counting goes on with the next reading
         usage = replace(count.usage, since_ms=min(count.usage.since_ms, now_ms))
         count = replace(count, usage=usage, counted_to_ms=now_ms, last_reading=None)
     if power is not None and _is_new(power, count.last_reading, now_ms):
@@ -45,18 +44,18 @@ def update_usage(
 
 
 def usage_at(count: UsageCount, *, load: FlexibleLoad | OnOffLoad, site: Site, at_ms: int) -> LoadUsage:
-    """The usage in the snapshot for a plan from `at_ms` on: the newest reading holds until then."""
+    """The usage at the START of a plan: the newest reading holds until then."""
     return _advanced(count, at_ms, load, site).usage
 
 
 def plausible_usage(usage: LoadUsage) -> LoadUsage:
-    """The usage with counts that can be; one that is no number, or negative, counts as none."""
+    """The usage with plausible counts; a count that is negative or not a number becomes 0."""
     run_h, drawn_kwh = (max(count, 0.0) if math.isfinite(count) else 0.0 for count in (usage.run_h, usage.drawn_kwh))
     return replace(usage, run_h=run_h, drawn_kwh=drawn_kwh, starts=max(usage.starts, 0))
 
 
 def usage_after(usage: LoadUsage, hours: LocalHours, power_kw: float, period: Period) -> LoadUsage:
-    """The usage after a constant power; empty again where other hours begin with the end of the period."""
+    """The usage after a constant power; it resets if new hours begin at the end of the period."""
     on = power_kw > 0
     began = hours_left_h(hours, period.end_ms, period.time_zone) > hours_left_h(hours, period.at_ms, period.time_zone)
     return LoadUsage(
@@ -69,15 +68,15 @@ def usage_after(usage: LoadUsage, hours: LocalHours, power_kw: float, period: Pe
 
 
 def hours_advice(name: str, hours: LocalHours, needed_h: float) -> Iterator[str]:
-    """Hours that are shorter than a load needs at full power."""
+    """Advice if a load needs longer at full power than its hours last."""
     hours_h = (minutes(hours.end) - minutes(hours.begin)) / 60
     hours_h += 24 if hours_h <= 0 else 0
     if needed_h > hours_h:
-        yield f"{name} needs {needed_h:g} h at full power, and its hours have {hours_h:g}"
+        yield f"{name} needs {needed_h:g} h at full power, but its hours last {hours_h:g} h"
 
 
 def is_on(load: FlexibleLoad | OnOffLoad, power_kw: float) -> bool:
-    """True if a load with this power is on."""
+    """True if a load draws enough power to count as on."""
     if isinstance(load, OnOffLoad):
         return power_kw >= ON_SHARE * load.power_kw
     return power_kw >= max(ON_SHARE * load.power_min_kw, ON_SHARE_FLEXIBLE * load.power_max_kw)
@@ -91,13 +90,13 @@ def _is_new(power: Measured, last_reading: Measured | None, now_ms: int) -> bool
 def _switched(count: UsageCount, power: Measured, load: FlexibleLoad | OnOffLoad) -> UsageCount:
     usage, on = count.usage, is_on(load, power.value or 0.0)
     if on != usage.on:
-        was_off = count.last_reading is not None  # without a reading before, nobody knows when it started
+        was_off = count.last_reading is not None  # without an earlier reading its start is unknown
         usage = replace(usage, on=on, since_ms=power.at_ms, starts=usage.starts + int(on and was_off))
     return replace(count, usage=usage, last_reading=power)
 
 
 def _advanced(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, site: Site) -> UsageCount:
-    """Counted up to an instant; an instant before changes nothing."""
+    """The count advanced to an instant; an earlier instant changes nothing."""
     if until_ms <= count.counted_to_ms:
         return count
     hold_ms = round(1000 * site.regulator.stale_after_s)
@@ -105,13 +104,13 @@ def _advanced(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, 
     if day != count.day:
         usage = replace(usage, run_h=0.0, starts=0, drawn_kwh=0.0)
     if count.last_reading is not None and count.last_reading.value is not None and day is not None:
-        held_from_ms = max(from_ms, count.last_reading.at_ms)
-        held_to_ms = min(until_ms, count.last_reading.at_ms + hold_ms)
+        known_from_ms = max(from_ms, count.last_reading.at_ms)
+        known_to_ms = min(until_ms, count.last_reading.at_ms + hold_ms)
         if day != count.day:
-            held_from_ms = max(held_from_ms, _began_ms(load.hours, held_from_ms, until_ms, site))
-        held_h = max(held_to_ms - held_from_ms, 0) / MS_PER_H
-        drawn_kwh = usage.drawn_kwh + max(count.last_reading.value, 0.0) * held_h
-        usage = replace(usage, drawn_kwh=drawn_kwh, run_h=usage.run_h + held_h * usage.on)
+            known_from_ms = max(known_from_ms, _began_ms(load.hours, known_from_ms, until_ms, site))
+        known_h = max(known_to_ms - known_from_ms, 0) / MS_PER_H
+        drawn_kwh = usage.drawn_kwh + max(count.last_reading.value, 0.0) * known_h
+        usage = replace(usage, drawn_kwh=drawn_kwh, run_h=usage.run_h + known_h * usage.on)
     return replace(count, usage=usage, day=day, counted_to_ms=until_ms)
 
 
@@ -120,7 +119,7 @@ def _day(hours: LocalHours, at_ms: int, site: Site) -> int | None:
 
 
 def _began_ms(hours: LocalHours, from_ms: int, until_ms: int, site: Site) -> int:
-    """Begin of the hours that hold at `until_ms`, if after `from_ms`; by halving, to the millisecond."""
+    """Begin of the hours at `until_ms`, if later than `from_ms`; by bisection, to the millisecond."""
     day = _day(hours, until_ms, site)
     if from_ms >= until_ms or _day(hours, from_ms, site) == day:
         return from_ms

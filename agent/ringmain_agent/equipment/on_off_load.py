@@ -1,4 +1,4 @@
-"""On/off load: it is on at its power or off, and has hours to run. Its state is its usage in the present hours."""
+"""On/off load: it is on at its rated power or off, and has hours to run. Its state is its usage in the current hours."""
 
 from collections.abc import Container, Iterator
 from typing import Final
@@ -10,17 +10,16 @@ from ringmain_agent.equipment.kind import TOLERANCE_PU, Kind, PccRoom, PlanRevie
 from ringmain_agent.equipment.load_usage import hours_advice, plausible_usage, usage_after
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
-from ringmain_agent.site.hours import holds
+from ringmain_agent.site.hours import MS_PER_H, holds
 from ringmain_agent.site.nameplates import OnOffLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measurements, Reason, SentSetpoint, Snapshot
 
-MS_PER_H: Final = 3_600_000
 ROUNDING_H: Final = 1e-6
 
 
 class OnOffLoadKind(Kind[OnOffLoad, LoadUsage]):
-    """The rule switches it on as soon as it may run, until it has run long enough."""
+    """The rule switches it on as early as allowed, until its run hours are complete."""
 
     nameplate = OnOffLoad
     site_field = "on_off_loads"
@@ -32,24 +31,24 @@ class OnOffLoadKind(Kind[OnOffLoad, LoadUsage]):
         return (nameplate.power_signal,)
 
     def powers_kw(self, nameplate: OnOffLoad) -> Interval:
-        """Up to its power."""
+        """From 0 to its rated power."""
         return Interval(0.0, nameplate.power_kw)
 
     def response(self, nameplate: OnOffLoad) -> ResponseTolerance:
-        """On or off, as it was set."""
+        """Near its setpoint, in either direction."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.power_kw)
 
     def advice(self, nameplate: OnOffLoad, feeds: Container[str]) -> Iterator[str]:
-        """Hours that are too short for its run."""
+        """The hours are too short for the run hours."""
         del feeds
         return hours_advice(nameplate.name, nameplate.hours, nameplate.run_h)
 
     def plausible(self, nameplate: OnOffLoad, snapshot: Snapshot) -> tuple[LoadUsage, tuple[Reason, ...]]:
-        """Its usage; counts that are no number count as none."""
+        """Its usage; an implausible count is 0."""
         return plausible_usage(snapshot.runs.get(nameplate.name, LoadUsage())), ()
 
     def state_now(self, nameplate: OnOffLoad, measurements: Measurements) -> LoadUsage:
-        """Its usage as counted up to now."""
+        """Its usage up to now."""
         return measurements.runs.get(nameplate.name, LoadUsage())
 
     def range_now(
@@ -60,26 +59,26 @@ class OnOffLoadKind(Kind[OnOffLoad, LoadUsage]):
         return _range(nameplate, self.state_now(nameplate, measurements), measurements.now_ms, site.time_zone)
 
     def rule(self, nameplate: OnOffLoad, state: LoadUsage, period: Period, room: PccRoom) -> SetpointRange:
-        """On as soon as it may, until it has run long enough; a run that has begun is finished."""
+        """On as early as allowed, until its run hours are complete; a started run is finished."""
         del room
         possible = _range(nameplate, state, period.at_ms, period.time_zone)
         unfinished = state.run_h < nameplate.run_h - ROUNDING_H
         return possible if unfinished or possible.interval.least > 0 else OFF
 
     def after(self, nameplate: OnOffLoad, state: LoadUsage, power_kw: float, period: Period) -> LoadUsage:
-        """Its usage with the period counted in."""
+        """Its usage after the period."""
         return usage_after(state, nameplate.hours, power_kw, period)
 
     def costs(self, nameplate: OnOffLoad, review: PlanReview) -> list[Cost]:
-        """Energy of the hours of running that do not come within its hours."""
+        """Energy of the run hours missing at the end of its hours."""
         snapshot, site = review.snapshot, review.site
         windows = steps_of_hours(nameplate.hours, snapshot.issued_at_ms, site)
-        dues = [(hours, nameplate.power_kw * nameplate.run_h) for hours in windows]
+        requirements = [(hours, nameplate.power_kw * nameplate.run_h) for hours in windows]
         if is_current(windows):
             usage, _ = self.plausible(nameplate, snapshot)
-            dues[0] = windows[0], nameplate.power_kw * max(nameplate.run_h - usage.run_h, 0.0)
+            requirements[0] = windows[0], nameplate.power_kw * max(nameplate.run_h - usage.run_h, 0.0)
         energy_kwh = drawn_kwh(review.plan.power_kw.get(nameplate.name, []), site.horizon_steps, site.step_h)
-        return [missing_energy(nameplate.name, dues, energy_kwh, nameplate.missing_per_kwh)]
+        return [missing_energy(nameplate.name, requirements, energy_kwh, nameplate.missing_per_kwh)]
 
     def worth_per_kwh(self, nameplate: OnOffLoad) -> float:
         """Price of missing energy."""
@@ -87,10 +86,10 @@ class OnOffLoadKind(Kind[OnOffLoad, LoadUsage]):
 
 
 def _range(load: OnOffLoad, usage: LoadUsage, at_ms: int, time_zone: str) -> SetpointRange:
-    """On or off; only on before its minimum run time is over, only off outside its hours or without starts left."""
+    """On or off; on only until its minimum run time is over; off only outside its hours and without remaining starts."""
     if usage.on and 0 <= at_ms - usage.since_ms < load.run_min_h * MS_PER_H:
         return SetpointRange(Interval(load.power_kw, load.power_kw), load.power_kw)
-    spent = not usage.on and load.starts_max is not None and usage.starts >= load.starts_max
-    if spent or not holds(load.hours, [at_ms], time_zone)[0]:
+    no_start_left = not usage.on and load.starts_max is not None and usage.starts >= load.starts_max
+    if no_start_left or not holds(load.hours, [at_ms], time_zone)[0]:
         return OFF
     return SetpointRange(Interval(0.0, load.power_kw), load.power_kw)

@@ -1,13 +1,13 @@
-"""The time for which a power is chosen: a step of a schedule, or the present cycle. Pure."""
+"""The period of a power: a step of a schedule, or the present cycle. Pure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 
 class Period(NamedTuple):
-    """The time for which a power is chosen.
+    """The period of a power.
 
-    In a schedule the power stays for all of it and `valid_h` is 0. In the cycle the power is chosen again long before, and
+    In a schedule the power lasts for the whole period, and `valid_h` is 0. In the cycle the next cycle replaces the power;
     `valid_h` is the longest time that a setpoint stays in force without a successor.
     """
 
@@ -15,10 +15,10 @@ class Period(NamedTuple):
     duration_h: float
     time_zone: str
     ambient_degc: Mapping[str, float]
-    """Of the air around equipment, by its name."""
+    """Ambient temperature of each equipment, by name."""
     valid_h: float = 0.0
 
     @property
     def end_ms(self) -> int:
-        """The instant after it."""
+        """END of the period."""
         return self.at_ms + round(3_600_000 * self.duration_h)

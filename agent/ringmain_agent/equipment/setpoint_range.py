@@ -1,4 +1,4 @@
-"""Powers that an equipment can be set to: an interval, and a least power below which it is off. Pure."""
+"""Possible setpoints of an equipment: an interval, and a minimum power below which it is off. Pure."""
 
 import math
 from typing import Final
@@ -9,13 +9,13 @@ from ringmain_agent.equipment.interval import ROUNDING, Interval
 
 
 class SetpointRange(Struct, frozen=True):
-    """Powers that an equipment can be set to: those of the interval, but between 0 and `power_min_kw` none."""
+    """Possible setpoints: the interval, without powers between 0 and `power_min_kw`."""
 
     interval: Interval
     power_min_kw: float = 0.0
 
     def at_most(self, power_kw: float) -> float:
-        """The highest possible power up to one, or else the lowest possible."""
+        """The highest possible power up to a bound; without one, the lowest possible power."""
         power_kw = self.interval.clamp(power_kw)
         if not 0 < power_kw < self.power_min_kw:
             return power_kw
@@ -24,11 +24,11 @@ class SetpointRange(Struct, frozen=True):
         return max(self.interval.least, 0.0)
 
     def possible(self, power_kw: float) -> bool:
-        """True for a power that it can be set to."""
+        """True for a possible setpoint."""
         return self.interval.holds(power_kw) and abs(self.at_most(power_kw) - power_kw) <= ROUNDING
 
     def up_to(self, power_kw: float) -> "SetpointRange":
-        """The part of it up to a power."""
+        """The range up to a power."""
         return SetpointRange(self.interval.intersect_or_nearest_end(Interval(-math.inf, power_kw)), self.power_min_kw)
 
 

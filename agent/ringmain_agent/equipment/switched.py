@@ -1,4 +1,4 @@
-"""Answers that capacitor banks and tap changers share. Their state is their position."""
+"""Common base of capacitor banks and tap changers. Their state is their position."""
 
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -19,7 +19,7 @@ Nameplate = TypeVar("Nameplate", bound=CapacitorBank | TapChanger)
 
 
 class SwitchedKind(Kind[Nameplate, int | None]):
-    """It takes positions and no power; the rule leaves it where it is."""
+    """Its setpoints are positions; the rule leaves the position unchanged."""
 
     state_field = "positions"
 
@@ -28,28 +28,28 @@ class SwitchedKind(Kind[Nameplate, int | None]):
         return (nameplate.position_signal,)
 
     def powers_kw(self, nameplate: Nameplate) -> Interval:
-        """None."""
+        """0: it takes no power setpoint."""
         del nameplate
         return Interval(0.0, 0.0)
 
     def response(self, nameplate: Nameplate) -> ResponseTolerance:
-        """At the position that was set."""
+        """At the position of its setpoint."""
         del nameplate
         return ResponseTolerance(HALF_A_POSITION)
 
     def plausible(self, nameplate: Nameplate, snapshot: Snapshot) -> tuple[int | None, tuple[Reason, ...]]:
-        """A position that it has."""
-        return _own(nameplate, snapshot.positions.get(nameplate.name)), ()
+        """The reported position, if it exists."""
+        return _existing(nameplate, snapshot.positions.get(nameplate.name)), ()
 
     def state_now(self, nameplate: Nameplate, measurements: Measurements) -> int | None:
-        """The measured position, if it has that one."""
+        """The measured position, if it exists."""
         measured = measurements.fresh(nameplate.position_signal)
-        return _own(nameplate, None if measured is None else round(measured))
+        return _existing(nameplate, None if measured is None else round(measured))
 
     def range_now(
         self, nameplate: Nameplate, measurements: Measurements, last: SentSetpoint | None, site: Site
     ) -> SetpointRange | None:
-        """It takes no power."""
+        """None: it takes no power setpoint."""
         del nameplate, measurements, last, site
         return None
 
@@ -59,7 +59,7 @@ class SwitchedKind(Kind[Nameplate, int | None]):
         return OFF
 
     def after(self, nameplate: Nameplate, state: int | None, power_kw: float, period: Period) -> int | None:
-        """Where it was."""
+        """The same position."""
         del nameplate, power_kw, period
         return state
 
@@ -70,7 +70,7 @@ class SwitchedKind(Kind[Nameplate, int | None]):
         return [Cost(component=f"operations of {nameplate.name}", amount=amount, quantity=moves, unit="operations")]
 
     def binding(self, nameplate: Nameplate, review: PlanReview) -> list[Binding]:
-        """Operations of the day, all of which the plan makes."""
+        """The daily limit of operations, if the plan uses all of them."""
         plan, name = review.plan, nameplate.name
         left = review.snapshot.operations_left.get(name, nameplate.operations_per_day)
         if not plan.positions.get(name) or operations(name, plan, review.snapshot) < left:
@@ -80,12 +80,12 @@ class SwitchedKind(Kind[Nameplate, int | None]):
 
 
 def operations(name: str, plan: Plan, snapshot: Snapshot) -> int:
-    """Steps of position that a plan moves switched equipment by."""
+    """Number of operations of switched equipment in a plan."""
     now = snapshot.positions.get(name)
     path = [*([] if now is None else [now]), *plan.positions.get(name, [])]
     return sum(abs(after - before) for before, after in pairwise(path))
 
 
-def _own(nameplate: CapacitorBank | TapChanger, position: int | None) -> int | None:
+def _existing(nameplate: CapacitorBank | TapChanger, position: int | None) -> int | None:
     lowest, highest = nameplate.positions
     return position if position is not None and lowest <= position <= highest else None

@@ -1,4 +1,4 @@
-"""Switching operations of tap changers and capacitor banks, counted by the local day from the positions measured. Pure."""
+"""Switching operations of tap changers and capacitor banks, counted per local day from measured positions. Pure."""
 
 import math
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from ringmain_agent.site.nameplates import CapacitorBank, TapChanger
 
 
 class Operations(Struct, frozen=True, kw_only=True):
-    """Operations `done` on a local `day`, and the position since the last of them."""
+    """Operations `done` on a local `day`, and the position after the last one."""
 
     position: int | None = None
     day: int = 0
@@ -18,7 +18,7 @@ class Operations(Struct, frozen=True, kw_only=True):
 
 
 def count_operations(operations: Operations, measured: float | None, *, time_zone: str, now_ms: int) -> Operations:
-    """The operations with a measured position counted in; a position that is not known counts as unchanged."""
+    """The operations after a measured position; an unknown position counts as unchanged."""
     day = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(time_zone)).toordinal()
     done = operations.done if day == operations.day else 0
     if measured is None or not math.isfinite(measured):
@@ -29,5 +29,5 @@ def count_operations(operations: Operations, measured: float | None, *, time_zon
 
 
 def operations_left(operations: Operations, switched: CapacitorBank | TapChanger) -> int:
-    """Operations that the equipment may still make today."""
+    """Operations that are left today."""
     return max(switched.operations_per_day - operations.done, 0)

@@ -14,11 +14,11 @@ from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot
 
 COMFORT_PU: Final = 0.1
-"""The thermostat stays this share of the band inside it."""
+"""The rule keeps this distance from the end of the band, as a share of the band."""
 
 
 class ThermalLoadKind(Kind[ThermalLoad, float | None]):
-    """Without a temperature it is released, and rests in a plan."""
+    """A thermal load of unknown temperature is released, and idle in a plan."""
 
     nameplate = ThermalLoad
     site_field = "thermal_loads"
@@ -31,19 +31,19 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
         return nameplate.power_signal, nameplate.temperature_signal
 
     def powers_kw(self, nameplate: ThermalLoad) -> Interval:
-        """Up to its power."""
+        """From 0 to its rated power."""
         return Interval(0.0, nameplate.power_max_kw)
 
     def response(self, nameplate: ThermalLoad) -> ResponseTolerance:
-        """Its own thermostat may draw less."""
+        """Near its setpoint; its own thermostat may draw less."""
         return ResponseTolerance(TOLERANCE_PU * nameplate.power_max_kw, less_is_fine=True)
 
     def plausible(self, nameplate: ThermalLoad, snapshot: Snapshot) -> tuple[float | None, tuple[Reason, ...]]:
-        """The temperature, if it can be one."""
+        """The temperature, if plausible."""
         return plausible.temperature_degc(snapshot.temperature_degc.get(nameplate.name)), ()
 
     def state_now(self, nameplate: ThermalLoad, measurements: Measurements) -> float | None:
-        """The measured temperature, if it can be one."""
+        """The measured temperature, if plausible."""
         return plausible.temperature_degc(measurements.fresh(nameplate.temperature_signal))
 
     def range_now(
@@ -53,7 +53,7 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
         last: SentSetpoint | None,
         site: Site,
     ) -> SetpointRange | None:
-        """Off beyond the end of the band that it drives towards."""
+        """Off once it is too warm, or too cold if it cools."""
         del last, site
         degc = self.state_now(nameplate, measurements)
         if degc is None:
@@ -62,7 +62,7 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
         return OFF if beyond else SetpointRange(Interval(0.0, nameplate.power_max_kw))
 
     def rule(self, nameplate: ThermalLoad, state: float | None, period: Period, room: PccRoom) -> SetpointRange:
-        """The power that keeps the temperature at the cheap end of its band, a little inside."""
+        """The power that keeps the temperature slightly inside the end of its band with the lower consumption."""
         del room
         if state is None:
             return OFF
@@ -75,13 +75,13 @@ class ThermalLoadKind(Kind[ThermalLoad, float | None]):
         return SetpointRange(Interval(0.0, min(max(aim_kw, 0.0), nameplate.power_max_kw)))
 
     def after(self, nameplate: ThermalLoad, state: float | None, power_kw: float, period: Period) -> float | None:
-        """The temperature that heat, losses and surroundings leave."""
+        """The temperature after heat input and losses to the surroundings."""
         if state is None:
             return None
         return nameplate.after_degc(state, power_kw, _ambient_degc(nameplate, period), period.duration_h)
 
     def costs(self, nameplate: ThermalLoad, review: PlanReview) -> list[Cost]:
-        """Degrees and hours outside the band."""
+        """Degree hours outside the band."""
         degree_hours = review.site.step_h * math.fsum(
             max(nameplate.temperature_min_degc - degc, degc - nameplate.temperature_max_degc, 0.0)
             for degc in review.plan.temperature_degc.get(nameplate.name, [])

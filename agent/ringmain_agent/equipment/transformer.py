@@ -6,27 +6,27 @@ from typing import Final
 
 from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment import transformer_thermal as thermal
-from ringmain_agent.equipment.binding_limit import Binding, highest
+from ringmain_agent.equipment.binding_limit import NEAR_PU, Binding, highest
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.kind import Kind, OutputNeed, PccRoom, PlanReview, ResponseTolerance
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import OFF, SetpointRange
 from ringmain_agent.equipment.transformer_chords import chord_errors
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import PCC, REACTIVE, Site
 from ringmain_agent.snapshot import Measurements, Reason, SentSetpoint, Snapshot, ThermalState
 
 OIL_MIN_DEGC: Final = -60.0
 OIL_MAX_DEGC: Final = 250.0
-"""A top oil outside these is not plausible."""
-NEAR_PU: Final = 1e-4
+"""Range of plausible top-oil temperatures."""
 NEAR_K: Final = 0.1
-"""So near to a limit counts as on it."""
+"""A temperature this near to its limit counts as at the limit."""
 
 
 class TransformerKind(Kind[Transformer, ThermalState | None]):
-    """Its temperatures are tracked; without them a plan begins where its present loading would lead in the end."""
+    """Its temperatures are tracked; without them a plan starts from the steady state of the present loading."""
 
     nameplate = Transformer
     site_field = "transformers"
@@ -34,22 +34,22 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
     output = OutputNeed.NONE
 
     def feeds(self, nameplate: Transformer) -> tuple[str, ...]:
-        """None; a measured top oil only corrects its model."""
+        """None; a measured top oil is optional and corrects the model."""
         del nameplate
         return ()
 
     def powers_kw(self, nameplate: Transformer) -> Interval:
-        """None of its own."""
+        """0: it takes no power setpoint."""
         del nameplate
         return Interval(0.0, 0.0)
 
     def response(self, nameplate: Transformer) -> ResponseTolerance:
-        """It has no setpoint to deviate from."""
+        """Any: it has no setpoint."""
         del nameplate
         return ResponseTolerance(math.inf)
 
     def plausible(self, nameplate: Transformer, snapshot: Snapshot) -> tuple[ThermalState | None, tuple[Reason, ...]]:
-        """The tracked temperatures, if they can be."""
+        """The tracked temperatures, if plausible."""
         state = snapshot.thermal.get(nameplate.name)
         return (state if state is not None and is_plausible(state) else None), ()
 
@@ -60,7 +60,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
     def range_now(
         self, nameplate: Transformer, measurements: Measurements, last: SentSetpoint | None, site: Site
     ) -> SetpointRange | None:
-        """It takes no power."""
+        """None: it takes no power setpoint."""
         del nameplate, measurements, last, site
         return None
 
@@ -72,7 +72,7 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
     def after(
         self, nameplate: Transformer, state: ThermalState | None, power_kw: float, period: Period
     ) -> ThermalState | None:
-        """Its temperatures after a constant apparent power of its own."""
+        """Its temperatures after a constant apparent power."""
         if state is None:
             return None
         ambient_degc = plausible.ambient_degc(nameplate, period.ambient_degc.get(nameplate.name))
@@ -80,16 +80,16 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
         return thermal.after(state, loading_pu, ambient_degc, 60 * period.duration_h, thermal.constants(nameplate))
 
     def costs(self, nameplate: Transformer, review: PlanReview) -> list[Cost]:
-        """Hours of life that the hot spot uses."""
+        """Insulation life used by the hot spot."""
         hot_spot_degc = review.plan.hot_spot_degc.get(nameplate.name, [])
-        used_h = review.site.step_h * math.fsum(thermal.ageing(degc, nameplate.paper) for degc in hot_spot_degc)
+        used_h = review.site.step_h * math.fsum(thermal.aging_rate(degc, nameplate.paper) for degc in hot_spot_degc)
         amount = nameplate.ageing_cost_per_h * used_h
         return [Cost(component=f"ageing of {nameplate.name}", amount=amount, quantity=used_h, unit="h of life")]
 
     def binding(self, nameplate: Transformer, review: PlanReview) -> list[Binding]:
-        """Loading, top oil and hot spot; the dispatch holds temperatures above the real ones by the error of its chords."""
+        """Loading, top oil and hot spot; the tolerance is the error of the chords in the dispatch."""
         plan, name = review.plan, nameplate.name
-        starts_ms = [plan.issued_at_ms + 1000 * plan.step_s * step for step in range(len(plan.pcc_kw))]
+        starts_ms = step_starts_ms(plan.issued_at_ms, plan.step_s, len(plan.pcc_kw))
         limits = thermal.limits_at(nameplate, starts_ms, review.site.time_zone)
         errors = chord_errors(thermal.constants(nameplate), loading_most_pu(nameplate))
 
@@ -108,13 +108,13 @@ class TransformerKind(Kind[Transformer, ThermalState | None]):
 
 
 def is_plausible(state: ThermalState) -> bool:
-    """True for temperatures that a transformer can have."""
+    """True for plausible temperatures of a transformer."""
     terms = (state.top_oil_degc, state.winding_k, state.oil_lag_k, thermal.hot_spot_degc(state))
     return all(plausible.temperature_degc(term) is not None for term in terms)
 
 
 def loading_most_pu(transformer: Transformer) -> float:
-    """The highest loading that any rating allows, and at least rated power."""
+    """The highest loading of all ratings, at least 1."""
     ratings_pu = [rating.loading_max_pu for rating in transformer.rating if rating.loading_max_pu is not None]
     return max(1.0, transformer.loading_max_pu, *ratings_pu)
 
@@ -122,7 +122,7 @@ def loading_most_pu(transformer: Transformer) -> float:
 def assumed_state(
     tracked: ThermalState | None, *, loading_pu: float, ambient_degc: float, transformer: Transformer
 ) -> ThermalState:
-    """Temperatures of a transformer: as tracked if plausible, else where the present loading would lead in the end."""
+    """Temperatures of a transformer: as tracked if plausible, else the steady state of the present loading."""
     if tracked is not None and is_plausible(tracked):
         return tracked
     loading_pu = min(loading_pu, loading_most_pu(transformer))
@@ -130,10 +130,10 @@ def assumed_state(
 
 
 def firm_capacity_kva(site: Site) -> float:
-    """Most apparent power at the pcc within the firm loading when the largest transformer is out; infinite without one.
+    """Highest apparent power at the pcc with the largest transformer out of service; infinite without a firm loading.
 
-    The others then share it as they share the rest now; those that carry nothing now, in proportion to their ratings. Of
-    several that are the largest, the one counts whose outage leaves least.
+    The other transformers share the power in proportion to their present shares, or to their ratings if they carry none.
+    Of several largest transformers, the outage with the lowest remaining capacity counts.
     """
     if site.grid_connection.firm_loading_max_pu is None or len(site.transformers) < 2:
         return math.inf
@@ -146,7 +146,7 @@ def firm_capacity_kva(site: Site) -> float:
 
 
 def _rated_without_kva(out: Transformer, site: Site) -> float:
-    """Apparent power at the pcc at which the first of the others reaches its rated power."""
+    """Apparent power at the pcc at which the first remaining transformer reaches its rated power."""
     shares = site.transformer_shares()
     others = [transformer for transformer in site.transformers if transformer is not out]
     carried = math.fsum(shares[transformer.name] for transformer in others)
@@ -157,13 +157,13 @@ def _rated_without_kva(out: Transformer, site: Site) -> float:
 
 
 def carried_kva(transformer: Transformer, loading_pu: float, site: Site) -> float:
-    """Apparent power at the pcc at which a transformer has a loading; infinite for one that carries nothing."""
+    """Apparent power at the pcc for a loading of the transformer; infinite for one without a share."""
     share = site.transformer_shares()[transformer.name]
     return loading_pu * transformer.rated_power_kva / share if share > 0 else math.inf
 
 
 def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Loading of each transformer by its share of what the pcc measures; empty when that is not known."""
+    """Loading of each transformer by its share of the measured power at the pcc; empty if that is unknown."""
     pcc_kw = plausible.power_kw(measurements.fresh(PCC))
     if pcc_kw is None:
         return {}
@@ -172,30 +172,30 @@ def loadings_pu(measurements: Measurements, site: Site) -> dict[str, float]:
 
 
 def pcc_kvar(measurements: Measurements) -> float:
-    """Reactive power at the pcc; none where it is not known."""
+    """Reactive power at the pcc; 0 if unknown."""
     return plausible.power_kw(measurements.fresh(REACTIVE)) or 0.0
 
 
-def tracked_state(  # noqa: PLR0913  keyword-only where it can be mistaken
+def update_thermal_state(  # noqa: PLR0913  keyword-only where it can be mistaken
     transformer: Transformer,
     before: ThermalState | None,
     measurements: Measurements,
     *,
     loading_pu: float,
-    held_pu: float,
+    loading_before_pu: float,
     since_ms: int,
 ) -> ThermalState:
-    """Temperatures now: one exact step at `held_pu`, the loading since `since_ms`, then corrected by a measured top oil.
+    """Temperatures now: one exact step from `since_ms` at `loading_before_pu`, then corrected by a measured top oil.
 
-    Without a plausible state before it begins where the present loading would lead in the end; when the clock was set back
-    it stays.
+    Without a plausible earlier state, it starts from the steady state of the present loading. After the clock was set back,
+    it stays unchanged.
     """
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(before, loading_pu=loading_pu, ambient_degc=ambient_degc, transformer=transformer)
     if state is before and measurements.now_ms > since_ms:
         since_min = (measurements.now_ms - since_ms) / 60_000
-        state = thermal.after(state, held_pu, ambient_degc, since_min, thermal.constants(transformer))
+        state = thermal.after(state, loading_before_pu, ambient_degc, since_min, thermal.constants(transformer))
     oil_degc = measurements.fresh(transformer.top_oil_signal)
     if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
-        state = thermal.corrected(state, oil_degc)
+        state = thermal.correct_top_oil(state, oil_degc)
     return state

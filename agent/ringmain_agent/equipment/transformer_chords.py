@@ -1,7 +1,7 @@
 """Chords over the curves of the thermal model: its rises over the loading as straight segments, with a known error. Pure.
 
-The curves are convex in the loading, so that the chords lie above them: the real temperatures are never above those of the
-chords, and a limit that holds for the chords holds.
+The curves are convex in the loading, so the chords lie above them. The real temperatures never exceed those of the chords,
+and a limit kept with the chords is kept in reality.
 
 Source: IEC 60076-7:2018, difference equations; `transformer_thermal` has the curves exactly.
 """
@@ -14,7 +14,7 @@ from ringmain_agent.equipment.transformer_thermal import Constants
 
 SEGMENT_PU: Final = 0.125
 HALF_PU: Final = 0.5
-"""Below this loading chords may be above by more, up to 1.8 K where there is an oil lag; no limit binds there."""
+"""Below this loading the error may be larger, up to 1.8 K with an oil lag; no limit binds there."""
 BEYOND: Final = 2.0
 """The last chord ends at this multiple of the largest loading limit."""
 
@@ -27,7 +27,7 @@ class Errors(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A part of the loading with the slopes of both curves over it; the last has no end."""
+    """A segment of the loading with the slopes of both chords; the last segment has no end."""
 
     width_pu: float
     oil_per_pu: float
@@ -35,7 +35,7 @@ class Segment(NamedTuple):
 
 
 def segments(constants: Constants, loading_max_pu: float) -> list[Segment]:
-    """Chords of the curves, equally wide up to a loading, and one beyond; a wider first one where the oil lag would pay."""
+    """Chords of equal width up to a loading, and one beyond it; the first is wider where the oil lag would pay."""
     count = math.ceil(loading_max_pu / SEGMENT_PU - 1e-9)
     evenly = [loading_max_pu * index / count for index in range(1, count + 1)]
     candidates = _evenly_between(evenly[0], loading_max_pu, 200)
@@ -54,13 +54,13 @@ def segments(constants: Constants, loading_max_pu: float) -> list[Segment]:
 
 
 def _lag_pays(constants: Constants, end: float) -> bool:
-    """True if a first chord up to this loading adds more to the oil lag than to the top oil."""
+    """True if a first chord up to this loading raises the oil lag more than the top oil."""
     oil_k = constants.top_oil_rise_k * (constants.oil(end) - constants.oil(0.0))
     return oil_k < (constants.k21 - 1) * constants.hot_spot_rise_k * constants.winding(end)
 
 
 def chord_errors(constants: Constants, loading_max_pu: float) -> Errors:
-    """Largest distances of the chords from the curves where a limit can bind, as temperatures that would last."""
+    """Largest distances of the chords from the curves where a limit can bind, as steady-state temperatures."""
     chords = segments(constants, loading_max_pu)[:-1]
     oil_k, hot_k = [], []
     for loading_pu in _evenly_between(HALF_PU, loading_max_pu, 400):

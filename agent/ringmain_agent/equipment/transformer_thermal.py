@@ -1,8 +1,8 @@
-"""Temperatures and ageing of a transformer by its loading: the loading guide's equations in plain floats. Pure.
+"""Temperatures and aging of a transformer by its loading: the loading guide's equations in plain floats. Pure.
 
-Symbols in formulas are those of the guide. The sub-steps that a step longer than a few minutes is often cut into are not
-needed here: the factors are exponentials, so that a state is exact after any duration at constant loading and ambient, and
-one step of an hour equals four of a quarter. What a long step loses is what the loading did within it.
+Symbols in formulas are those of the guide. Long steps need no sub-steps here: the factors are exponentials, so a state is
+exact after any duration at constant loading and ambient, and one step of an hour equals four of a quarter of an hour.
+Changes of the loading within a step are averaged out.
 
 Source: IEC 60076-7:2018, difference equations of the thermal model.
 """
@@ -17,14 +17,14 @@ from ringmain_agent.snapshot import ThermalState
 
 HOTTEST_DEGC: Final = 400.0
 COLDEST_DEGC: Final = -100.0
-"""Ageing is that of the nearest of these beyond them; no transformer is."""
+"""The aging rate is clamped to these temperatures, which no transformer reaches."""
 
 _LOADING_MOST_PU: Final = 1000.0
-"""A measured loading beyond this counts as this: a broken feed must not end in an overflow."""
+"""A higher measured loading is clamped to this one: a broken feed must not overflow."""
 
 
 class Constants(NamedTuple):
-    """Thermal constants of a transformer; `hot_spot_rise_k` is that over the top oil at rated loading (H times g_r)."""
+    """Thermal constants of a transformer; `hot_spot_rise_k` is the rise over the top oil at rated loading (H times g_r)."""
 
     oil_exponent: float
     winding_exponent: float
@@ -39,15 +39,15 @@ class Constants(NamedTuple):
     indoor_rise_k: float = 0.0
 
     def oil(self, loading_pu: float) -> float:
-        """Rise of the top oil in the end, over that at rated loading."""
+        """Steady-state rise of the top oil, relative to the rise at rated loading."""
         return float(((1 + self.loss_ratio * loading_pu**2) / (1 + self.loss_ratio)) ** self.oil_exponent)
 
     def winding(self, loading_pu: float) -> float:
-        """Rise of the hot spot over the top oil in the end, over that at rated loading."""
+        """Steady-state rise of the hot spot over the top oil, relative to the rise at rated loading."""
         return float(loading_pu**self.winding_exponent)
 
     def kept(self, duration_min: float) -> tuple[float, float, float]:
-        """Shares of the top oil, winding and oil-lag terms of the start that are left after a duration."""
+        """Shares of the initial top-oil, winding and oil-lag terms that are left after a duration."""
         return (
             math.exp(-duration_min / (self.k11 * self.oil_time_constant_min)),
             math.exp(-duration_min / (self.k22 * self.winding_time_constant_min)),
@@ -56,7 +56,7 @@ class Constants(NamedTuple):
 
 
 class Guide(NamedTuple):
-    """A line of the guide's tables: constants of a kind of transformer, where its nameplate does not say otherwise."""
+    """A line of the guide's tables: default constants for a kind of transformer."""
 
     oil_exponent: float
     winding_exponent: float
@@ -83,7 +83,7 @@ GUIDE: Final = {
 
 
 class ThermalLimits(NamedTuple):
-    """Limits of a transformer that are in force."""
+    """Limits of a transformer in force at an instant."""
 
     loading_max_pu: float
     hot_spot_max_degc: float
@@ -91,7 +91,7 @@ class ThermalLimits(NamedTuple):
 
 
 def constants(transformer: Transformer) -> Constants:
-    """The nameplate's thermal constants, and the guide's where it has none."""
+    """The thermal constants of the nameplate; the guide's replace missing ones."""
     guide = GUIDE[transformer.cooling]
     gradient_k = guide.winding_gradient_k if transformer.winding_gradient_k is None else transformer.winding_gradient_k
     factor = guide.hot_spot_factor if transformer.hot_spot_factor is None else transformer.hot_spot_factor
@@ -111,7 +111,7 @@ def constants(transformer: Transformer) -> Constants:
 
 
 def steady_state(loading_pu: float, ambient_degc: float, constants: Constants) -> ThermalState:
-    """Where the temperatures end at constant loading and ambient: what to assume when nothing is known."""
+    """Temperatures after a long time at constant loading and ambient; also the assumption for an unknown state."""
     loading_pu = min(loading_pu, _LOADING_MOST_PU)
     winding_k = constants.hot_spot_rise_k * constants.winding(loading_pu)
     return ThermalState(
@@ -127,14 +127,14 @@ def after(
     """Temperatures after a duration at constant loading and ambient, exact for any duration.
 
     Args:
-        state: Before.
+        state: Temperatures before.
         loading_pu: Apparent power over rated power, not negative.
-        ambient_degc: Air outside; the rise within a compact station is among the constants.
+        ambient_degc: Outside air; the constants contain the rise within a compact station.
         duration_min: Not negative.
-        constants: Of the transformer.
+        constants: Thermal constants of the transformer.
 
     Returns:
-        The state; NaN in, NaN out.
+        The state; NaN inputs give NaN.
     """
     end = steady_state(loading_pu, ambient_degc, constants)
     oil, winding, lag = constants.kept(duration_min)
@@ -150,15 +150,15 @@ def hot_spot_degc(state: ThermalState) -> float:
     return state.top_oil_degc + state.winding_k - state.oil_lag_k
 
 
-def corrected(state: ThermalState, measured_top_oil_degc: float) -> ThermalState:
+def correct_top_oil(state: ThermalState, measured_top_oil_degc: float) -> ThermalState:
     """The state with a measured top-oil temperature; the hot spot moves with it."""
     return ThermalState(measured_top_oil_degc, state.winding_k, state.oil_lag_k)
 
 
-def ageing(hot_spot_degc: float, paper: Paper) -> float:
-    """Relative ageing rate: hours of rated life used in an hour; 1 at 98 degC for normal, at 110 degC for upgraded paper.
+def aging_rate(hot_spot_degc: float, paper: Paper) -> float:
+    """Relative aging rate: hours of rated life used in an hour; 1 at 98 degC for normal, at 110 degC for upgraded paper.
 
-    Source: IEC 60076-7:2018, relative ageing rate.
+    Source: IEC 60076-7:2018, relative aging rate.
     """
     degc = min(max(hot_spot_degc, COLDEST_DEGC), HOTTEST_DEGC)
     match paper:
@@ -171,7 +171,7 @@ def ageing(hot_spot_degc: float, paper: Paper) -> float:
 
 
 def limits_at(transformer: Transformer, starts_ms: Sequence[int], time_zone: str) -> list[ThermalLimits]:
-    """Limits in force at each instant; of ratings whose hours hold, the last that has a limit counts for it."""
+    """Limits in force at each instant; of several ratings in force, the last one with a limit sets it."""
     plain = ThermalLimits(transformer.loading_max_pu, transformer.hot_spot_max_degc, transformer.top_oil_max_degc)
     limits = [plain] * len(starts_ms)
     for rating in transformer.rating:
@@ -182,5 +182,5 @@ def limits_at(transformer: Transformer, starts_ms: Sequence[int], time_zone: str
         }
         other = {name: value for name, value in rated.items() if value is not None}
         in_force = holds(rating.hours, starts_ms, time_zone)
-        limits = [one._replace(**other) if now else one for one, now in zip(limits, in_force, strict=True)]
+        limits = [limit._replace(**other) if now else limit for limit, now in zip(limits, in_force, strict=True)]
     return limits

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from ringmain_agent.gateway.mqtt import Arrived, Connection
+from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
 from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -52,7 +52,7 @@ class Clock(Protocol):
 class MachineClock:
     """A cycle every `cycle_s` by the monotonic clock; a late cycle does not make the next ones hurry."""
 
-    def __init__(self, local: Connection, *, cycle_s: float) -> None:
+    def __init__(self, local: BrokerConnection, *, cycle_s: float) -> None:
         """Cycles with what arrives on the local connection."""
         self._local = local
         self._cycle_s = cycle_s
@@ -88,7 +88,7 @@ class SimulationClock:
     restart not before its feed messages are here: until the answer, the simulation sends no others.
     """
 
-    def __init__(self, local: Connection, site: str, *, feed_topics: frozenset[str], last_tick: int) -> None:
+    def __init__(self, local: BrokerConnection, site: str, *, feed_topics: frozenset[str], last_tick: int) -> None:
         """Wait for ticks on the local connection; only messages of `feed_topics` count for a tick.
 
         Raises:

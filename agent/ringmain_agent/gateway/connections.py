@@ -3,19 +3,19 @@
 from collections.abc import Iterable
 
 from ringmain_agent.config.agent import LoadedConfig
-from ringmain_agent.gateway.mqtt import Connection
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_program.brokers import with_absolute_files
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Online, encode
 
 
-def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simulated: bool) -> Connection:
+def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simulated: bool) -> BrokerConnection:
     """To the broker of feeds and setpoints."""
     config = loaded.config
     heard = [*feed_topics, *([config.switch.topic] if config.switch else [])]
     if simulated:
         heard.append(topics.SIMULATION_CLOCK)
-    return Connection(
+    return BrokerConnection(
         "local",
         with_absolute_files(config.mqtt.local, loaded.folder),
         client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
@@ -23,10 +23,10 @@ def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simula
     )
 
 
-def upstream_connection(loaded: LoadedConfig) -> Connection:
+def upstream_connection(loaded: LoadedConfig) -> BrokerConnection:
     """To the broker of everything else; its will says that the agent is gone."""
     config = loaded.config
-    return Connection(
+    return BrokerConnection(
         "upstream",
         with_absolute_files(config.mqtt.upstream, loaded.folder),
         client_id=config.mqtt.upstream.client_id or f"ringmain-agent-{config.site}",

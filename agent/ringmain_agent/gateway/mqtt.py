@@ -38,7 +38,7 @@ class Arrived(NamedTuple):
     received_s: float
 
 
-class Connection:
+class BrokerConnection:
     """A client of one broker that subscribes on every connect and never gives up.
 
     * `received` and `wait` give messages in the order of arrival; what does not fit the queue is dropped and counted.

@@ -12,7 +12,7 @@ from ringmain_agent.equipment import load_usage as runs
 from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
-from ringmain_agent.equipment.transformer import loadings_pu, tracked_state
+from ringmain_agent.equipment.transformer import loadings_pu, update_thermal_state
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, ThermalState
@@ -68,12 +68,12 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
             for load in _counted_loads(site)
         },
         thermal={
-            transformer.name: tracked_state(
+            transformer.name: update_thermal_state(
                 transformer,
                 before.thermal.get(transformer.name),
                 measurements,
                 loading_pu=loading_pu.get(transformer.name, 0.0),
-                held_pu=before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0)),
+                loading_before_pu=before.loading_pu.get(transformer.name, loading_pu.get(transformer.name, 0.0)),
                 since_ms=before.at_ms,
             )
             for transformer in site.transformers

@@ -19,8 +19,8 @@ MAX_FEED_BYTES: Final = 65_536
 VALUE_MAX: Final = 1e12
 """No quantity of a site is larger, in any of our units; sums and products of values below stay finite."""
 
-AHEAD_MAX_S: Final = 300
-BEHIND_MAX_S: Final = 30 * 86_400
+READING_AHEAD_MAX_S: Final = 300
+READING_BEHIND_MAX_S: Final = 30 * 86_400
 
 _NEVER: Final = (1.0, 0.0)
 
@@ -55,7 +55,7 @@ def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> R
 
 def is_plausible(at_ms: int, now_ms: int) -> bool:
     """Whether a reading's time can be true: little ahead of the clock, not a month behind it."""
-    return -1000 * BEHIND_MAX_S <= at_ms - now_ms <= 1000 * AHEAD_MAX_S
+    return -1000 * READING_BEHIND_MAX_S <= at_ms - now_ms <= 1000 * READING_AHEAD_MAX_S
 
 
 def _plain(payload: bytes) -> float:

@@ -41,15 +41,15 @@ class ProcessImage:
     def _read(self, now_ms: int) -> Measurements:
         """Newest values and the limits in force, without the state of the equipment."""
         imports, exports = self._upstream.limits_kw(self._site, [now_ms], now_ms=now_ms)
-        wishes = self._upstream.wishes([now_ms], now_ms=now_ms)
+        wishes = self._upstream.requested_limits_kw([now_ms], now_ms=now_ms)
         return Measurements(
             now_ms=now_ms,
             stale_after_s=self._site.regulator.stale_after_s,
             newest={signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()},
             import_limit_kw=imports[0],
             export_limit_kw=exports[0],
-            wished_import_kw=wishes.import_kw[0],
-            wished_export_kw=wishes.export_kw[0],
+            requested_import_kw=wishes.import_kw[0],
+            requested_export_kw=wishes.export_kw[0],
             ambient_degc=self._ambient_degc(now_ms),
         )
 
@@ -75,7 +75,7 @@ class ProcessImage:
         start_ms = step_start_ms(now_ms, site.step_s)
         starts = step_starts_ms(start_ms, site.step_s, site.horizon_steps)
         imports, exports = self._upstream.limits_kw(site, starts, now_ms=now_ms)
-        wishes = self._upstream.wishes(starts, now_ms=now_ms)
+        wishes = self._upstream.requested_limits_kw(starts, now_ms=now_ms)
         positions = {switched.name: measured.fresh(switched.position_signal) for switched in site.switched}
         return Snapshot(
             issued_at_ms=start_ms,
@@ -84,9 +84,9 @@ class ProcessImage:
             known_future=self._upstream.known_future(start_ms=start_ms, step_s=site.step_s, steps=site.horizon_steps),
             import_limit_kw=imports,
             export_limit_kw=exports,
-            wished_import_kw=wishes.import_kw,
-            wished_export_kw=wishes.export_kw,
-            breach_per_kwh=wishes.breach_per_kwh,
+            requested_import_kw=wishes.import_kw,
+            requested_export_kw=wishes.export_kw,
+            breach_price_per_kwh=wishes.breach_price_per_kwh,
             soc_kwh={battery.name: measured.fresh(battery.soc_signal) for battery in site.batteries},
             billing_peak_kw=dict(billing_peak_kw),
             runs=self.equipment_state.runs_at(site, start_ms),

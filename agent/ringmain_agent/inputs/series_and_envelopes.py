@@ -19,19 +19,19 @@ from ringmain_protocol.messages import Envelope, Series, decode, encode
 MAX_SERIES: Final = 64
 MAX_SERIES_STEPS: Final = 4000
 MAX_ENVELOPES: Final = 16
-AHEAD_MAX_MS: Final = 7 * 86_400_000
+ISSUE_AHEAD_MAX_MS: Final = 7 * 86_400_000
 """An issue time further ahead is a sender's mistake; a correct issue replaces it."""
 
 
 class RequestedLimits(NamedTuple):
     """Limits that may be breached at a price, one for each instant; `None` where nothing is wished.
 
-    `breach_per_kwh` is the highest price among the wishes that count.
+    `breach_price_per_kwh` is the highest price among the wishes that count.
     """
 
     import_kw: list[float | None]
     export_kw: list[float | None]
-    breach_per_kwh: float
+    breach_price_per_kwh: float
 
 
 class SeriesAndEnvelopes:
@@ -82,7 +82,7 @@ class SeriesAndEnvelopes:
             if len(self.series) >= MAX_SERIES:
                 raise MessageError("too_many_series", f"{name}: {MAX_SERIES} series are known already")
             return series
-        ahead = [issue.issued_at_ms > now_ms + AHEAD_MAX_MS for issue in (known, series)]
+        ahead = [issue.issued_at_ms > now_ms + ISSUE_AHEAD_MAX_MS for issue in (known, series)]
         if ahead == [False, True]:
             raise MessageError("implausible_time", f"series {name} was issued at {series.issued_at_ms}, and it is {now_ms}")
         if ahead == [True, False] or known.step_s != series.step_s:
@@ -104,7 +104,7 @@ class SeriesAndEnvelopes:
                 exports = _narrowed(exports, _given(envelope, envelope.export_limit_kw, starts_ms))
         return imports, exports
 
-    def wishes(self, starts_ms: Sequence[int], *, now_ms: int) -> RequestedLimits:
+    def requested_limits_kw(self, starts_ms: Sequence[int], *, now_ms: int) -> RequestedLimits:
         """Limits that may be breached at a price, at each instant."""
         wished = [
             envelope
@@ -116,7 +116,7 @@ class SeriesAndEnvelopes:
         return RequestedLimits(
             import_kw=[limit_kw for limit_kw, _ in imports],
             export_kw=[limit_kw for limit_kw, _ in exports],
-            breach_per_kwh=max((price for _, price in (*imports, *exports)), default=0.0),
+            breach_price_per_kwh=max((price for _, price in (*imports, *exports)), default=0.0),
         )
 
 

@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ringmain_agent.inputs.feeds import AHEAD_MAX_S, BEHIND_MAX_S, is_plausible
+from ringmain_agent.inputs.feeds import READING_AHEAD_MAX_S, READING_BEHIND_MAX_S, is_plausible
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, StepValue, hold_within, step_start_ms, step_value
 
@@ -89,7 +89,7 @@ class StepHistory:
             return []
         step_ms = 1000 * self._step_s
         end_ms = step_start_ms(now_ms, self._step_s)
-        if self.open_start_ms - end_ms <= 1000 * BEHIND_MAX_S:
+        if self.open_start_ms - end_ms <= 1000 * READING_BEHIND_MAX_S:
             self._set_back_ms = None
         elif self._set_back_ms is None or now_ms < self._set_back_ms:
             self._set_back_ms = now_ms
@@ -126,7 +126,7 @@ class StepHistory:
 
     def _is_newest(self, reading: Reading, now_ms: int) -> bool:
         newest = self.newest.get(reading.signal)
-        return newest is None or reading.at_ms > newest.at_ms or newest.at_ms - now_ms > 1000 * AHEAD_MAX_S
+        return newest is None or reading.at_ms > newest.at_ms or newest.at_ms - now_ms > 1000 * READING_AHEAD_MAX_S
 
     def _is_new(self, reading: Reading) -> bool:
         opened = self.open_readings[reading.signal]

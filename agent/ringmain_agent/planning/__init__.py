@@ -1,7 +1,7 @@
-"""The planner.
+"""The planner: a `Snapshot` comes in, a `Plan` leaves.
 
-A `Snapshot` comes in, a `Plan` leaves. All but `client` runs in a process of its own, the only one with NumPy, ONNX Runtime
-and HiGHS.
+`client` belongs to the main process. Everything else runs in the planner process, the only one with NumPy, ONNX Runtime and
+HiGHS.
 """
 
 __all__ = ["client", "costs", "dispatch", "forecast", "plan", "prices"]

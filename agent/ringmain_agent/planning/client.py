@@ -1,7 +1,7 @@
-"""The planner as the main process sees it: a child that is given a Snapshot and returns a Plan, and is killed when late.
+"""Client of the planner process: it sends a Snapshot, receives a Plan, and kills the process when it is late.
 
-No threads: the pipes never block, `poll` moves what can be moved. Frames are a length (4 bytes, little endian) and
-MessagePack. Nothing numerical is imported here; that is `process`.
+No threads: the pipes never block, and `poll` transfers available bytes. A frame is a length (4 bytes, little endian) and
+MessagePack. Numerical libraries belong to `process` and are not imported here.
 """
 
 import contextlib
@@ -25,25 +25,25 @@ MAX_FRAME_BYTES: Final = 50_000_000
 PAUSE_FIRST_S: Final = 1.0
 PAUSE_MAX_S: Final = 60.0
 PLANS_WITHOUT_SCHEDULE: Final = 3
-"""So many in a row, and another child is started: the solver of this one may be beyond repair."""
+"""After this many plans in a row without a schedule, a new child replaces the present one: its solver may be broken."""
 CHILD: Final = (sys.executable, "-m", "ringmain_agent.planning.process")
 SINGLE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def frame(document: object) -> bytes:
-    """A document as it goes through the pipe."""
+    """A document as a frame of the pipe."""
     payload = msgspec.msgpack.encode(document)
     return HEADER.pack(len(payload)) + payload
 
 
 class Planner:
-    """Client of the planner process; one thread owns it, and must outlive it: the child dies with the thread that made it.
+    """Client of the planner process; one thread owns it and must outlive it: the child dies with the thread that started it.
 
-    A child that is late, dies or answers nonsense is killed and started again, at once the first time and then after a
-    pause that doubles up to a minute until a plan succeeds. The request it had is lost: an old snapshot is not worth a plan.
+    A child that is late, dies or sends an invalid frame is killed and restarted: at once the first time, then after a pause
+    that doubles up to a minute until a plan succeeds. Its request is dropped, as the snapshot would be outdated.
 
-    A child that answers in time but finds no schedule, several times in a row, is replaced with the same pauses. It goes on
-    answering until then, and no request is lost. A plan without a forecast does not count: no child could do better.
+    A child that repeatedly answers in time but without a schedule is replaced after the same pauses. It goes on answering
+    until then, and no request is dropped. Plans without a forecast do not count, as a new child could not improve them.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class Planner:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child that runs now."""
+        """Process id of the running child."""
         return self._child.pid if self._child else None
 
     @property
     def ready(self) -> bool:
-        """Whether the child has started up and would take a request at once."""
+        """True once the child has started up and accepts requests."""
         return self._ready
 
     def start(self) -> None:
-        """Start the child; it says when it is ready."""
+        """Start the child; it reports when it is ready."""
         if self._child is not None:
             return
         self._child = subprocess.Popen(
@@ -99,25 +99,25 @@ class Planner:
         self._due_s = self._clock() + self._start_deadline_s
 
     def request(self, snapshot: Snapshot) -> None:
-        """Ask for a plan; a request that still waits for its turn is replaced. Never blocks."""
+        """Request a plan; it replaces a request that still waits. Never blocks."""
         self._waiting = snapshot
-        self._move()
+        self._transfer()
 
     def poll(self) -> Plan | None:
-        """Move what can be moved, and return the plan that has arrived since the last call, if one has."""
-        self._move()
+        """Transfer available bytes, and return the plan that has arrived since the last call, if any."""
+        self._transfer()
         unseen, self._unseen = self._unseen, None
         return unseen
 
     def newest(self) -> Plan | None:
-        """The newest plan that ever arrived."""
+        """The newest plan, or `None` before the first."""
         return self._newest
 
     def wait(self, timeout_s: float) -> Plan | None:
-        """The answer to the newest request, or `None` when the planner has failed or the time is over. Blocks."""
+        """The answer to the newest request, or `None` on failure or timeout. Blocks."""
         end_s = self._clock() + timeout_s
         plan = self.poll()
-        while self._asked() and self._child is not None:
+        while self._has_request() and self._child is not None:
             left_s = end_s - self._clock()
             if left_s <= 0:
                 break
@@ -130,8 +130,8 @@ class Planner:
         """End the child."""
         self._kill()
 
-    def _asked(self) -> bool:
-        """Whether a request waits or is under way."""
+    def _has_request(self) -> bool:
+        """True while a request waits or is in progress."""
         return self._waiting is not None or (self._ready and self._due_s is not None)
 
     def _pipes(self) -> tuple[int, int]:
@@ -139,37 +139,41 @@ class Planner:
             raise RuntimeError("the planner process is not started")
         return self._child.stdin.fileno(), self._child.stdout.fileno()
 
-    def _move(self) -> None:
+    def _transfer(self) -> None:
         if self._child is None:
             if self._clock() < self._start_at_s:
                 return
             self.start()
-        self._give()
+        self._send()
         try:
-            self._take()
+            self._receive()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._fail(f"planner process: {error}")
             return
         if self._due_s is not None and self._clock() > self._due_s:
-            what = f"a plan took more than {self._deadline_s} s" if self._ready else "it did not start in time"
-            self._fail(f"planner process killed: {what}")
+            overdue = (
+                f"a plan took more than {self._deadline_s:g} s"
+                if self._ready
+                else f"its start took more than {self._start_deadline_s:g} s"
+            )
+            self._fail(f"planner process killed: {overdue}")
             return
         if self._without_schedule >= PLANS_WITHOUT_SCHEDULE and self._due_s is None and self._clock() >= self._start_at_s:
             self._replace()
-        self._give()
+        self._send()
 
-    def _give(self) -> None:
+    def _send(self) -> None:
         if self._ready and self._due_s is None and self._waiting is not None:
             self._outgoing = frame(self._waiting)
             self._waiting = None
             self._due_s = self._clock() + self._deadline_s
-        # A child that has died is found by reading: its pipe is at the end.
+        # The death of a child shows when reading: its pipe is at the end.
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             while self._outgoing:
                 written = os.write(self._pipes()[0], self._outgoing)
                 self._outgoing = self._outgoing[written:]
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(self._pipes()[1], 1 << 20):
                 self._incoming += chunk
@@ -177,7 +181,7 @@ class Planner:
         while len(self._incoming) >= HEADER.size:
             (size,) = HEADER.unpack_from(self._incoming)
             if size > MAX_FRAME_BYTES:
-                raise ValueError(f"a frame of {size} bytes")
+                raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME_BYTES} bytes")
             if len(self._incoming) < HEADER.size + size:
                 return
             answer = self._decoder.decode(self._incoming[HEADER.size : HEADER.size + size])
@@ -226,5 +230,5 @@ class Planner:
 
 
 def _lacks_schedule(plan: Plan) -> bool:
-    """Whether the optimization was tried and has failed; without any forecast there is no power at the pcc either."""
+    """True if the optimization failed; without a forecast it was not tried, and the plan has no power at the pcc."""
     return plan.fallback is Fallback.RULE and bool(plan.pcc_kw)

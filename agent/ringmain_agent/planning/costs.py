@@ -61,15 +61,15 @@ def _energy(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
 
 def _demand_charge(charge: DemandCharge, plan: Plan, snapshot: Snapshot, site: Site) -> Cost:
     """Cost of the increase over the peak of the billing period so far; the quantity is the peak that then counts."""
-    per, phase = demand.steps_per_quarter(site), demand.phase(snapshot, site)
-    quarter = (np.arange(site.horizon_steps) + phase) // per
+    per, quarter_phase = demand.steps_per_quarter(site), demand.quarter_phase(snapshot, site)
+    quarter = (np.arange(site.horizon_steps) + quarter_phase) // per
     import_kw = np.maximum(np.array(plan.pcc_kw), 0.0)
     flowed_kw = np.bincount(quarter, weights=import_kw)
     members = np.bincount(quarter).astype(np.float64)
-    flowed_kw[0] += demand.flowed_kw(snapshot, phase)
-    members[0] += phase
+    flowed_kw[0] += demand.flowed_kw(snapshot, quarter_phase)
+    members[0] += quarter_phase
     quarter_ms = 1000 * site.step_s * per
-    begin_ms = snapshot.issued_at_ms - 1000 * site.step_s * phase
+    begin_ms = snapshot.issued_at_ms - 1000 * site.step_s * quarter_phase
     starts_ms = [begin_ms + index * quarter_ms for index in range(len(flowed_kw))]
     counts = np.ones(len(flowed_kw), np.bool_)
     if charge.hours != ALWAYS:
@@ -97,10 +97,10 @@ def _excess(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
     breached_kwh = site.step_h * float(
         sum(
             max(sign * pcc - wish, 0.0)
-            for sign, wishes in ((1, snapshot.wished_import_kw), (-1, snapshot.wished_export_kw))
+            for sign, wishes in ((1, snapshot.requested_import_kw), (-1, snapshot.requested_export_kw))
             for pcc, wish in zip(plan.pcc_kw, wishes, strict=False)
             if wish is not None and math.isfinite(wish)
         )
     )
-    amount = snapshot.breach_per_kwh * breached_kwh
+    amount = snapshot.breach_price_per_kwh * breached_kwh
     return [*components, Cost(component="beyond what was requested", amount=amount, quantity=breached_kwh, unit="kWh")]

@@ -1,6 +1,6 @@
-"""Quantiles of the load and of each PV plant: by the site's model file, or by seasonal persistence. Planner process only.
+"""Quantiles of the load and of each generator: by the site's model file, or by seasonal persistence. Planner process only.
 
-No feature code: a model takes step values as they are. `ringmain_model.verify` checks a model file before it runs.
+Models contain their features and take plain step values. `ringmain_model.verify` checks a model file before it runs.
 """
 
 from datetime import UTC, datetime
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from ringmain_agent.errors import ForecastError
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.persistence import seasonal_persistence
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ForecastResult, Snapshot
@@ -24,7 +24,7 @@ PERSISTENCE_QUANTILES: Final = (0.1, 0.5, 0.9)
 
 
 class Forecaster:
-    """Forecasts for one site; keeps the model files open that it was last asked to use."""
+    """Forecasts for one site; it keeps the last model of each signal open."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -34,8 +34,8 @@ class Forecaster:
         """Forecast by the active model of the signal.
 
         Raises:
-            ForecastError: There is no model, or it may not be used for this snapshot; take persistence.
-            ModelRejectedError: The file must not run; take persistence.
+            ForecastError: There is no model, or it does not fit this snapshot; use persistence.
+            ModelRejectedError: The file must not run; use persistence.
         """
         path = snapshot.models.get(signal)
         if path is None:
@@ -43,14 +43,14 @@ class Forecaster:
         model = self._model(path, signal)
         manifest, site = model.manifest, self._site
         if manifest.step_s != snapshot.step_s or manifest.horizon_steps < site.horizon_steps:
-            made_for = f"{manifest.horizon_steps} steps of {manifest.step_s} s"
-            raise ForecastError(f"model is for {made_for}, needed are {site.horizon_steps} of {snapshot.step_s} s")
+            horizon = f"{manifest.horizon_steps} steps of {manifest.step_s} s"
+            raise ForecastError(f"model has {horizon}, the site needs {site.horizon_steps} steps of {snapshot.step_s} s")
         _require_years(manifest, snapshot.issued_at_ms)
         history = np.column_stack([_history(snapshot, name, manifest.history_steps) for name in manifest.signals])
         share = float(np.isfinite(history[:, 0]).mean())
         if share < manifest.history_share_min:
             raise ForecastError(
-                f"only {share:.2f} of the history is there, the model needs {manifest.history_share_min:.2f}"
+                f"history has a share of {share:.2f} of its steps, the model needs {manifest.history_share_min:.2f}"
             )
         known_future = np.full((manifest.horizon_steps, len(manifest.series)), np.nan, np.float32)
         for column, name in enumerate(manifest.series):
@@ -62,21 +62,21 @@ class Forecaster:
         except RUNTIME_ERRORS as error:
             raise ForecastError(f"ONNX Runtime: {first_line(error)}") from error
         if not np.isfinite(quantiles).all() or (np.diff(quantiles, axis=1) < 0).any():
-            raise ForecastError("the model gave quantiles that are not finite or do not rise")
+            raise ForecastError("the quantiles of the model are not finite or not rising")
         missing = [name for column, name in enumerate(manifest.series) if np.isnan(known_future[:, column]).all()]
         return ForecastResult(
             signal=signal,
             quantiles=manifest.quantiles,
-            values=_possible(quantiles.astype(np.float64), signal, site).tolist(),
+            values=_within_nameplate(quantiles.astype(np.float64), signal, site).tolist(),
             release=manifest.release,
             reason=f"without {', '.join(missing)}" if missing else "",
         )
 
     def persistence(self, snapshot: Snapshot, signal: str, reason: str) -> ForecastResult:
-        """Forecast by what happened at this time of day before; `reason` says why no model was used.
+        """Forecast by seasonal persistence; `reason` is the reason for not using a model.
 
         Raises:
-            ForecastError: If the history holds nothing at all.
+            ForecastError: If the history is empty.
         """
         history = np.frombuffer(snapshot.history.get(signal, b""), "<f4").astype(np.float64)
         values = seasonal_persistence(
@@ -85,39 +85,40 @@ class Forecaster:
         return ForecastResult(
             signal=signal,
             quantiles=list(PERSISTENCE_QUANTILES),
-            values=_possible(values, signal, self._site).tolist(),
+            values=_within_nameplate(values, signal, self._site).tolist(),
             release=0,
             reason=reason,
         )
 
     def _model(self, path: str, signal: str) -> Model:
-        known = self._open.get(signal)
-        if known is None or known[0] != path:
+        opened = self._open.get(signal)
+        if opened is None or opened[0] != path:
             try:
-                known = path, check_model(read_model(Path(path)), site=self._site.site, signal=signal)
+                opened = path, check_model(read_model(Path(path)), site=self._site.site, signal=signal)
             except ModelRejectedError as error:
-                known = path, error
-            self._open[signal] = known
-        if isinstance(known[1], ModelRejectedError):
-            raise known[1]
-        return known[1]
+                opened = path, error
+            self._open[signal] = opened
+        if isinstance(opened[1], ModelRejectedError):
+            raise opened[1]
+        return opened[1]
 
 
 def _require_years(manifest: ModelManifest, issued_at_ms: int) -> None:
     last_ms = issued_at_ms + 1000 * manifest.step_s * manifest.horizon_steps
     first_year, last_year = (datetime.fromtimestamp(ms / 1000, UTC).year for ms in (issued_at_ms, last_ms - 1))
     if first_year < manifest.years[0] or last_year > manifest.years[1]:
-        raise ForecastError(f"{first_year} is outside the model's years {manifest.years[0]} to {manifest.years[1]}")
+        year = last_year if first_year >= manifest.years[0] else first_year
+        raise ForecastError(f"{year} is outside the model's years {manifest.years[0]} to {manifest.years[1]}")
 
 
 def _history(snapshot: Snapshot, signal: str, steps: int) -> Floats:
-    """Newest `steps` values of a signal; NaN before its history begins."""
+    """Newest `steps` values of a signal; NaN before the start of its history."""
     values = np.frombuffer(snapshot.history.get(signal, b""), "<f4")[-steps:]
     return np.concatenate([np.full(steps - len(values), np.nan, np.float32), values])
 
 
-def _possible(values: npt.NDArray[np.float64], signal: str, site: Site) -> npt.NDArray[np.float64]:
-    """The quantiles inside what the equipment can do."""
+def _within_nameplate(values: Array, signal: str, site: Site) -> Array:
+    """The quantiles, clamped to the rated power of a generator."""
     for plant in site.generators:
         if plant.power_signal == signal:
             return np.clip(values, -plant.rated_power_kw, 0.0)

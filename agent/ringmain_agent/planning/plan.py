@@ -1,18 +1,18 @@
 """Forecast and schedule for one snapshot: the first of the agent's two pure functions. Read this first.
 
-A failed forecast is replaced by seasonal persistence, a failed optimization by the rule; the plan names what was used
-and why.
+Seasonal persistence replaces a failed forecast, the rule a failed optimization; the plan reports each replacement with its
+reason.
 """
 
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from ringmain_agent.equipment import plausible
 from ringmain_agent.errors import DispatchError, ForecastError
 from ringmain_agent.planning import prices
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch import Dispatch, DispatchProblem
 from ringmain_agent.planning.plausibility import plausible_snapshot
 from ringmain_agent.planning.resimulation import resimulate
@@ -22,21 +22,19 @@ from ringmain_agent.snapshot import ForecastResult, Plan, Reason, Snapshot, dist
 from ringmain_model.errors import ModelRejectedError
 from ringmain_protocol.messages import Fallback, ReasonCode
 
-Array = npt.NDArray[np.float64]
-
 
 class ForecastSource(Protocol):
-    """Where forecasts come from: `forecast.Forecaster`."""
+    """Source of forecasts: `forecast.Forecaster`."""
 
     def forecast(self, snapshot: Snapshot, signal: str) -> ForecastResult:
         """By the model of the signal."""
 
     def persistence(self, snapshot: Snapshot, signal: str, reason: str) -> ForecastResult:
-        """By what happened before."""
+        """By seasonal persistence."""
 
 
 class Optimizer(Protocol):
-    """What turns a problem into a schedule: `dispatch.Dispatcher`."""
+    """Optimizer of a schedule: `dispatch.Dispatcher`."""
 
     def dispatch(self, problem: DispatchProblem) -> Dispatch:
         """The cheapest schedule."""
@@ -45,14 +43,14 @@ class Optimizer(Protocol):
 def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: Optimizer) -> Plan:
     """Forecast and schedule for one snapshot of the site.
 
-    Reads nothing but the model files and sends nothing. `Plan.fallback` says what the schedule is: optimal, incumbent or
-    rule; each forecast says for itself whether it is of a model.
+    Reads model files only, and sends nothing. `Plan.fallback` is the origin of the schedule: optimal, incumbent or rule. The
+    `release` of each forecast shows whether a model made it.
 
     Raises:
-        ValueError: If the snapshot is not of this site's step and horizon: a bug of the caller.
+        ValueError: If the snapshot does not have the site's step and horizon: a bug of the caller.
     """
     _require_shape(snapshot, site)
-    snapshot, doubts = plausible_snapshot(snapshot, site)
+    snapshot, replacements = plausible_snapshot(snapshot, site)
     forecasts: list[ForecastResult] = []
     try:
         forecasts.extend(_forecast(snapshot, site, signal, forecaster) for signal in site.forecast_signals)
@@ -64,7 +62,7 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
             reasons=[Reason(ReasonCode.NO_FORECAST, f"no forecast: {error}")],
             forecasts=forecasts,
         )
-    reasons = doubts + [
+    reasons = replacements + [
         Reason(ReasonCode.PERSISTENCE, f"{forecast.signal} by persistence: {forecast.reason}", forecast.signal)
         for forecast in forecasts
         if forecast.release == 0
@@ -72,16 +70,16 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
     median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
     available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
     try:
-        problem, wrong = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
-        reasons += wrong
+        problem, price_reasons = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
+        reasons += price_reasons
         dispatch = optimizer.dispatch(problem)
         schedule, excess = resimulate(dispatch, problem, site)
         reasons += [*excess, *([Reason(ReasonCode.SCHEDULE_SIMPLIFIED, dispatch.note)] if dispatch.note else [])]
     except DispatchError as error:
         schedule = _rule(snapshot, site, median[LOAD], available_kw)
         reasons.insert(0, Reason(ReasonCode.NO_SCHEDULE, f"no optimal schedule: {error}"))
-    rest = [battery.name for battery in site.batteries if battery.name not in schedule.soc_kwh]
-    reasons += [Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} rests: its energy is not known", name) for name in rest]
+    idle = [battery.name for battery in site.batteries if battery.name not in schedule.soc_kwh]
+    reasons += [Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} is idle: its energy is not known", name) for name in idle]
     return replace(schedule, forecasts=forecasts, reasons=distinct(reasons))
 
 
@@ -109,17 +107,17 @@ def _require_shape(snapshot: Snapshot, site: Site) -> None:
 
 def _forecast(snapshot: Snapshot, site: Site, signal: str, forecaster: ForecastSource) -> ForecastResult:
     try:
-        given = next((f for f in snapshot.forecasts if f.signal == signal), None)
-        return forecaster.forecast(snapshot, signal) if given is None else _usable(given, site.horizon_steps)
+        supplied = next((f for f in snapshot.forecasts if f.signal == signal), None)
+        return forecaster.forecast(snapshot, signal) if supplied is None else _usable(supplied, site.horizon_steps)
     except (ForecastError, ModelRejectedError) as error:
         return forecaster.persistence(snapshot, signal, str(error))
 
 
 def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
-    """A forecast that came with the snapshot.
+    """A forecast supplied with the snapshot, cut to the horizon.
 
     Raises:
-        ForecastError: If it is shorter than the horizon or has no median; persistence is tried next.
+        ForecastError: If it is shorter than the horizon or has no median; persistence takes over.
     """
     if len(forecast.values) < steps or 0.5 not in forecast.quantiles or forecast.quantiles != sorted(forecast.quantiles):
         raise ForecastError(f"forecast of {forecast.signal} has no median for {steps} steps")
@@ -127,37 +125,39 @@ def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:
     if not all(
         len(row) == len(forecast.quantiles) and all(abs(value) < plausible.POWER_MAX_KW for value in row) for row in values
     ):
-        raise ForecastError(f"forecast of {forecast.signal} has values that are no powers")
+        raise ForecastError(
+            f"forecast of {forecast.signal} has values that are not powers below {plausible.POWER_MAX_KW:g} kW"
+        )
     return forecast if len(values) == len(forecast.values) else replace(forecast, values=values)
 
 
 def _problem(
     snapshot: Snapshot, site: Site, forecasts: list[ForecastResult], load_kw: Array, available_kw: dict[str, Array]
 ) -> tuple[DispatchProblem, list[Reason]]:
-    """The problem that the optimizer solves, and what was wrong with the prices."""
+    """The problem of the optimizer, and the reasons of replaced prices."""
     connection = site.grid_connection
-    # Load and generation miss independently: their distances to the upper quantile add as squares.
-    beyond = [_beyond(forecast, site.limit_quantile) for forecast in forecasts]
+    # Errors of load and generation are independent: their distances to the upper quantile add as squares.
+    distances_kw = [_above_median_kw(forecast, site.limit_quantile) for forecast in forecasts]
     net_kw = load_kw + sum(available_kw.values(), np.zeros(site.horizon_steps))
-    import_price, wrong_import = prices.import_price_per_kwh(snapshot, site)
-    export_price, wrong_export = prices.export_price_per_kwh(snapshot, site)
+    import_price, import_reasons = prices.import_price_per_kwh(snapshot, site)
+    export_price, export_reasons = prices.export_price_per_kwh(snapshot, site)
     problem = DispatchProblem(
         snapshot=snapshot,
         load_kw=load_kw,
         load_kvar=np.full(site.horizon_steps, _load_kvar(snapshot, site)),
         available_kw=available_kw,
-        net_high_kw=net_kw + np.sqrt(np.sum(np.square(beyond), axis=0)),
+        net_high_kw=net_kw + np.sqrt(np.sum(np.square(distances_kw), axis=0)),
         import_ceiling_kw=np.array([connection.less_margin_kw(limit_kw) for limit_kw in snapshot.import_limit_kw]),
         export_ceiling_kw=np.array([connection.less_margin_kw(limit_kw) for limit_kw in snapshot.export_limit_kw]),
         import_price_per_kwh=import_price,
         export_price_per_kwh=export_price,
         ambient_degc=_ambients(snapshot, site),
     )
-    return problem, wrong_import + wrong_export
+    return problem, import_reasons + export_reasons
 
 
-def _beyond(forecast: ForecastResult, quantile: float) -> Array:
-    """Distance of the quantile, interpolated between those of the forecast, from the median; never below 0."""
+def _above_median_kw(forecast: ForecastResult, quantile: float) -> Array:
+    """Distance of a quantile from the median, interpolated between the forecast's quantiles; never negative."""
     values = np.array(forecast.values, np.float64)
     index = min(max(int(np.searchsorted(forecast.quantiles, quantile)), 1), len(forecast.quantiles) - 1)
     median = values[:, forecast.quantiles.index(0.5)]
@@ -169,7 +169,7 @@ def _beyond(forecast: ForecastResult, quantile: float) -> Array:
 
 
 def _load_kvar(snapshot: Snapshot, site: Site) -> float:
-    """Reactive power of the load, as it is now: what the pcc has and the capacitors give."""
+    """Present reactive power of the load: measured at the pcc plus that of the capacitors."""
     pcc_kvar = plausible.power_kw(snapshot.pcc_kvar)
     if pcc_kvar is None:
         return 0.0
@@ -177,7 +177,7 @@ def _load_kvar(snapshot: Snapshot, site: Site) -> float:
 
 
 def _ambients(snapshot: Snapshot, site: Site) -> dict[str, Array]:
-    """Air around each transformer and thermal load."""
+    """Ambient temperature of each transformer and thermal load."""
     steps = range(site.horizon_steps)
     return {
         equipment.name: np.array([plausible.ambient_at_degc(equipment, snapshot.known_future, step) for step in steps])

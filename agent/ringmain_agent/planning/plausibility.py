@@ -1,7 +1,7 @@
 """Replaces implausible values of a snapshot by safe ones and lists each replacement. Pure.
 
-A measurement that is no number is a missing one; a limit that is no number is the site's own. The plausible state of
-equipment is that of its kind.
+A measurement that is not a number becomes missing; a limit that is not a number becomes the site's own. The kind of an
+equipment decides about its state.
 """
 
 import math
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.equipment import plausible
 from ringmain_agent.equipment.registry import KINDS, kind_of, within_nameplates_kw
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Reason, Snapshot
 from ringmain_protocol.messages import ReasonCode
@@ -21,21 +22,20 @@ VOLTAGE_MAX_PU: Final = 1.5
 
 
 def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[Reason]]:
-    """The snapshot that is planned with, and a reason for each replacement."""
+    """The snapshot with plausible values, and a reason for each replacement."""
     states, state_reasons = _states(snapshot, site)
-    breach_per_kwh, breach_reasons = _breach_per_kwh(snapshot.breach_per_kwh)
+    breach_price_per_kwh, breach_reasons = _breach_price_per_kwh(snapshot.breach_price_per_kwh)
     steps = site.horizon_steps
-    starts_ms = [snapshot.issued_at_ms + 1000 * site.step_s * step for step in range(steps)]
-    own_import_kw, own_export_kw = site.own_limits_kw(starts_ms)
+    own_import_kw, own_export_kw = site.own_limits_kw(step_starts_ms(snapshot.issued_at_ms, site.step_s, steps))
     import_kw, import_reasons = _limits_kw("import", snapshot.import_limit_kw, own_import_kw)
     export_kw, export_reasons = _limits_kw("export", snapshot.export_limit_kw, own_export_kw)
-    judged = replace(
+    replaced = replace(
         snapshot,
         import_limit_kw=import_kw,
         export_limit_kw=export_kw,
-        wished_import_kw=[plausible.wished_kw(value) for value in snapshot.wished_import_kw[:steps]],
-        wished_export_kw=[plausible.wished_kw(value) for value in snapshot.wished_export_kw[:steps]],
-        breach_per_kwh=breach_per_kwh,
+        requested_import_kw=[plausible.requested_limit_kw(value) for value in snapshot.requested_import_kw[:steps]],
+        requested_export_kw=[plausible.requested_limit_kw(value) for value in snapshot.requested_export_kw[:steps]],
+        breach_price_per_kwh=breach_price_per_kwh,
         billing_peak_kw={
             name: peak_kw
             for name, value in snapshot.billing_peak_kw.items()
@@ -47,11 +47,11 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[R
         unresponsive_kw=within_nameplates_kw(snapshot.unresponsive_kw, site),
         **states,
     )
-    return judged, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
+    return replaced, [*state_reasons, *breach_reasons, *import_reasons, *export_reasons]
 
 
 def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[Reason]]:
-    """Plausible states of all equipment, by the field of the snapshot that they go into; and the replacements."""
+    """Plausible states of all equipment, by field of the snapshot, and a reason for each replacement."""
     states: dict[str, dict[str, Any]] = {kind.state_field: {} for kind in KINDS.values() if kind.state_field is not None}
     reasons: list[Reason] = []
     for equipment in site.equipment:
@@ -63,12 +63,12 @@ def _states(snapshot: Snapshot, site: Site) -> tuple[dict[str, Any], list[Reason
     return states, reasons
 
 
-def _breach_per_kwh(price: float) -> tuple[float, list[Reason]]:
+def _breach_price_per_kwh(price: float) -> tuple[float, list[Reason]]:
     if 0 <= price <= BREACH_MAX_PER_KWH:
         return price, []
     used = BREACH_MAX_PER_KWH if price > BREACH_MAX_PER_KWH else 0.0
-    text = f"breach_per_kwh {price:g} is outside 0 to {BREACH_MAX_PER_KWH:g}; using {used:g}"
-    return used, [Reason(ReasonCode.IMPLAUSIBLE, text, "breach_per_kwh")]
+    text = f"breach_price_per_kwh {price:g} is outside 0 to {BREACH_MAX_PER_KWH:g}; using {used:g}"
+    return used, [Reason(ReasonCode.IMPLAUSIBLE, text, "breach_price_per_kwh")]
 
 
 def _limits_kw(side: str, limits_kw: list[float], own_kw: list[float]) -> tuple[list[float], list[Reason]]:

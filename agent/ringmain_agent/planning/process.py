@@ -1,8 +1,7 @@
-"""The planner process: reads a Site and then Snapshots from standard input, answers each with a Plan.
+"""The planner process: it reads a Site and then Snapshots from standard input, and answers each with a Plan.
 
-`planning.client.Planner` runs it as `python -m ringmain_agent.planning.process`; it ends when its input ends and dies
-with its parent.
-Standard output is put aside first, so that a native library that prints cannot spoil a frame.
+`client.Planner` runs it as `python -m ringmain_agent.planning.process`. It ends with its input and dies with its parent.
+Prints of native libraries go to standard error, so that they cannot damage a frame.
 """
 
 import ctypes
@@ -29,9 +28,9 @@ Document = TypeVar("Document")
 
 
 def main() -> int:
-    """Answer requests until the input ends; anything unexpected ends the process, and the parent starts another."""
+    """Answer requests until the input ends; an unexpected error ends the process, and the parent starts another."""
     _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which then closes this input
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         requests = sys.stdin.buffer
@@ -50,7 +49,7 @@ def main() -> int:
 
 
 def _die_with_parent() -> None:
-    """A hung solver must not outlive the agent: end of input would not reach it."""
+    """A hung solver must not outlive the agent: it would not notice the end of its input."""
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -64,7 +63,7 @@ def _read(stream: BinaryIO, decoder: msgspec.msgpack.Decoder[Document]) -> Docum
         return None
     (size,) = HEADER.unpack(header)
     if size > MAX_FRAME_BYTES:
-        raise ValueError(f"a frame of {size} bytes")
+        raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME_BYTES} bytes")
     payload = stream.read(size)
     return decoder.decode(payload) if len(payload) == size else None
 

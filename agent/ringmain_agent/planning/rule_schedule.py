@@ -1,4 +1,4 @@
-"""The rule over a horizon: the schedule where no optimal one is to be had. Pure, plain floats."""
+"""The rule over a horizon: the schedule when the optimization fails. Pure, plain floats."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
 
 States = dict[str, Any]
-"""State of each equipment; only its kind knows the type."""
+"""State of each equipment; its type depends on the kind."""
 
 
 class RuleSchedule(Struct, frozen=True, kw_only=True):
@@ -32,13 +32,13 @@ class RuleSchedule(Struct, frozen=True, kw_only=True):
 def rule_schedule(
     *, site: Site, snapshot: Snapshot, load_kw: Sequence[float], pv_kw: Mapping[str, Sequence[float]]
 ) -> RuleSchedule:
-    """The rule over a horizon: self-consumption and peak clamp, loads as soon as they fit or by their deadline.
+    """The rule over a horizon: self-consumption and import limit; loads run when they fit, or by their deadline.
 
     Args:
-        site: Nameplates; `margin_kw` is kept from the limits.
-        snapshot: Limits of each step and the state of everything now; a battery without its energy rests.
+        site: Nameplates, and the margin below the limits.
+        snapshot: Limits of each step, and present states; a battery of unknown energy is idle.
         load_kw: Median forecast of the load.
-        pv_kw: Median forecast of each PV plant by name, negative when generating.
+        pv_kw: Median forecast of each generator by name, negative when generating.
     """
     states: States = {e.name: kind_of(e).plausible(e, snapshot)[0] for e in site.powered}
     power_kw: dict[str, list[float]] = {}
@@ -80,17 +80,17 @@ def _step_kw(  # noqa: PLR0913  keyword-only where it can be mistaken
     room: PccRoom,
     available_kw: Mapping[str, float],
 ) -> dict[str, float]:
-    """The power of everything in one step: loads first, then batteries, then plants; what is unresponsive stays."""
+    """The power of all equipment in one step: loads, then batteries, then plants; unresponsive equipment is unchanged."""
     unresponsive_kw, connection = snapshot.unresponsive_kw, site.grid_connection
     net_kw = room.net_kw + math.fsum(available_kw.values())
     loads = in_order_of_urgency(site.controllable_loads)
     step_kw = {load.name: unresponsive_kw[load.name] for load in loads if load.name in unresponsive_kw}
-    wanted = {
+    rule_ranges = {
         load.name: kind_of(load).rule(load, states[load.name], period, room._replace(net_kw=net_kw))
         for load in loads
         if load.name not in step_kw
     }
-    step_kw |= share_room(wanted, room.most_kw - net_kw - math.fsum(step_kw.values()))
+    step_kw |= share_room(rule_ranges, room.most_kw - net_kw - math.fsum(step_kw.values()))
     net_kw += math.fsum(step_kw.values())
     generated_kw = -math.fsum(min(power_kw, 0.0) for power_kw in available_kw.values())
     for battery in site.batteries:
@@ -122,7 +122,7 @@ def _period(site: Site, snapshot: Snapshot, step: int) -> Period:
 
 
 def _room(site: Site, snapshot: Snapshot, step: int, load_kw: float) -> PccRoom:
-    """The limits of a step less their margin, around the load alone."""
+    """The limits of a step less their margin, with the load as the only power."""
     margin_kw = site.grid_connection.margin_kw
     least_kw = -max(snapshot.export_limit_kw[step] - margin_kw, 0.0)
     return PccRoom(load_kw, least_kw, max(snapshot.import_limit_kw[step] - margin_kw, 0.0))

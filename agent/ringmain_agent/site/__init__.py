@@ -1,6 +1,6 @@
-"""What stands at a site, pure data.
+"""A site as pure data: nameplates, grid connection, tariff and hours.
 
-Nameplates, grid connection, tariff and hours. Everything else reads it, nothing changes it.
+Everything else reads it, nothing changes it.
 """
 
 __all__ = ["grid_connection", "hours", "nameplates", "site", "tariff"]

@@ -9,7 +9,7 @@ from ringmain_agent.site.nameplates import NotNegative
 
 
 class TimedLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[grid_connection.limit]]`: another import or export limit for some hours; the last that holds counts."""
+    """`[[grid_connection.limit]]`: another import or export limit for some hours; of several, the last in force counts."""
 
     hours: LocalHours = ALWAYS
     import_limit_kw: NotNegative | None = None
@@ -33,12 +33,12 @@ class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
 
     def less_margin_kw(self, limit_kw: float) -> float:
-        """A limit of import or export, or a requested one, less the margin; never negative."""
+        """An import or export limit, in force or requested, less the margin; never negative."""
         return max(limit_kw - self.margin_kw, 0.0)
 
 
 class Busbar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[busbar]`: the band of its voltage, and how it answers to power drawn from the network (both usually negative)."""
+    """`[busbar]`: the band of its voltage, and the change of voltage per kW and kvar drawn (usually negative)."""
 
     voltage_min_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 0.95
     voltage_max_pu: Annotated[float, Meta(gt=0.5, lt=1.5)] = 1.05

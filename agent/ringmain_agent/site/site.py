@@ -1,4 +1,4 @@
-"""A site: its equipment, its connection to the grid, its tariff, and how its regulator behaves. Pure data."""
+"""A site: its equipment, its connection to the grid, its tariff, and the settings of its regulator. Pure data."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
@@ -40,9 +40,9 @@ PoweredEquipment = Battery | Generator | ControllableLoad
 class RegulatorSettings(Struct, frozen=True, kw_only=True):
     """Maximum age of measurements and plans, and validity of setpoints.
 
-    `valid_for_s` is the longest validity that an output gives a setpoint: a setpoint is safe for all of it. Changes of a
-    setpoint below `dead_band_kw` are not made. For `settle_s` after a change the measured powers of the site and of its
-    equipment may not be of the same instant.
+    `valid_for_s` is the longest validity that an output gives a setpoint; a setpoint is safe for all of it. The regulator
+    suppresses changes of a setpoint below `dead_band_kw`. For `settle_s` after a change, the measured powers of the site and
+    of its equipment may belong to different instants.
     """
 
     stale_after_s: Positive = 300.0
@@ -53,7 +53,7 @@ class RegulatorSettings(Struct, frozen=True, kw_only=True):
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """All that forecast, dispatch, regulator and limits know of a site.
+    """A site as forecast, dispatch, regulator and limits know it.
 
     `limit_quantile` is the quantile of the net load for which the plan keeps energy in reserve to hold the import limit.
     """
@@ -84,8 +84,8 @@ class Site(Struct, frozen=True, kw_only=True):
         names = [equipment.name for equipment in self.equipment]
         if len(set(names)) != len(names):
             raise ValueError(f"equipment names must differ: {', '.join(names)}")
-        if taken := {"load", "pcc"} & set(names):
-            raise ValueError(f"equipment cannot be named {', '.join(sorted(taken))}: that is a signal of the site")
+        if reserved := {"load", "pcc"} & set(names):
+            raise ValueError(f"equipment cannot be named {', '.join(sorted(reserved))}: a signal of the site has this name")
         try:
             ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -102,7 +102,7 @@ class Site(Struct, frozen=True, kw_only=True):
 
     @property
     def forecast_signals(self) -> tuple[str, ...]:
-        """Signals that a plan needs a forecast of: the load and each generator."""
+        """Signals that a plan forecasts: the load and each generator."""
         return (LOAD, *(generator.power_signal for generator in self.generators))
 
     @property
@@ -117,21 +117,21 @@ class Site(Struct, frozen=True, kw_only=True):
 
     @property
     def powered(self) -> tuple[PoweredEquipment, ...]:
-        """Equipment whose active power, with the load, makes up the power at the pcc."""
+        """Equipment with active power; its sum with the load is the power at the pcc."""
         return (*self.batteries, *self.generators, *self.controllable_loads)
 
     @property
     def surrounded(self) -> tuple[Transformer | ThermalLoad, ...]:
-        """Equipment that the temperature of the air around it matters to."""
+        """Equipment with an ambient temperature in its model."""
         return (*self.transformers, *self.thermal_loads)
 
     @property
     def equipment(self) -> Iterator[Equipment]:
-        """Everything that has a name at the site."""
+        """All equipment of the site."""
         yield from (*self.powered, *self.switched, *self.transformers)
 
     def own_limits_kw(self, starts_ms: Sequence[int]) -> tuple[list[float], list[float]]:
-        """Import and export limit of its own at each instant; of its timed limits the last that holds counts."""
+        """The site's own import and export limit at each instant; of several timed limits, the last in force counts."""
         grid = self.grid_connection
         imports, exports = [grid.import_limit_kw] * len(starts_ms), [grid.export_limit_kw] * len(starts_ms)
         for timed in grid.limit:
@@ -143,7 +143,7 @@ class Site(Struct, frozen=True, kw_only=True):
         return imports, exports
 
     def transformer_shares(self) -> dict[str, float]:
-        """Share of the site's power that each transformer carries: as configured, the rest by their ratings."""
+        """Share of the site's power that each transformer carries: as configured; the others share the rest by rating."""
         configured = {t.name: t.share for t in self.transformers if t.share is not None}
         rest_kva = sum(t.rated_power_kva for t in self.transformers if t.share is None)
         left = max(1.0 - sum(configured.values()), 0.0)

@@ -1,4 +1,4 @@
-"""What energy and power cost: fixed prices, price series, hours of the day, demand charges, CO2. Pure data."""
+"""The tariff: fixed prices, price series, hours of the day, demand charges, CO2. Pure data."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ MONTHLY = "month"
 
 
 class PriceHours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[tariff.price]]`: fixed prices for some hours; the last that holds counts."""
+    """`[[tariff.price]]`: fixed prices for some hours; of several, the last in force counts."""
 
     hours: LocalHours = ALWAYS
     import_price_per_kwh: Price | None = None
@@ -31,11 +31,11 @@ class DemandCharge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Tariff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What energy costs.
+    """Prices of energy, of peak power and of CO2.
 
-    Import costs the price series plus `import_surcharge_per_kwh`, export earns the export series, or else the price series;
-    where a series has nothing, the fixed prices stand in for it. `demand_charge_per_kw` is for the highest quarter-hour mean
-    of the billing month; `demand_charge` adds components with hours and periods of their own. CO2 of the import costs
+    Import costs the price series plus `import_surcharge_per_kwh`; export earns the export series, or else the price series.
+    The fixed prices replace missing values of a series. `demand_charge_per_kw` prices the highest quarter-hour mean of the
+    billing month; `demand_charge` adds components with hours and periods of their own. CO2 of the import costs
     `co2_price_per_t` for the series `co2_series` (in g/kWh), or else `co2_g_per_kwh`.
     """
 
@@ -62,11 +62,11 @@ class Tariff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def demand_charges(self) -> tuple[DemandCharge, ...]:
-        """Every component that costs something; the plain monthly one is called `month`."""
+        """Components with a price above 0; the plain monthly one is called `month`."""
         monthly = DemandCharge(name=MONTHLY, per_kw=self.demand_charge_per_kw)
         return tuple(charge for charge in (monthly, *self.demand_charge) if charge.per_kw > 0)
 
 
 def per_kwh(series: str) -> float:
-    """What turns a value of a price series into a price per kWh."""
+    """Factor from a value of a price series to a price per kWh."""
     return 0.001 if series.endswith("_per_mwh") else 1.0

@@ -78,7 +78,7 @@ def test_solver_that_hangs_is_killed_and_the_cycle_answers_by_the_rule(
     planner.request(snapshot)
     regulation = cycle(planner.wait(ENOUGH_S))
     assert (regulation.fallback, regulation.reason) == (Fallback.RULE, "no plan yet")
-    assert "took more than 1.0 s" in planner.failure
+    assert "took more than 1 s" in planner.failure
 
 
 def test_solver_that_is_killed_leaves_its_last_plan_then_the_rule(

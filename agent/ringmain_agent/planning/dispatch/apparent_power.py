@@ -1,22 +1,20 @@
 """Apparent power at the connection as rows of the linear program: P and Q by directions around the circle.
 
 In each direction `a` the rows demand at least `(|P| cos a + Q sin a) / cos(half the gap to the next direction)`: a polygon
-around the circle, so that what they demand is never below the true apparent power, and above it by at most 0.25 % at power
-factors above 0.92, 0.5 % above 0.87, and 3.6 % where there is hardly any active power.
+around the circle. Its value is never below the true apparent power. It is above it by at most 0.25 % at power factors above
+0.92, by 0.5 % above 0.87, and by 3.6 % at very low active power.
 """
 
 import math
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ringmain_agent.planning.dispatch.linear_program import Indices, LinearProgram, Term
+from ringmain_agent.planning.arrays import Array, Indices
+from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Term
 
 DIRECTIONS_DEG: Final = (0.0, 7.0, 14.0, 21.0, 29.0, 40.0, 60.0, 90.0)
-"""Close together where power factors usually are; 0 alone serves where there is no reactive power."""
-
-Array = npt.NDArray[np.float64]
+"""Dense at usual power factors; without reactive power 0 alone is enough."""
 
 
 class _Direction(NamedTuple):
@@ -25,10 +23,10 @@ class _Direction(NamedTuple):
 
 
 class ApparentPower:
-    """Rows that hold the sum of some columns at or above the apparent power at the pcc times a factor.
+    """Rows that keep the sum of some columns at or above the apparent power at the pcc times a factor.
 
-    Reactive power is the load's, fixed in each problem, and that of `reactive` terms; `None` promises that there is none.
-    |P| is the sum of the columns of import and export, which are never both above 0 in one step.
+    Reactive power consists of the load's, fixed in each problem, and that of the `reactive` terms; `None` means that there
+    is none at all. |P| is the sum of the columns of import and export, which are never both above 0 in one step.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class ApparentPower:
                 self._directions.append(_Direction(rows, sine))
 
     def write(self, load_kvar: Array) -> None:
-        """The load's reactive power into the rows."""
+        """Write the load's reactive power into the rows."""
         kvar = load_kvar if self._signed else np.abs(load_kvar)
         for rows, sine in self._directions:
             self._program.row_lower[rows] = sine * kvar

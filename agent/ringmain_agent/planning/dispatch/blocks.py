@@ -40,7 +40,7 @@ BLOCKS: Mapping[type[Equipment], Callable[..., Block]] = MappingProxyType(
         Transformer: TransformerBlock,
     }
 )
-"""Blocks of loads are made alike, in this order; the dispatcher gives the others what connects them."""
+"""`load_blocks` creates the blocks of loads, in this order; `program` creates and connects the others."""
 
 
 def load_blocks(program: LinearProgram, site: Site) -> list[Block]:

@@ -1,6 +1,6 @@
 """Common block of loads that take energy at any power: power between bounds, and energy due at the end of some steps.
 
-Energy that cannot be delivered is priced. Integers stand only for a power below which the load is off.
+Missing energy has a price. Only a load with a minimum power has integers.
 """
 
 import math
@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from ringmain_agent.equipment.horizon_hours import HoursSteps
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.energy_due import Requirement, RunningTotal
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
@@ -20,10 +20,8 @@ from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
 
-Array = npt.NDArray[np.float64]
-
-ENERGY_MIN_KWH: Final = 1e-3
-"""Less than this is not due: branch and bound takes amounts near its tolerance for impossible (HiGHS 1.16)."""
+DUE_MIN_KWH: Final = 1e-3
+"""Smaller amounts are not due: branch and bound treats amounts near its tolerance as infeasible (HiGHS 1.16)."""
 
 
 class EnergyBlock(ABC):
@@ -46,7 +44,7 @@ class EnergyBlock(ABC):
         self.reactive: list[Term] = []
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Energy due and steps in which power may be drawn; earlier rather than later at equal cost."""
+        """Energy due, and steps in which power may be drawn; earlier rather than later at equal cost."""
         program, load, count, step_h = self._program, self._load, self._site.horizon_steps, self._site.step_h
         unresponsive_kw = unresponsive_load_kw(problem.snapshot, load.name)
         if len(self._on):
@@ -70,7 +68,7 @@ class EnergyBlock(ABC):
         parts.power_kw[self._load.name] = np.maximum(values[self._power], 0.0)
 
     def _due(self, steps: HoursSteps, energy_kwh: float) -> Requirement:
-        """Energy due in some steps; with so much more that the fewest steps it takes can all have the least power."""
+        """Energy due in some steps; the surplus lets the fewest possible steps all have the minimum power."""
         due_kwh, load = energy_kwh * steps.share, self._load
         fewest = math.ceil(due_kwh / (load.power_max_kw * self._step_gain_h) - 1e-6)
         return Requirement(steps.steps, due_kwh, max(fewest * load.power_min_kw * self._step_gain_h - due_kwh, 0.0))

@@ -1,7 +1,7 @@
-"""Requirements by the end of some steps: energy within a load's hours or by a departure, hours of running, starts.
+"""Requirements due at the end of some steps: energy within a load's hours or by a departure, run hours, starts.
 
-Hours move with the clock and the matrix does not: a running total has what is missing added at the end of each window, so
-that there it must equal all that was due until then. Which steps those are is said by bounds alone.
+A running total receives the missing amount at the end of each window, and there must equal the sum of all amounts due so
+far. Bounds alone define the windows.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, 
 
 
 class Requirement(NamedTuple):
-    """An amount that is due by the end of the last of these steps, and comes in them only; `surplus` more is allowed."""
+    """An amount due at the end of the last step, delivered in these steps only; `surplus` more is allowed."""
 
     steps: Sequence[int]
     amount: float
@@ -21,9 +21,9 @@ class Requirement(NamedTuple):
 
 
 class RunningTotal:
-    """The running total of what some columns bring against what is due; what is missing is priced.
+    """Running total of the amounts in some columns against the amounts due; a missing amount has a price.
 
-    In step t: total = total before + `gain` * column + missing - surplus.
+    In step t: total = total before + value * column + missing - surplus.
     """
 
     def __init__(self, program: LinearProgram, term: Term, *, surplus: bool = False) -> None:
@@ -36,7 +36,7 @@ class RunningTotal:
         program.rows(*terms, before=[Term(self.total, -1.0)], lower=0.0, upper=0.0)
 
     def write(self, requirements: Sequence[Requirement], *, missing_cost: float, forced: Sequence[int] = ()) -> None:
-        """The requirements; in the `forced` steps outside every window one more is brought and counts for nothing."""
+        """Write the requirements; amounts in the `forced` steps outside every window do not count."""
         program, count = self._program, self._count
         lower, upper, missing, surplus = (np.zeros(count) for _ in range(4))
         base, next_step = 0.0, 0
@@ -56,7 +56,7 @@ class RunningTotal:
             program.upper[self._surplus] = surplus
 
     def release(self) -> None:
-        """Nothing is due, and anything may come."""
+        """Remove all requirements."""
         program = self._program
         program.lower[self.total], program.upper[self.total] = 0.0, INF
         program.upper[self.missing] = program.cost[self.missing] = 0.0

@@ -1,19 +1,17 @@
-"""A PV or wind plant: what is available of it and, if it takes setpoints, the part of it that is curtailed."""
+"""Block of a PV or wind plant: its available power and, if it takes setpoints, its curtailment."""
 
 import numpy as np
-import numpy.typing as npt
 
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.site.nameplates import Generator
 from ringmain_agent.site.site import Site
 
-Array = npt.NDArray[np.float64]
-
 
 class GeneratorBlock:
-    """One plant: its available power is part of the net load, its curtailment a column of its own."""
+    """One plant: its available power is part of the net load; its curtailment is a column."""
 
     def __init__(self, program: LinearProgram, generator: Generator, site: Site) -> None:
         self._program, self._generator, self._step_h = program, generator, site.step_h
@@ -23,7 +21,7 @@ class GeneratorBlock:
         self.reactive: list[Term] = []
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Curtailment has a small price and ends at what is available; an unresponsive plant is not curtailed further."""
+        """Curtailment at a small price, up to the available power; an unresponsive plant keeps its curtailment."""
         if not self._generator.curtailable:
             return
         available_kw = np.maximum(-problem.available_kw[self._generator.name], 0.0)

@@ -1,10 +1,10 @@
 """A linear or mixed-integer program, solved by HiGHS. Planner process only.
 
-Each solve has a solver of its own, whose clock begins at 0: that of a solver that is kept runs on, and its time limit would
-end every solve as soon as the earlier ones had used it up. What branch and bound has found at the time limit is used.
+Each solve uses a new solver, because the clock of a solver never restarts: its time limit would count the time of earlier
+solves. At the time limit the best solution of branch and bound is used.
 
-HiGHS hangs on a NaN cost and keeps old bounds on a NaN bound while it reports success (1.16): so every number is checked
-before it is handed over and every status after. What still hangs is killed with the planner process.
+HiGHS hangs on a NaN cost, and keeps old bounds on a NaN bound while it reports success (1.16). Every number is therefore
+checked before the call, and every status after it. A solver that still hangs is killed with the planner process.
 """
 
 import math
@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import highspy
 import numpy as np
-import numpy.typing as npt
 
 from ringmain_agent.errors import DispatchError
+from ringmain_agent.planning.arrays import Array, Indices
 
 INF: Final = float(highspy.kHighsInf)
 FEASIBLE: Final = 2
@@ -24,32 +24,29 @@ OPTIONS: Final = {
     "output_flag": False,
     "threads": 1,
     "presolve": "off",
-    "dual_feasibility_tolerance": 1e-9,  # the prices that break ties are small
-    "simplex_dual_edge_weight_strategy": 1,  # Devex: a fifth faster than steepest edge, which is the surer one
+    "dual_feasibility_tolerance": 1e-9,  # tie-breaking prices are small
+    "simplex_dual_edge_weight_strategy": 1,  # Devex: a fifth faster than steepest edge, but less stable
 }
 STEEPEST_EDGE: Final = 2
 LOST: Final = (highspy.HighsModelStatus.kNotset, highspy.HighsModelStatus.kUnknown, highspy.HighsModelStatus.kSolveError)
-"""Where Devex ends in rounding errors: transformers at 250 degC, nothing that a plan should meet."""
+"""Statuses of Devex after rounding errors, seen with transformers at 250 degC only."""
 INTEGER_OPTIONS: Final = {
     "presolve": "choose",
     "mip_rel_gap": 2e-5,
     "mip_abs_gap": 1e-7,
-    "mip_heuristic_run_feasibility_jump": False,  # it takes half of the time and feasible schedules are easy to find
+    "mip_heuristic_run_feasibility_jump": False,  # it takes half of the time, and feasible schedules are easy to find
 }
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int32]
 
 
 class Term(NamedTuple):
-    """A coefficient for some columns, one row each."""
+    """One coefficient for several columns, with one row each."""
 
     columns: Indices
     value: float
 
 
 class Solution(NamedTuple):
-    """Values of all columns; not `optimal` at the time limit, then feasible and at most by `gap` dearer than the best."""
+    """Values of all columns; at the time limit feasible but not `optimal`, and at most `gap` more expensive."""
 
     values: Array
     optimal: bool
@@ -59,11 +56,11 @@ class Solution(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """What no solution costs less than, as far as it is known."""
+        """Proven lower bound of the cost of any solution."""
         return self.objective - self.gap * abs(self.objective) if math.isfinite(self.gap) else -math.inf
 
     def above(self, bound: float) -> "Solution":
-        """The same, not proved: no solution costs less than the bound."""
+        """The solution with its gap to a lower bound of the cost; it does not count as optimal."""
         gap = max(self.objective - bound, 0.0) / max(abs(self.objective), 1e-9)
         return self._replace(optimal=False, gap=gap)
 
@@ -71,8 +68,8 @@ class Solution(NamedTuple):
 class LinearProgram:
     """Minimizes `cost @ x` within column and row bounds.
 
-    First columns and rows are declared, then `build` fixes the matrix; after that only `cost`, `lower`, `upper`,
-    `row_lower` and `row_upper` are written.
+    Columns and rows are declared first, and `build` fixes the matrix. Afterwards only `cost`, `lower`, `upper`,
+    `row_lower` and `row_upper` change.
     """
 
     def __init__(self) -> None:
@@ -88,7 +85,7 @@ class LinearProgram:
 
     @property
     def integer_count(self) -> int:
-        """How many columns are integers; a mixed-integer program has some."""
+        """Number of integer columns; above 0 for a mixed-integer program."""
         return len(self._integers)
 
     def columns(self, count: int, *, lower: float = 0.0, upper: float = INF, integer: bool = False) -> Indices:
@@ -106,7 +103,7 @@ class LinearProgram:
         """Declare one row for each entry of the first term's columns; returns their indices.
 
         Args:
-            terms: What is summed in each row.
+            terms: Terms of the sum in each row.
             before: Terms of the step before: row i takes entry i - 1, the first row none.
             lower: Lower bound of the rows.
             upper: Upper bound of the rows.
@@ -152,7 +149,7 @@ class LinearProgram:
         status = solver.run()
         if solver.getModelStatus() in LOST:
             _require(solver.setOptionValue("simplex_dual_edge_weight_strategy", STEEPEST_EDGE), "steepest edge")
-            status = solver.run()  # its time goes on from that of the first
+            status = solver.run()  # its clock continues from the first run
         condition, info = solver.getModelStatus(), solver.getInfo()
         optimal = condition == highspy.HighsModelStatus.kOptimal
         stopped = condition == highspy.HighsModelStatus.kTimeLimit and info.primal_solution_status == FEASIBLE
@@ -173,7 +170,7 @@ class LinearProgram:
         return Solution(values, optimal, float(info.objective_function_value), gap, solver.getRunTime())
 
     def _new_solver(self, time_limit_s: float) -> object:
-        solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # its stubs lack half of what it has
+        solver: Any = highspy.Highs()  # type: ignore[no-untyped-call]  # incomplete stubs
         options = OPTIONS | (INTEGER_OPTIONS if self.integer_count else {}) | {"time_limit": time_limit_s}
         for name, value in options.items():
             _require(solver.setOptionValue(name, value), name)
@@ -199,6 +196,6 @@ class LinearProgram:
         return solver
 
 
-def _require(status: object, what: str) -> None:
+def _require(status: object, subject: str) -> None:
     if status != highspy.HighsStatus.kOk:
-        raise DispatchError(str(status), f"the solver refused {what}")
+        raise DispatchError(str(status), f"the solver refused {subject}")

@@ -4,24 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.snapshot import Snapshot
 
 LARGEST: Final = 1e9
-"""Powers and prices beyond are no input but an error upstream."""
-
-Array = npt.NDArray[np.float64]
+"""Bound of powers and prices; a larger one is an error upstream."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DispatchProblem:
-    """One horizon. The arrays are finite, NaN is refused; the snapshot says what was measured, where it is known.
+    """One horizon. All arrays are finite; NaN is refused. The snapshot holds the measurements.
 
     `available_kw` is the median forecast of each generator (negative), `net_high_kw` load and generation together at the
     site's upper quantile. The ceilings are the limits less the margin. Prices include CO2. `ambient_degc` holds the
-    surroundings of each transformer and thermal load by its name.
+    ambient temperature of each transformer and thermal load by name.
     """
 
     snapshot: Snapshot
@@ -40,7 +36,7 @@ class DispatchProblem:
 class Dispatch:
     """The schedule; energies and temperatures at the END of each step. The excesses exceed the ceilings.
 
-    `gap` is how much dearer than the best possible the schedule may be, relative; 0 when optimal.
+    `gap` is an upper bound of the relative extra cost over the optimum; 0 when optimal.
     """
 
     optimal: bool
@@ -48,7 +44,7 @@ class Dispatch:
     gap: float
     solve_ms: float
     power_kw: dict[str, Array]
-    """Batteries and loads; a generator's power is what is available plus what is curtailed."""
+    """Of batteries and loads; the power of a generator is its available power plus `curtailed_kw`."""
     soc_kwh: dict[str, Array]
     reserve_kwh: dict[str, Array]
     curtailed_kw: dict[str, Array]
@@ -59,4 +55,4 @@ class Dispatch:
     import_excess_kw: Array
     export_excess_kw: Array
     note: str = ""
-    """Prices or limits that the schedule could not take into account."""
+    """Simplification of prices or limits in this schedule."""

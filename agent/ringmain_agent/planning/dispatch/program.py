@@ -1,15 +1,15 @@
-"""The linear program of one plan: the blocks of a site put together, and the schedule read out of its solution.
+"""The linear program of one plan: it connects the blocks of a site, and reads the schedule from its solution.
 
-A program is built for one problem, solved, and thrown away. What the problem does not need is not in it: the reserve only
-where the upper quantile could exceed a limit, columns for wishes only where there are wishes, columns for a battery outside
-its band only where one is. `Formulation` says which of the rest one try has.
+Each program serves one problem. It contains only the needed parts: the reserve if the upper quantile could exceed a limit,
+columns for requested limits if there are any, columns for a battery outside its band if one is. `Formulation` selects the
+other parts.
 """
 
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch import demand_charges as demand
 from ringmain_agent.planning.dispatch import reserve
 from ringmain_agent.planning.dispatch.battery import BatteryBlock, is_outside
@@ -17,34 +17,32 @@ from ringmain_agent.planning.dispatch.block import Block, Parts, Prices
 from ringmain_agent.planning.dispatch.blocks import load_blocks
 from ringmain_agent.planning.dispatch.demand_charges import DemandChargeBlock
 from ringmain_agent.planning.dispatch.generator import GeneratorBlock
-from ringmain_agent.planning.dispatch.grid import GridBlock, has_wishes
+from ringmain_agent.planning.dispatch.grid import GridBlock, has_requests
 from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Solution, Term
 from ringmain_agent.planning.dispatch.problem import Dispatch, DispatchProblem
 from ringmain_agent.planning.dispatch.reserve import ReserveBlock
-from ringmain_agent.planning.dispatch.switched import VoltageBlock, held_positions
+from ringmain_agent.planning.dispatch.switched import VoltageBlock, unchanged_positions
 from ringmain_agent.planning.dispatch.transformer import FirmCapacity, TransformerBlock
 from ringmain_agent.site.site import Site
 
 OVERLAP_KW: Final = 1e-3
 
-Array = npt.NDArray[np.float64]
-
 
 class Formulation(NamedTuple):
-    """What one try of a plan has and another has not.
+    """Optional parts of a program.
 
-    `transformers` and `voltage` are the limits of that name, with switching; `directions` the integers that forbid import
-    and export in the same step where selling pays more than buying costs; `one_way` those that forbid a battery to charge
-    and discharge in the same step.
+    `transformers` and `voltage` are the limits of that name, with switching. `exclusive_import` has the integers that forbid
+    import and export in one step, where export earns more than import costs. `exclusive_charging` has the integers that
+    forbid a battery to charge and discharge in one step.
     """
 
     transformers: bool
     voltage: bool
-    directions: bool
-    one_way: bool = False
+    exclusive_import: bool
+    exclusive_charging: bool = False
 
 
-class Program:
+class DispatchProgram:
     """The program of one problem of a site."""
 
     def __init__(self, site: Site, problem: DispatchProblem, prices: Prices, formulation: Formulation) -> None:
@@ -55,20 +53,20 @@ class Program:
                 program,
                 battery,
                 site,
-                outside=is_outside(problem, battery, site.step_h),
-                one_way=formulation.one_way,
+                soc_outside_band=is_outside(problem, battery, site.step_h),
+                exclusive_charging=formulation.exclusive_charging,
             )
             for battery in site.batteries
         ]
         generators: list[Block] = [GeneratorBlock(program, generator, site) for generator in site.generators]
         controlled: list[Block] = [*self._batteries, *load_blocks(program, site)]
-        selling_pays = problem.export_price_per_kwh > problem.import_price_per_kwh
+        export_pays = problem.export_price_per_kwh > problem.import_price_per_kwh
         self._grid = GridBlock(
             program,
             site,
             self._batteries,
-            wishes=has_wishes(problem.snapshot),
-            directions=selling_pays if formulation.directions else np.zeros_like(selling_pays),
+            with_requests=has_requests(problem.snapshot),
+            exclusive_import=export_pays if formulation.exclusive_import else np.zeros_like(export_pays),
         )
         drawn = [term for block in (*controlled, *generators) for term in block.active]
         net_kw = problem.load_kw + sum(problem.available_kw.values(), np.zeros(site.horizon_steps))
@@ -81,8 +79,10 @@ class Program:
         if formulation.transformers:
             self._add_transformers()
         for charge in site.tariff.demand_charges:
-            phase = demand.phase(problem.snapshot, site)
-            self._blocks.append(DemandChargeBlock(program, charge, site, imported=self._grid.imported, phase=phase))
+            quarter_phase = demand.quarter_phase(problem.snapshot, site)
+            self._blocks.append(
+                DemandChargeBlock(program, charge, site, imported=self._grid.imported, quarter_phase=quarter_phase)
+            )
         if reserve.is_needed(problem, site):
             active = [term for block in controlled for term in block.active]
             self._blocks.append(ReserveBlock(program, self._batteries, site, active=active))
@@ -111,12 +111,12 @@ class Program:
         return self._program.solve(time_limit_s=time_limit_s)
 
     def cost_of(self, solution: Solution, prices: Prices) -> float:
-        """What a solution of this program costs at other prices."""
+        """Cost of a solution of this program at other prices."""
         self._write(prices)
         return float(self._program.cost @ solution.values)
 
     def overlaps(self, solution: Solution) -> bool:
-        """Whether a battery would charge and discharge in the same step."""
+        """True if a battery charges and discharges in one step."""
         return any(float(battery.overlap_kw(solution.values).max()) > OVERLAP_KW for battery in self._batteries)
 
     def at_pcc(self, solution: Solution) -> tuple[Array, Array]:
@@ -124,15 +124,15 @@ class Program:
         problem = self._problem
         kvar = problem.load_kvar.copy()
         if self._voltage is None:
-            at = problem.snapshot.positions
-            kvar -= sum(bank.step_kvar * (at.get(bank.name) or 0) for bank in self._site.capacitor_banks)
+            positions = problem.snapshot.positions
+            kvar -= sum(bank.step_kvar * (positions.get(bank.name) or 0) for bank in self._site.capacitor_banks)
         else:
             kvar += sum(term.value * solution.values[term.columns] for term in self._voltage.reactive)
         return self._grid.pcc_kw(solution.values), kvar
 
     def read(self, solution: Solution, *, solve_s: float, note: str) -> Dispatch:
-        """The schedule that the solution is; what is not switched stays where it is."""
-        parts = Parts(positions=held_positions(self._problem, self._site))
+        """The schedule of a solution; equipment without switching keeps its position."""
+        parts = Parts(positions=unchanged_positions(self._problem, self._site))
         for block in self._blocks:
             block.read(solution.values, parts)
         import_excess_kw, export_excess_kw = self._grid.excess_kw(solution.values)

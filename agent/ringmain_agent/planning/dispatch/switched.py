@@ -2,8 +2,8 @@
 
     v = v_measured + pu_per_kw * change of kW + pu_per_kvar * change of kvar + step_pu * change of position
 
-Positions are integers. They may change by any number of positions, once an hour in the hours next and every three later:
-a new plan comes with every step, and it is a fraction of the integers that every step would need.
+Positions are integers. They may change by any number of positions, once an hour in the first hours and every three hours
+later. Every step brings a new plan, and this needs only a fraction of the integers of a change in each step.
 """
 
 import math
@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ringmain_agent.planning.arrays import Array, Indices
 from ringmain_agent.planning.dispatch.block import Parts, Prices
-from ringmain_agent.planning.dispatch.linear_program import INF, Indices, LinearProgram, Term
+from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.site.hours import ALWAYS, windows
 from ringmain_agent.site.nameplates import CapacitorBank, TapChanger
@@ -23,26 +24,27 @@ from ringmain_agent.snapshot import Snapshot
 HOLD_H: Final = 1.0
 LATER_HOLD_H: Final = 3.0
 NEXT_H: Final = 6.0
-"""Positions hold for `HOLD_H` at least in the first `NEXT_H`, for `LATER_HOLD_H` after that."""
+"""Positions stay for at least `HOLD_H` in the first `NEXT_H`, and for `LATER_HOLD_H` after that."""
 PER_MILLE: Final = 1000.0
-"""Voltages of the program are in thousandths, so that its numbers are of one size."""
+"""Voltages in the program are in thousandths, so that all its numbers have a similar magnitude."""
 OPERATIONS_PER_PERCENT_H: Final = 5.0
-"""An hour one percent outside the band costs as much as so many operations,"""
 VOLTAGE_PER_PRICE: Final = 10.0
-"""and so many times what the energy costs that would bring it back; an excess over a limit costs far more."""
-VIOLATION_MAX_PER_PU_H: Final = 1e6
-VOLTAGE_MAX_PU: Final = 2.0
+"""An hour at one percent outside the band costs as much as five operations, and ten times the energy that would correct it.
 
-Array = npt.NDArray[np.float64]
+An excess over a limit costs far more.
+"""
+VIOLATION_MAX_PER_PU_H: Final = 1e6
+MEASURED_VOLTAGE_MAX_PU: Final = 2.0
+
 Switched = CapacitorBank | TapChanger
 
 
 class VoltageBlock:
-    """Positions of everything that is switched, and the voltage that follows from them and from the power at the pcc.
+    """Positions of all switched equipment, and the voltage as a function of them and of the power at the pcc.
 
-    * A change counts by the positions passed; no local day has more of them than are left or allowed.
-    * A position that is not known, or not one of the equipment's, stays as it is; without a voltage all do.
-    * Outside the band is possible at a price.
+    * A change costs one operation per position; no local day has more operations than are left or allowed.
+    * An unknown or impossible position stays unchanged; without a measured voltage all positions do.
+    * A voltage outside the band has a price.
     """
 
     def __init__(self, program: LinearProgram, site: Site, pcc: list[Term]) -> None:
@@ -69,7 +71,7 @@ class VoltageBlock:
             self._rows = program.rows(*slack, *(term for term in moved if term.value))
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Where everything stands, what may be switched on which day, and the band."""
+        """Present positions, operations of each day, and the band."""
         program, site, snapshot = self._program, self._site, problem.snapshot
         base_pu = unmoved_voltage_pu(problem, site)
         starts_ms = [snapshot.issued_at_ms + 1000 * site.step_s * int(step) for step in self._block_starts]
@@ -85,25 +87,27 @@ class VoltageBlock:
             program.row_lower[self._rows], program.row_upper[self._rows] = -INF, INF
             return
         for positions in self._positions:
-            stands = known_position(snapshot, positions.switched)
-            base_pu = base_pu - pu_per_position(positions.switched, site) * (positions.rest if stands is None else stands)
+            position = known_position(snapshot, positions.switched)
+            base_pu = base_pu - pu_per_position(positions.switched, site) * (
+                positions.assumed if position is None else position
+            )
         program.row_lower[self._rows] = PER_MILLE * (site.busbar.voltage_min_pu - base_pu)
         program.row_upper[self._rows] = PER_MILLE * (site.busbar.voltage_max_pu - base_pu)
 
     def read(self, values: Array, parts: Parts) -> None:
-        """Positions in each step, of what has one that is known."""
+        """Positions in each step, for equipment with a known position."""
         for positions in self._positions:
             if positions.known:
                 parts.positions[positions.switched.name] = np.rint(values[positions.columns])[self._block_of]
 
 
 class _Positions:
-    """Positions of one tap changer or capacitor bank in each block of steps, and the operations that they take."""
+    """Positions of one tap changer or capacitor bank in each block of steps, and its operations."""
 
     def __init__(self, program: LinearProgram, switched: Switched, blocks: int) -> None:
         self.switched, self.known, self._program = switched, False, program
-        self.rest = 0 if isinstance(switched, CapacitorBank) else switched.positions[0]
-        """Stands for a position that is not known."""
+        self.assumed = 0 if isinstance(switched, CapacitorBank) else switched.positions[0]
+        """Assumed for an unknown position."""
         lowest, highest = switched.positions
         self.columns: Indices = program.columns(blocks, lower=lowest, upper=highest, integer=True)
         self._up, self._down, self._done = (program.columns(blocks) for _ in range(3))
@@ -120,15 +124,15 @@ class _Positions:
         program.rows(Term(self._done, 1.0), *moves, lower=0.0)
 
     def write(self, snapshot: Snapshot, days: npt.NDArray[np.int64], tie: float, *, blind: bool) -> None:
-        """Bounds for where it stands; `days` names the local day of each block. The count starts afresh with each day."""
+        """Bounds from its present position; `days` holds the local day of each block. The count restarts each day."""
         program, switched = self._program, self.switched
-        stands = known_position(snapshot, switched)
-        self.known = stands is not None
+        position = known_position(snapshot, switched)
+        self.known = position is not None
         left = max(snapshot.operations_left.get(switched.name, switched.operations_per_day), 0)
         allowed = np.where(days == days[0], min(left, switched.operations_per_day), switched.operations_per_day)
-        program.upper[self._done] = 0.0 if blind or stands is None else allowed
+        program.upper[self._done] = 0.0 if blind or position is None else allowed
         program.row_lower[self._counting] = np.where(np.diff(days, prepend=days[0]) != 0, -INF, 0.0)
-        program.row_lower[self._first] = program.row_upper[self._first] = self.rest if stands is None else stands
+        program.row_lower[self._first] = program.row_upper[self._first] = self.assumed if position is None else position
         program.cost[self._up] = program.cost[self._down] = switched.operation_cost + tie
 
 
@@ -142,7 +146,7 @@ def _blocks(site: Site) -> tuple[Indices, Indices]:
 
 
 def known_position(snapshot: Snapshot, switched: Switched) -> int | None:
-    """Where it stands; `None` if that is not known, or not a position that it has."""
+    """The present position; `None` if unknown or impossible."""
     position, (lowest, highest) = snapshot.positions.get(switched.name), switched.positions
     return position if position is not None and lowest <= position <= highest else None
 
@@ -155,21 +159,21 @@ def pu_per_position(switched: Switched, site: Site) -> float:
 
 
 def violation_per_pu_h(site: Site, prices: Prices) -> float:
-    """Price of an hour that far outside the band: worth operations, and worth the energy that could prevent it."""
+    """Price per hour and per unit outside the band: above the price of operations and of energy that would correct it."""
     if site.busbar is None:
         return 0.0
-    dearest = max((switched.operation_cost for switched in site.switched), default=0.0) + prices.tie_per_kwh
-    per_pu_h = 100 * OPERATIONS_PER_PERCENT_H * dearest
+    highest_cost = max((switched.operation_cost for switched in site.switched), default=0.0) + prices.tie_per_kwh
+    per_pu_h = 100 * OPERATIONS_PER_PERCENT_H * highest_cost
     if site.busbar.pu_per_kw:
         per_pu_h = max(per_pu_h, VOLTAGE_PER_PRICE * prices.largest_per_kwh / abs(site.busbar.pu_per_kw))
     return min(per_pu_h, VIOLATION_MAX_PER_PU_H)
 
 
 def unmoved_voltage_pu(problem: DispatchProblem, site: Site) -> Array | None:
-    """The voltage of each step without any power at the pcc and with all positions as they are; `None` if unknown."""
+    """The voltage of each step at 0 kW at the pcc, with all positions unchanged; `None` if unknown."""
     snapshot, busbar = problem.snapshot, site.busbar
     measured_pu, pcc_kw, pcc_kvar = snapshot.voltage_pu, snapshot.pcc_kw, snapshot.pcc_kvar
-    if busbar is None or measured_pu is None or not 0 < measured_pu < VOLTAGE_MAX_PU:
+    if busbar is None or measured_pu is None or not 0 < measured_pu < MEASURED_VOLTAGE_MAX_PU:
         return None
     base_pu = np.full(site.horizon_steps, measured_pu)
     if busbar.pu_per_kw:
@@ -183,22 +187,22 @@ def unmoved_voltage_pu(problem: DispatchProblem, site: Site) -> Array | None:
 
 
 def voltage_pu(pcc_kw: Array, positions: dict[str, Array], problem: DispatchProblem, site: Site) -> Array | None:
-    """The voltage of each step with these powers and positions; `None` if it cannot be known."""
+    """The voltage of each step with these powers and positions; `None` if unknown."""
     voltage = unmoved_voltage_pu(problem, site)
     if voltage is None or site.busbar is None:
         return None
     voltage += site.busbar.pu_per_kw * pcc_kw
     for switched in site.switched:
-        stands = known_position(problem.snapshot, switched)
-        if stands is not None and switched.name in positions:
-            voltage += pu_per_position(switched, site) * (positions[switched.name] - stands)
+        position = known_position(problem.snapshot, switched)
+        if position is not None and switched.name in positions:
+            voltage += pu_per_position(switched, site) * (positions[switched.name] - position)
     return voltage
 
 
-def held_positions(problem: DispatchProblem, site: Site) -> dict[str, Array]:
-    """Everything stays where it is: the positions of a schedule that did not need to switch."""
-    stands = {switched.name: known_position(problem.snapshot, switched) for switched in site.switched}
-    return {name: np.full(site.horizon_steps, float(at)) for name, at in stands.items() if at is not None}
+def unchanged_positions(problem: DispatchProblem, site: Site) -> dict[str, Array]:
+    """Positions of a schedule without switching."""
+    present = {switched.name: known_position(problem.snapshot, switched) for switched in site.switched}
+    return {name: np.full(site.horizon_steps, float(position)) for name, position in present.items() if position is not None}
 
 
 def voltage_matters(pcc_kw: Array, problem: DispatchProblem, site: Site) -> bool:

@@ -1,9 +1,9 @@
-"""A heat pump, boiler or chiller: its power moves the temperature of what is behind it, which shall stay in its band."""
+"""Block of a heat pump, boiler or chiller: its power changes a temperature, which should stay in its band."""
 
 import numpy as np
-import numpy.typing as npt
 
 from ringmain_agent.equipment import plausible
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
@@ -11,14 +11,11 @@ from ringmain_agent.planning.dispatch.unresponsive import unresponsive_load_kw
 from ringmain_agent.site.nameplates import ThermalLoad
 from ringmain_agent.site.site import Site
 
-Array = npt.NDArray[np.float64]
-
 
 class ThermalLoadBlock:
-    """The temperature at the end of each step follows from the power; leaving the band is priced by degree and hour.
+    """The temperature at the END of each step follows from the power; each degree hour outside the band has a price.
 
-    A temperature that is measured outside its band is brought back as far as that costs less than staying outside. Without
-    a temperature the load rests.
+    A temperature outside its band returns if that costs less than staying outside. A load of unknown temperature is idle.
     """
 
     def __init__(self, program: LinearProgram, load: ThermalLoad, site: Site) -> None:
@@ -38,7 +35,7 @@ class ThermalLoadBlock:
         self._known = False
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Surroundings, measured temperature and band; earlier rather than later at equal cost."""
+        """Ambient and measured temperature, and band; earlier rather than later at equal cost."""
         program, load, count = self._program, self._load, self._site.horizon_steps
         step_h, snapshot = self._site.step_h, problem.snapshot
         now_degc = plausible.temperature_degc(snapshot.temperature_degc.get(load.name))
@@ -58,12 +55,12 @@ class ThermalLoadBlock:
             return
         program.lower[self._temperature], program.upper[self._temperature] = -INF, INF
         program.row_lower[self._band], program.row_upper[self._band] = load.temperature_min_degc, load.temperature_max_degc
-        given_degc = (1 - self._decay) * problem.ambient_degc.get(load.name, np.full(count, load.ambient_degc))
-        given_degc[0] += self._decay * now_degc
-        program.row_lower[self._change] = program.row_upper[self._change] = given_degc
+        constant_degc = (1 - self._decay) * problem.ambient_degc.get(load.name, np.full(count, load.ambient_degc))
+        constant_degc[0] += self._decay * now_degc
+        program.row_lower[self._change] = program.row_upper[self._change] = constant_degc
 
     def read(self, values: Array, parts: Parts) -> None:
-        """Its power, and the temperature if it was known."""
+        """Its power, and the temperature if known."""
         parts.power_kw[self._load.name] = np.maximum(values[self._power], 0.0)
         if self._known:
             parts.temperature_degc[self._load.name] = values[self._temperature]

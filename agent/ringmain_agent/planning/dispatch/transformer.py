@@ -1,14 +1,14 @@
-"""Transformers in the dispatch: limits of loading, top oil and hot spot, and ageing, as linear rows with a known error.
+"""Block of a transformer: limits of loading, top oil and hot spot, and aging, as linear rows with a known error.
 
-The loading is held in columns `within` its limit and `over` it, the latter at a price; so are top oil and hot spot. The
-curves of the thermal model are convex in the loading, which is cut into segments: the chords over them are above the
-curves, by at most `errors`. So the real temperatures are never above the predicted ones, and a limit that holds here holds.
-Besides the sum of all excess the largest of it has a price, or all of it would stack up in one step.
+Loading, top oil and hot spot have columns `within` their limit and `over` it, the latter at a price. The curves of the
+thermal model are convex in the loading, which is cut into segments. The chords lie above the curves, by at most `errors`:
+the real temperatures never exceed the predicted ones, and a limit kept here is kept in reality. The largest excess has a
+price of its own, or all excess would fall into one step.
 
-Top oil, winding and oil lag follow as rows. All three take the same segments of the loading: so nothing is gained by more
-of the oil lag, which makes the hot spot cooler, as the oil gets hotter by more than that.
+Top oil, winding and oil lag are rows over the same segments of the loading. A larger oil lag, which cools the hot spot,
+never pays: it would heat the oil by more.
 
-Source: IEC 60076-7:2018, difference equations; thermal.py has them exactly.
+Source: IEC 60076-7:2018, difference equations; `equipment/transformer_thermal.py` has them exactly.
 """
 
 import math
@@ -16,37 +16,36 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import firm_capacity_kva, loading_most_pu
 from ringmain_agent.equipment.transformer_chords import chord_errors, segments
+from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch.apparent_power import ApparentPower
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.planning.dispatch.transformer_temperatures import ambients_degc, state_at_start
+from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 
 TIE: Final = 1e-5
-"""Cost of a kelvin a step: without it temperatures float above their curves where no limit binds."""
+"""Price of a kelvin in a step: without it temperatures float above their curves where no limit binds."""
 KELVIN_PU: Final = 0.01
-"""Loading over its limit that a kelvin over its limit is priced like."""
-AGEING_PU: Final = 0.1
-"""The same for an hour of life over its limit."""
-AGEING_DEGC: Final = (*range(68, 141, 6), 170)
-"""Ends of the chords of the ageing rate: above it by at most 6.2 %; below the first it counts as there."""
+"""A kelvin over its limit has the price of this loading over its limit."""
+AGING_PU: Final = 0.1
+"""An hour of life over its limit has the price of this loading over its limit."""
+AGING_DEGC: Final = (*range(68, 141, 6), 170)
+"""Ends of the chords of the aging rate, which are above it by at most 6.2 %; below the first end it is constant."""
 SPARE_K: Final = 500.0
-"""How far below anything possible the lower bounds of temperatures are."""
+"""Distance of the lower bounds of temperatures below the lowest possible ones."""
 FORGOTTEN_K: Final = 0.01
-"""What the winding may keep of a step that its weighted sum leaves out."""
-
-Array = npt.NDArray[np.float64]
+"""Largest error of the winding by steps left out of its weighted sum."""
 
 
 def _weights(kept: float, rise_k: float, count: int) -> list[float]:
-    """Weights of the ends of this step and those before in the winding's rise; what little is left goes to the last."""
+    """Weights of the present and earlier steps in the winding's rise; the last one takes the remainder."""
     needed = math.ceil(math.log(FORGOTTEN_K / max(rise_k, 1.0)) / math.log(kept))
     steps = min(max(needed, 1), count)
     return [(1 - kept) * kept**back for back in range(steps - 1)] + [kept ** (steps - 1)]
@@ -55,8 +54,8 @@ def _weights(kept: float, rise_k: float, count: int) -> list[float]:
 class TransformerBlock:
     """One transformer with its share of the power at the pcc.
 
-    `pcc` are the connection's columns in kW, `reactive` those of capacitor banks in kvar; `None` promises that
-    the load has no reactive power either, and one row a step does for the loading.
+    `pcc` are the connection's columns in kW, `reactive` those of capacitor banks in kvar; `None` means that the
+    load has no reactive power either; one row per step is then enough for the loading.
     """
 
     def __init__(
@@ -96,13 +95,14 @@ class TransformerBlock:
         self._add_temperatures()
         self._ages = transformer.ageing_cost_per_h > 0 or transformer.ageing_max_h_per_day is not None
         if self._ages:
-            self._add_ageing()
+            self._add_aging()
 
     def _add_temperatures(self) -> None:
-        """Top oil and oil lag follow the segments, and so does where the winding ends; the hot spot is what they make.
+        """Rows of top oil, oil lag and the winding's steady state over the segments, and of the hot spot from these.
 
-        The winding forgets most of itself in a step. A recursion like the others would be unstable backwards in time, a way
-        that the simplex method goes: so its rise is a weighted sum of where it was to end in this step and those before.
+        The winding's rise decays almost fully within a step. A recursion as for the oil would be unstable backwards in time,
+        a direction that the simplex method takes. Its rise is therefore a weighted sum of the steady states of this step and
+        earlier ones.
         """
         program, c, (oil, winding, lag) = self._program, self._constants, self._kept
         pairs = list(zip(self._parts, self._chords, strict=True))
@@ -134,26 +134,26 @@ class TransformerBlock:
         ):
             program.rows(Term(np.repeat(worst, self._count), 1.0), Term(over, -1.0), lower=0.0)
 
-    def _add_ageing(self) -> None:
-        """The hot spot above the first end, cut into segments, and the ageing of all the horizon."""
+    def _add_aging(self) -> None:
+        """The hot spot above the first end, cut into segments, and the aging over the horizon."""
         program, paper = self._program, self.transformer.paper
-        widths = [*(end - begin for begin, end in pairwise(AGEING_DEGC[:-1])), INF]
+        widths = [*(end - begin for begin, end in pairwise(AGING_DEGC[:-1])), INF]
         self._heats = [program.columns(self._count, upper=width) for width in widths]
-        self._ageing_per_k = [
-            (thermal.ageing(end, paper) - thermal.ageing(begin, paper)) / (end - begin)
-            for begin, end in pairwise(AGEING_DEGC)
+        self._aging_per_k = [
+            (thermal.aging_rate(end, paper) - thermal.aging_rate(begin, paper)) / (end - begin)
+            for begin, end in pairwise(AGING_DEGC)
         ]
         heats = [Term(columns, -1.0) for columns in self._heats]
-        self._ageing_over = program.columns(1)
+        self._aging_over = program.columns(1)
         hot = [Term(self._hot, 1.0), Term(self._hot_over, 1.0)]
-        program.rows(*hot, *heats, upper=float(AGEING_DEGC[0]))
-        self._ageing_row = program.rows(Term(self._ageing_over, -1.0))
-        rows = np.repeat(self._ageing_row, self._count)
-        for columns, per_k in zip(self._heats, self._ageing_per_k, strict=True):
+        program.rows(*hot, *heats, upper=float(AGING_DEGC[0]))
+        self._aging_row = program.rows(Term(self._aging_over, -1.0))
+        rows = np.repeat(self._aging_row, self._count)
+        for columns, per_k in zip(self._heats, self._aging_per_k, strict=True):
             program.add(rows, columns, np.full(self._count, per_k * self._site.step_h))
 
     def write(self, problem: DispatchProblem, prices: Prices) -> None:
-        """Limits in force at each step, the state at the first, and the ambient."""
+        """Limits in force in each step, the initial state, and the ambient temperature."""
         program, c, (oil, winding, lag) = self._program, self._constants, self._kept
         state = state_at_start(self.transformer, problem, self._site)
         ambient_degc = ambients_degc(self.transformer, problem) + c.indoor_rise_k
@@ -167,15 +167,16 @@ class TransformerBlock:
         ):
             start[0] += left
             program.row_lower[rows] = program.row_upper[rows] = start
-        # Lower than they can get: with free columns the simplex method would lose itself in chains of steps.
+        # Finite bounds below all possible temperatures: with free columns the simplex method would need far more iterations.
         program.lower[self._oil] = lowest_degc = min(state.top_oil_degc, float(ambient_degc.min()), 0.0) - SPARE_K
         program.lower[self._lag] = min(state.oil_lag_k, 0.0)
         program.lower[self._hot] = lowest_degc - max(state.oil_lag_k, 0.0) + min(state.winding_k, 0.0) - SPARE_K
         self._write_costs(prices)
 
     def _write_limits(self, problem: DispatchProblem) -> None:
-        program, starts_ms = self._program, self._starts_ms(problem)
-        limits = np.array(thermal.limits_at(self.transformer, starts_ms, self._site.time_zone))
+        program, site = self._program, self._site
+        starts_ms = step_starts_ms(problem.snapshot.issued_at_ms, site.step_s, site.horizon_steps)
+        limits = np.array(thermal.limits_at(self.transformer, starts_ms, site.time_zone))
         loading_pu, hot_spot_degc, top_oil_degc = limits.T
         program.upper[self._within] = loading_pu
         program.upper[self._oil] = top_oil_degc
@@ -189,31 +190,27 @@ class TransformerBlock:
         cost[self._worst_k] = KELVIN_PU * per_pu
         cost[self._oil] = cost[self._winding] = TIE
         if self._ages:
-            self._write_ageing(per_pu)
+            self._write_aging(per_pu)
 
-    def _write_ageing(self, per_pu: float) -> None:
+    def _write_aging(self, per_pu: float) -> None:
         program, transformer, step_h = self._program, self.transformer, self._site.step_h
         per_h = transformer.ageing_cost_per_h * step_h
-        for columns, per_k in zip(self._heats, self._ageing_per_k, strict=True):
+        for columns, per_k in zip(self._heats, self._aging_per_k, strict=True):
             program.cost[columns] = per_h * per_k
-        program.cost[self._ageing_over] = AGEING_PU * per_pu
+        program.cost[self._aging_over] = AGING_PU * per_pu
         if transformer.ageing_max_h_per_day is not None:
             horizon_h = self._count * step_h
-            unavoidable_h = thermal.ageing(AGEING_DEGC[0], transformer.paper) * horizon_h
+            unavoidable_h = thermal.aging_rate(AGING_DEGC[0], transformer.paper) * horizon_h
             allowed_h = transformer.ageing_max_h_per_day * horizon_h / 24
-            program.row_upper[self._ageing_row] = allowed_h - unavoidable_h
+            program.row_upper[self._aging_row] = allowed_h - unavoidable_h
 
     def read(self, values: Array, parts: Parts) -> None:
-        """The predicted hot spot at the end of each step."""
+        """The predicted hot spot at the END of each step."""
         parts.hot_spot_degc[self.transformer.name] = values[self._hot] + values[self._hot_over]
-
-    def _starts_ms(self, problem: DispatchProblem) -> list[int]:
-        begin_ms, step_ms = problem.snapshot.issued_at_ms, 1000 * self._site.step_s
-        return [begin_ms + step_ms * index for index in range(self._count)]
 
 
 class FirmCapacity:
-    """With the largest transformer out, the others carry all of the power at the pcc within the firm loading."""
+    """Block of the firm capacity: with the largest transformer out, the others carry the power at the pcc."""
 
     def __init__(
         self,
@@ -247,4 +244,4 @@ class FirmCapacity:
         program.cost[self._worst] = prices.excess_per_kwh
 
     def read(self, values: Array, parts: Parts) -> None:
-        """Nothing of its own."""
+        """Nothing: it has no values in a schedule."""

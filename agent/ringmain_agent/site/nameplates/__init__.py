@@ -1,4 +1,4 @@
-"""Nameplates: what each kind of equipment can do. Pure data and the plainest of its physics.
+"""Nameplates: ratings of each kind of equipment. Pure data and basic physics.
 
 Fields carry the names of the site's TOML, `[<kind>.<name>]`. Powers are non-negative magnitudes here; in plans and
 setpoints positive power is drawn from the network.

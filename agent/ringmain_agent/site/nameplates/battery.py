@@ -8,12 +8,12 @@ from ringmain_agent.site.nameplates.equipment import Efficiency, Equipment, NotN
 
 
 class Battery(Equipment, frozen=True, kw_only=True):
-    """Powers are at its connection to the grid, energy is inside; the signal of its energy is `<name>_soc_kwh`.
+    """Powers are measured at the grid connection, energy inside; the signal of its energy is `<name>_soc_kwh`.
 
     `wear_per_kwh` is charged for each kWh in either direction. At the end of the horizon, by default, energy missing below
     `soc_target_pu` is priced at its purchase cost. With `end_value_per_kwh` all remaining energy has that value instead.
     With `target_miss_per_kwh` any deviation from the target has that price. `soc_reserve_pu` is kept for holding limits when
-    the forecast is wrong: no price alone draws on it. `self_discharge_per_h` is the share of its energy lost in an hour.
+    the forecast is wrong; energy prices alone do not use it. `self_discharge_per_h` is the share of energy lost per hour.
     """
 
     capacity_kwh: Positive
@@ -33,7 +33,7 @@ class Battery(Equipment, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.capacity_kwh > 0:
-            raise ValueError(f"capacity_kwh is {self.capacity_kwh}; a battery holds energy")
+            raise ValueError(f"capacity_kwh is {self.capacity_kwh}; it must be above 0")
         if not 0 <= self.soc_min_pu < self.soc_max_pu <= 1:
             raise ValueError(f"soc_min_pu {self.soc_min_pu} must be below soc_max_pu {self.soc_max_pu}, both in 0 to 1")
         if not self.soc_min_pu <= self.soc_target_pu <= self.soc_max_pu:
@@ -56,19 +56,19 @@ class Battery(Equipment, frozen=True, kw_only=True):
 
     @property
     def soc_min_kwh(self) -> float:
-        """Least energy that setpoints may leave in the battery."""
+        """Lowest energy to which setpoints may discharge the battery."""
         return self.soc_min_pu * self.capacity_kwh
 
     @property
     def soc_max_kwh(self) -> float:
-        """Most energy that setpoints may put into the battery."""
+        """Highest energy to which setpoints may charge the battery."""
         return self.soc_max_pu * self.capacity_kwh
 
     def kept_pu(self, duration_h: float) -> float:
-        """Share of its energy that is left after a time at rest."""
+        """Share of its energy that self-discharge leaves after a time at rest."""
         return float((1 - self.self_discharge_per_h) ** duration_h)
 
     def soc_after_kwh(self, soc_kwh: float, power_kw: float, duration_h: float) -> float:
-        """Energy in the battery after a constant power; not limited to what it can hold."""
+        """Energy in the battery after a constant power; not clamped to its capacity."""
         inside_kw = power_kw * self.charge_efficiency if power_kw > 0 else power_kw / self.discharge_efficiency
         return soc_kwh * self.kept_pu(duration_h) + inside_kw * duration_h

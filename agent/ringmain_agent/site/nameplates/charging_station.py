@@ -1,4 +1,4 @@
-"""Nameplate of a charger for vehicles, and the vehicles that it may expect."""
+"""Nameplate of a vehicle charger, and the visits that it expects."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from ringmain_agent.site.nameplates.equipment import Efficiency, Equipment, NotN
 
 
 class ExpectedVisit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[[charging_station.<name>.expected]]`: a vehicle that comes on most days; planned for, not promised."""
+    """`[[charging_station.<name>.expected]]`: a vehicle that usually comes; the plan provides for it."""
 
     arrival: ClockTime
     departure: ClockTime
@@ -20,9 +20,10 @@ class ExpectedVisit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ChargingStation(Equipment, frozen=True, kw_only=True):
     """A charger for one vehicle at a time.
 
-    `<name>_energy_kwh` is the energy that the vehicle there still wants, missing or 0 without one; `<name>_departure_s` how
-    long it stays (without it: until `departure`). Power is at the grid side, `efficiency` of it arrives. A charger that is
-    on draws at least `power_min_kw`. Energy not delivered by the departure costs `missing_per_kwh`.
+    `<name>_energy_kwh` is the energy that the present vehicle still wants; it is missing or 0 without a vehicle.
+    `<name>_departure_s` is the time until it leaves (default: at `departure`). Power is measured at the grid side, and
+    `efficiency` of it arrives. A charger that is on draws at least `power_min_kw`. Energy not delivered by the departure
+    costs `missing_per_kwh`.
     """
 
     power_max_kw: Positive

@@ -1,4 +1,4 @@
-"""Common ground of all nameplates: the name of an equipment, the signal of its power, and the ranges of their fields."""
+"""Base of all nameplates: the name of an equipment, the signal of its power, and the ranges of fields."""
 
 import math
 from typing import Annotated
@@ -15,7 +15,7 @@ Temperature = Annotated[float, Meta(ge=-100, le=400)]
 
 
 class Equipment(Struct, frozen=True, kw_only=True):
-    """Anything with a name at the site; the signal of its power is `<name>_kw`."""
+    """Equipment of the site, by name; the signal of its power is `<name>_kw`."""
 
     name: Name
 
@@ -26,5 +26,5 @@ class Equipment(Struct, frozen=True, kw_only=True):
 
 
 def active_kw(apparent_kva: float, reactive_kvar: float) -> float:
-    """Most active power beside a reactive power within an apparent power; 0 if there is no room. Never raises."""
+    """Highest active power at a given reactive power within an apparent power; 0 if there is none. Never raises."""
     return math.sqrt(max((apparent_kva - abs(reactive_kvar)) * (apparent_kva + abs(reactive_kvar)), 0.0))

@@ -11,8 +11,8 @@ from ringmain_agent.site.nameplates.equipment import Equipment, NotNegative, Pos
 class OnOffLoad(Equipment, frozen=True, kw_only=True):
     """A load that is on at `power_kw` or off, and must run `run_h` within each of its hours.
 
-    Once on it stays on for `run_min_h`; it starts at most `starts_max` times within its hours; a missing hour costs
-    `missing_per_kwh` for its energy.
+    Once on, it stays on for `run_min_h`. It starts at most `starts_max` times within its hours. The energy of missing run
+    hours costs `missing_per_kwh`.
     """
 
     power_kw: Positive

@@ -1,4 +1,4 @@
-"""Common ground of equipment with positions."""
+"""Base of equipment with positions."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from ringmain_agent.site.nameplates.equipment import Equipment, NotNegative
 
 
 class Switched(Equipment, frozen=True, kw_only=True):
-    """Equipment with positions, whose operations wear it: `<name>_position` says where it is."""
+    """Equipment with positions, which wears with each operation; the signal of its position is `<name>_position`."""
 
     operations_per_day: Annotated[int, Meta(ge=1, le=1000)] = 10
     operation_cost: NotNegative = 0.1

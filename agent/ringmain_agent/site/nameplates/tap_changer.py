@@ -18,7 +18,7 @@ class TapChanger(Switched, frozen=True, kw_only=True):
         if not self.position_min < self.position_max:
             raise ValueError(f"position_min {self.position_min} must be below position_max {self.position_max}")
         if self.step_pu == 0:
-            raise ValueError("step_pu is 0; a tap changer changes the voltage")
+            raise ValueError("step_pu is 0; it must be the change of voltage by one position")
 
     @property
     def positions(self) -> tuple[int, int]:

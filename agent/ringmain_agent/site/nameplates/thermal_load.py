@@ -12,8 +12,8 @@ from ringmain_protocol.messages import Name
 class ThermalLoad(Equipment, frozen=True, kw_only=True):
     """A heat pump, boiler or chiller with the room, tank or cold store behind it: one heat capacity.
 
-    Its temperature is `<name>_degc`. `performance` is heat (or cold) per electric power. Leaving the band costs
-    `discomfort_per_k_h`. The surroundings have `ambient_degc`, or the series `ambient_series`.
+    Its temperature is `<name>_degc`. `performance` is heat (or cold) per electric power. Leaving the temperature
+    band costs `discomfort_per_k_h`. The ambient temperature is `ambient_degc`, or the series `ambient_series`.
     """
 
     power_max_kw: Positive
@@ -29,7 +29,10 @@ class ThermalLoad(Equipment, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.temperature_min_degc < self.temperature_max_degc:
-            raise ValueError("temperature_min_degc must be below temperature_max_degc")
+            raise ValueError(
+                f"temperature_min_degc {self.temperature_min_degc} must be below "
+                f"temperature_max_degc {self.temperature_max_degc}"
+            )
 
     @property
     def temperature_signal(self) -> str:
@@ -37,11 +40,11 @@ class ThermalLoad(Equipment, frozen=True, kw_only=True):
         return f"{self.name}_degc"
 
     def decay(self, duration_h: float) -> float:
-        """Share of a difference to its surroundings that is left after a time at rest."""
+        """Share of the temperature difference to the surroundings that is left after a time at rest."""
         return math.exp(-duration_h * self.loss_kw_per_k / self.capacity_kwh_per_k)
 
     def rise_k_per_kw(self, duration_h: float) -> float:
-        """Change of the temperature by a constant power of 1 kW for that long, with its sign."""
+        """Change of the temperature by 1 kW over the duration; negative for cooling."""
         time_h = self.capacity_kwh_per_k / self.loss_kw_per_k if self.loss_kw_per_k > 0 else math.inf
         gain_h = time_h * -math.expm1(-duration_h / time_h) if math.isfinite(time_h) else duration_h
         return (-1 if self.cools else 1) * self.performance * gain_h / self.capacity_kwh_per_k

@@ -12,7 +12,7 @@ from ringmain_protocol.messages import Name
 
 
 class Cooling(StrEnum):
-    """Kind of transformer and its cooling: which thermal constants hold."""
+    """Kind of transformer and its cooling; it selects the thermal constants."""
 
     DISTRIBUTION_ONAN = "distribution_onan"
     ONAN = "onan"
@@ -22,7 +22,7 @@ class Cooling(StrEnum):
 
 
 class Paper(StrEnum):
-    """Insulation of the winding: which ageing law holds."""
+    """Insulation of the winding; it selects the aging law."""
 
     NORMAL = "normal"
     UPGRADED = "upgraded"
@@ -41,10 +41,9 @@ class Transformer(Equipment, frozen=True, kw_only=True):
     """A transformer that carries `share` of the site's power (without it: in proportion to its rating).
 
     The limits are those of normal cyclic loading of IEC 60076-7, narrowed or widened by `rating`; exceeding them costs more
-    than any energy. `ageing_cost_per_h` is the price of one hour of rated insulation life, `ageing_max_h_per_day` the most
-    that a day may use. Thermal constants without a value come from `cooling`. The air around it has `ambient_degc` or the
-    series `ambient_series`, `indoor_rise_k` warmer in a compact station. `<name>_top_oil_degc`, if measured, corrects the
-    model.
+    than any energy. `ageing_cost_per_h` is the price of one hour of rated insulation life, `ageing_max_h_per_day` the limit
+    for a day. Thermal constants without a value come from `cooling`. The ambient temperature is `ambient_degc`, or the
+    series `ambient_series`, plus `indoor_rise_k` in a compact station. A measured `<name>_top_oil_degc` corrects the model.
     """
 
     rated_power_kva: Positive

@@ -29,8 +29,8 @@ def test_check_tells_what_is_allowed_and_hardly_meant(tmp_path: Path) -> None:
     text = text.replace("[feeds.charger_departure_s]", "[feeds.other_s]").replace("energy_kwh = 600", "energy_kwh = 6000")
     text = text.replace("pu_per_kvar = -0.000009", "").replace("[feeds.pcc_kvar]", "[feeds.other_kvar]")
     advice = "\n".join(str(line) for line in advice_of(tmp_path, text))
-    assert "feeds.charger_departure_s is missing: vehicles are taken to leave at 07:00" in advice
-    assert "pump needs 30 h at full power, and its hours have 12" in advice
+    assert "feeds.charger_departure_s is missing: every vehicle is assumed to leave at 07:00" in advice
+    assert "pump needs 30 h at full power, but its hours last 12 h" in advice
     assert "busbar.pu_per_kvar is 0: no position of capacitor changes the voltage" in advice
     assert "feeds.pcc_kvar is missing" in advice
     sample = "\n".join(str(line) for line in advice_of(tmp_path, SAMPLE.read_text(encoding="utf-8")))

@@ -73,7 +73,7 @@ def test_all_problems_come_in_one_report_with_file_key_and_nearest_name(tmp_path
         (
             "rated_power_kw = 800",
             "rated_power_kw = 800\ncurtailable = true",
-            "wind.turbine.curtailable: a plant with an output",
+            "wind.turbine.curtailable: a plant is curtailable if it has an output",
         ),
         ("run_h = 3.0", "run_h = 25.0", "on_off_load.mill.run_h: Expected `float` <= 24.0"),
         ('arrival = "17:30"', 'arival = "17:30"', "charger.expected[0].arival: unknown key; did you mean `arrival`?"),

@@ -66,7 +66,7 @@ def test_allowed_power_falls_before_the_hot_spot_exceeds_its_limit(measured: Mea
     site = with_transformer()
     transformer = site.transformers[0]
     known = thermal.constants(transformer)
-    hot = thermal.corrected(thermal.steady_state(0.8, 20.0, known), 103.0)
+    hot = thermal.correct_top_oil(thermal.steady_state(0.8, 20.0, known), 103.0)
     measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(300.0))
     measurements = replace(measurements, runs={"mill": RUNNING}, thermal={"t1": hot}, ambient_degc={"t1": 30.0})
     result, _ = regulate(measurements, plan(), RegulatorState(), site)
@@ -96,14 +96,14 @@ def test_air_of_290_degc_does_not_close_the_connection(measured: Measure) -> Non
 def test_limit_at_a_price_is_kept_with_its_margin_as_in_the_plan(measured: Measure) -> None:
     careful = replace(SITE, grid_connection=replace(SITE.grid_connection, margin_kw=20.0))
     asked = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(400.0))
-    asked = replace(asked, wished_import_kw=600.0, runs={"mill": RUNNING})
+    asked = replace(asked, requested_import_kw=600.0, runs={"mill": RUNNING})
     result, _ = regulate(asked, plan(), RegulatorState(), careful)
     assert 400.0 + sum(kw or 0.0 for kw in result.setpoints.values()) == pytest.approx(580.0)
 
 
 def test_envelope_at_a_price_is_held_as_far_as_the_plan_holds_it(measured: Measure) -> None:
     asked = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(500.0))
-    asked = replace(asked, wished_import_kw=600.0, runs={"mill": RUNNING})
+    asked = replace(asked, requested_import_kw=600.0, runs={"mill": RUNNING})
     held, _ = regulate(asked, plan(pcc_kw=590.0), RegulatorState(), SITE)
     assert 500.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(600.0)
     breached, _ = regulate(asked, plan(pcc_kw=940.0), RegulatorState(), SITE)

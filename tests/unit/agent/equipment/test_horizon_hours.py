@@ -2,7 +2,7 @@
 
 import pytest
 
-from ringmain_agent.equipment.horizon_hours import HoursSteps, is_current, steps_of_hours, steps_of_visit
+from ringmain_agent.equipment.horizon_hours import HoursSteps, is_current, steps_of_hours, steps_of_session
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.snapshot import ChargingSession
 from support.sites import NOW_MS, station
@@ -45,4 +45,4 @@ def test_hours_of_two_days_are_two() -> None:
 def test_visit_has_the_steps_in_which_the_vehicle_is_there(from_h: float, to_h: float, expected: HoursSteps) -> None:
     """From the first half of a step on and to its end; of the first step any part will do."""
     from_ms, to_ms = (NOW_MS + round(hours * HOUR_MS) for hours in (from_h, to_h))
-    assert steps_of_visit(ChargingSession(from_ms=from_ms, to_ms=to_ms, energy_kwh=1.0), NOW_MS, SITE) == expected
+    assert steps_of_session(ChargingSession(from_ms=from_ms, to_ms=to_ms, energy_kwh=1.0), NOW_MS, SITE) == expected

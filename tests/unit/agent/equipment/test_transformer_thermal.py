@@ -1,4 +1,4 @@
-"""Temperatures and ageing of a transformer: hand calculation, another program, and what physics demands."""
+"""Temperatures and aging of a transformer: hand calculation, another program, and what physics demands."""
 
 import csv
 import gzip
@@ -62,21 +62,21 @@ def test_the_hot_spot_of_a_power_transformer_overshoots() -> None:
 
 
 def test_measured_top_oil_moves_the_hot_spot_with_it() -> None:
-    corrected = thermal.corrected(ThermalState(60.0, 25.0, 5.0), 66.0)
+    corrected = thermal.correct_top_oil(ThermalState(60.0, 25.0, 5.0), 66.0)
     assert thermal.hot_spot_degc(corrected) == 86.0
 
 
 def test_paper_ages_by_its_law() -> None:
     """Twice as fast every 6 K; upgraded paper is rated at 110 degC."""
-    assert [thermal.ageing(degc, Paper.NORMAL) for degc in (98.0, 104.0, 110.0)] == [1.0, 2.0, 4.0]
-    assert thermal.ageing(110.0, Paper.UPGRADED) == 1.0
-    assert thermal.ageing(140.0, Paper.UPGRADED) == pytest.approx(17.2, abs=0.05)  # IEEE C57.91, table of F_AA
+    assert [thermal.aging_rate(degc, Paper.NORMAL) for degc in (98.0, 104.0, 110.0)] == [1.0, 2.0, 4.0]
+    assert thermal.aging_rate(110.0, Paper.UPGRADED) == 1.0
+    assert thermal.aging_rate(140.0, Paper.UPGRADED) == pytest.approx(17.2, abs=0.05)  # IEEE C57.91, table of F_AA
 
 
 @pytest.mark.parametrize("paper", Paper)
 @pytest.mark.parametrize("degc", [-1e6, -273.0, 1e6, math.inf])
 def test_ageing_of_an_absurd_temperature_is_a_number(degc: float, paper: Paper) -> None:
-    assert math.isfinite(thermal.ageing(degc, paper))
+    assert math.isfinite(thermal.aging_rate(degc, paper))
 
 
 @pytest.mark.parametrize("absurd", [1.4e154, 1.7e308, math.inf])
@@ -155,7 +155,7 @@ def test_every_state_ends_in_the_steady_one(cooling: Cooling, state: ThermalStat
 
 @given(st.sampled_from(Paper), st.floats(-20.0, 300.0), st.floats(0.0, 50.0))
 def test_a_hotter_spot_never_ages_slower(paper: Paper, degc: float, hotter_k: float) -> None:
-    assert thermal.ageing(degc, paper) <= thermal.ageing(degc + hotter_k, paper)
+    assert thermal.aging_rate(degc, paper) <= thermal.aging_rate(degc + hotter_k, paper)
 
 
 def synthetic_year() -> tuple[list[float], list[float]]:
@@ -184,9 +184,9 @@ def steel_year() -> tuple[list[float], list[float]]:
 @pytest.mark.parametrize("year", [synthetic_year, steel_year])
 @pytest.mark.parametrize("cooling", [Cooling.DISTRIBUTION_ONAN, Cooling.ONAN, Cooling.ONAF])
 def test_a_year_equals_allianders_model(cooling: Cooling, year: Callable[[], tuple[list[float], list[float]]]) -> None:
-    """transformer-thermal-model 0.6 is the oracle: top oil, hot spot and ageing of every quarter hour."""
+    """transformer-thermal-model 0.6 is the oracle: top oil, hot spot and aging of every quarter hour."""
     loading, ambient_degc = year()
-    top_oil_degc, hot_spot_degc, ageing = allianders(cooling, loading, ambient_degc)
+    top_oil_degc, hot_spot_degc, aging = allianders(cooling, loading, ambient_degc)
     constants = thermal.constants(unit(cooling, loss_ratio=5.0))
     state, ours = ThermalState(ambient_degc[0], 0.0, 0.0), []
     for load, ambient in zip(loading[1:], ambient_degc[1:], strict=True):
@@ -195,7 +195,7 @@ def test_a_year_equals_allianders_model(cooling: Cooling, year: Callable[[], tup
     top, hot = np.array(ours).T
     np.testing.assert_allclose(top, top_oil_degc[1:], rtol=0, atol=1e-9)
     np.testing.assert_allclose(hot, hot_spot_degc[1:], rtol=0, atol=1e-9)
-    np.testing.assert_allclose([thermal.ageing(degc, Paper.NORMAL) for degc in hot.tolist()], ageing[1:], rtol=1e-9)
+    np.testing.assert_allclose([thermal.aging_rate(degc, Paper.NORMAL) for degc in hot.tolist()], aging[1:], rtol=1e-9)
 
 
 def allianders(cooling: Cooling, loading: list[float], ambient_degc: list[float]) -> tuple[Any, Any, Any]:
@@ -225,5 +225,5 @@ def allianders(cooling: Cooling, loading: list[float], ambient_degc: list[float]
         ambient_temperature_profile=ambient_degc,
     )
     result = Model(temperature_profile=profile, transformer=transformer).run()
-    ageing = aging_rate_profile(result.hot_spot_temp_profile, PaperInsulationType.NORMAL)
-    return result.top_oil_temp_profile.to_numpy(), result.hot_spot_temp_profile.to_numpy(), ageing.to_numpy()
+    aging = aging_rate_profile(result.hot_spot_temp_profile, PaperInsulationType.NORMAL)
+    return result.top_oil_temp_profile.to_numpy(), result.hot_spot_temp_profile.to_numpy(), aging.to_numpy()

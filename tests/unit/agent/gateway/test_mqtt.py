@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ringmain_agent.config.agent import Broker
-from ringmain_agent.gateway.mqtt import Connection
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_program.config import ConfigError
 
 
@@ -16,11 +16,11 @@ def test_a_password_file_that_holds_no_password_is_refused(tmp_path: Path, conte
         password.write_bytes(content)
     broker = Broker(host="mqtt.example.net", username="site", password_file=str(password))
     with pytest.raises(ConfigError, match=r"login at mqtt\.example\.net: .*; check password_file"):
-        Connection("upstream", broker, client_id="c", subscriptions=[])
+        BrokerConnection("upstream", broker, client_id="c", subscriptions=[])
 
 
 def test_a_ca_file_that_holds_no_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     broker = Broker(host="mqtt.example.net", ca_file=str(tmp_path / "ca.pem"))
     with pytest.raises(ConfigError, match=r"login at mqtt\.example\.net: .*ca_file"):
-        Connection("upstream", broker, client_id="c", subscriptions=[])
+        BrokerConnection("upstream", broker, client_id="c", subscriptions=[])

@@ -101,8 +101,10 @@ def test_of_wishes_the_highest_priority_counts_and_among_equals_the_narrower() -
     upstream.take(named("wide"), envelope([50.0, 50.0, None], [20.0], price=1.0, priority=5), now_ms=0)
     upstream.take(named("narrow"), envelope([40.0], [], price=0.5, priority=5, expires_at_ms=100), now_ms=0)
     starts = [0, 900_000, 1_800_000, 2_700_000]
-    assert upstream.wishes(starts, now_ms=0) == RequestedLimits([40.0, 50.0, 10.0, None], [20.0, None, None, None], 9.0)
-    assert upstream.wishes(starts[:2], now_ms=100) == RequestedLimits([50.0, 50.0], [20.0, None], 1.0)
+    assert upstream.requested_limits_kw(starts, now_ms=0) == RequestedLimits(
+        [40.0, 50.0, 10.0, None], [20.0, None, None, None], 9.0
+    )
+    assert upstream.requested_limits_kw(starts[:2], now_ms=100) == RequestedLimits([50.0, 50.0], [20.0, None], 1.0)
     assert upstream.limits_kw(SITE, starts, now_ms=0) == ([100.0] * 4, [50.0] * 4)
 
 

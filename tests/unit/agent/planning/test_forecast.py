@@ -44,8 +44,8 @@ def test_short_history_is_missing_in_front(model_file: MakeModel, snapshot: Snap
     [
         ({"manifest": {"years": [2010, 2019]}}, "outside the model's years"),
         ({"manifest": {"years": [2021, 2030]}}, "outside the model's years"),
-        ({"manifest": {"step_s": 300}}, "model is for 96 steps of 300 s"),
-        ({"manifest": {"history_share_min": 1.0}}, "only 0.99 of the history"),
+        ({"manifest": {"step_s": 300}}, "model has 96 steps of 300 s"),
+        ({"manifest": {"history_share_min": 1.0}}, "history has a share of 0.99"),
         ({"falling": True}, "do not rise"),
         ({"shift": float("inf")}, "golden vectors are off"),
     ],

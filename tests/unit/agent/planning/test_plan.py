@@ -81,7 +81,7 @@ def test_battery_of_unknown_energy_rests_and_is_named(snapshot: Snapshot, site: 
     for soc_kwh in ({}, {"battery": None}, {"battery": float("nan")}):
         result = made(replace(snapshot, soc_kwh=soc_kwh), site)
         assert result.power_kw["battery"] == [0.0] * 96
-        assert "battery rests: its energy is not known" in result.reason
+        assert "battery is idle: its energy is not known" in result.reason
 
 
 @pytest.mark.parametrize("change", [{"price_eur_per_mwh": []}, {}, {"price_eur_per_mwh": [None] * 96}])

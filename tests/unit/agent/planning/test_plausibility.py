@@ -25,7 +25,7 @@ def test_battery_at_140_percent_is_taken_for_full_and_named_in_the_plan(snapshot
     absurd = replace(snapshot, soc_kwh={"battery": 11_200.0})
     assert plausible_snapshot(absurd, site)[0].soc_kwh == {"battery": 8000.0}
     result = plan(absurd, site, Forecaster(site), Dispatcher(site))
-    assert "battery reports 11200 kWh of 8000; using 8000" in result.reason
+    assert "battery reports 11200 kWh, outside 0 to 8000 kWh; using 8000 kWh" in result.reason
     assert max(result.soc_kwh["battery"]) <= 8000
 
 
@@ -58,9 +58,9 @@ def test_equipment_is_held_within_its_nameplate_or_not_at_all(snapshot: Snapshot
 
 
 def test_price_of_a_breach_is_neither_negative_nor_without_end(snapshot: Snapshot, site: Site) -> None:
-    assert plausible_snapshot(replace(snapshot, breach_per_kwh=-1.0), site)[0].breach_per_kwh == 0.0
-    assert plausible_snapshot(replace(snapshot, breach_per_kwh=math.nan), site)[0].breach_per_kwh == 0.0
-    assert plausible_snapshot(replace(snapshot, breach_per_kwh=1e9), site)[0].breach_per_kwh == 1000.0
+    assert plausible_snapshot(replace(snapshot, breach_price_per_kwh=-1.0), site)[0].breach_price_per_kwh == 0.0
+    assert plausible_snapshot(replace(snapshot, breach_price_per_kwh=math.nan), site)[0].breach_price_per_kwh == 0.0
+    assert plausible_snapshot(replace(snapshot, breach_price_per_kwh=1e9), site)[0].breach_price_per_kwh == 1000.0
 
 
 def test_temperatures_and_voltages_that_cannot_be_are_missing(snapshot: Snapshot, site: Site) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ringmain_agent.errors import DispatchError
 from ringmain_agent.planning.dispatch import Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.linear_program import Solution
-from ringmain_agent.planning.dispatch.program import Program
+from ringmain_agent.planning.dispatch.program import DispatchProgram
 from ringmain_agent.site.nameplates import ChargingStation, FlexibleLoad
 from ringmain_agent.snapshot import ChargingSession
 from support.one_battery import small_site
@@ -68,11 +68,11 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
     problem: Problem, monkeypatch: pytest.MonkeyPatch, dearer: float | None, taken: str
 ) -> None:
     """What branch and bound has at the time limit, which costs so much more than the best, or nothing."""
-    solve = Program.solve
+    solve = DispatchProgram.solve
 
-    def stopped(program: Program, *given: Any) -> Solution:
+    def stopped(program: DispatchProgram, *given: Any) -> Solution:
         found = solve(program, *given)
-        if not program.formulation.one_way:
+        if not program.formulation.exclusive_charging:
             return found
         if dearer is None:
             raise DispatchError("Time limit reached", "no schedule yet")
@@ -83,7 +83,7 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
     case = problem(import_price_per_kwh=prices, export_price_per_kwh=prices, soc_kwh={"battery": 9.0})
     exact = Dispatcher(site).dispatch(case)
     assert exact.optimal
-    monkeypatch.setattr(Program, "solve", stopped)
+    monkeypatch.setattr(DispatchProgram, "solve", stopped)
     result = Dispatcher(site).dispatch(case)
     assert not result.optimal
     assert result.objective == pytest.approx(np.array(prices) @ result.pcc_kw, abs=1e-3)
@@ -97,13 +97,13 @@ def test_cheaper_of_two_schedules_is_taken_where_the_integers_take_too_long(
 def test_solves_of_a_plan_share_its_time(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     """The planner is killed when it is late, so a limit is one of the plan, also if each solve takes all that it may."""
     granted_s: list[float] = []
-    solve = Program.solve
+    solve = DispatchProgram.solve
 
-    def slow(program: Program, limit_s: float) -> Solution:
+    def slow(program: DispatchProgram, limit_s: float) -> Solution:
         granted_s.append(limit_s)
         return solve(program, 60.0)._replace(optimal=False, solve_s=limit_s)
 
-    monkeypatch.setattr(Program, "solve", slow)
+    monkeypatch.setattr(DispatchProgram, "solve", slow)
     site = small_site(charge_efficiency=0.9, discharge_efficiency=0.9)
     result = Dispatcher(site).dispatch(problem(**DESTROYING_PAYS), time_limit_s=2.5)
     assert granted_s == pytest.approx([2.0, 0.4, 0.08])

@@ -44,11 +44,11 @@ def test_selling_above_the_buying_price_is_paid_in_full_and_never_bought_for_in_
 
 def test_wish_is_kept_where_breaching_it_costs_more_and_given_up_where_it_costs_less(problem: Problem) -> None:
     """The wish is 3 of the 5 kW; keeping it costs 2 kWh stored at 0.2 instead of used at 0.3."""
-    asked = {"wished_import_kw": [3.0, None, None, None], "import_price_per_kwh": [0.2, 0.3, 0.3, 0.3]}
+    asked = {"requested_import_kw": [3.0, None, None, None], "import_price_per_kwh": [0.2, 0.3, 0.3, 0.3]}
     dispatcher = Dispatcher(small_site())
-    kept = dispatcher.dispatch(problem(breach_per_kwh=0.5, soc_kwh={"battery": 2.0}, **asked))
+    kept = dispatcher.dispatch(problem(breach_price_per_kwh=0.5, soc_kwh={"battery": 2.0}, **asked))
     assert kept.pcc_kw[0] == pytest.approx(3.0)
-    given_up = dispatcher.dispatch(problem(breach_per_kwh=0.05, soc_kwh={"battery": 2.0}, **asked))
+    given_up = dispatcher.dispatch(problem(breach_price_per_kwh=0.05, soc_kwh={"battery": 2.0}, **asked))
     assert given_up.pcc_kw[0] >= 5.0 - 1e-6
     assert given_up.import_excess_kw.max() == pytest.approx(0.0)
 
@@ -59,8 +59,8 @@ def test_limit_holds_before_a_wish(problem: Problem) -> None:
         problem(
             load_kw=[5, 5, 5, 7],
             import_ceiling_kw=[5] * 4,
-            wished_import_kw=[3.0, None, None, None],
-            breach_per_kwh=50.0,
+            requested_import_kw=[3.0, None, None, None],
+            breach_price_per_kwh=50.0,
             soc_kwh={"battery": 2.0},
         )
     )

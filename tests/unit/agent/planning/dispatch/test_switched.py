@@ -13,7 +13,7 @@ from ringmain_agent.planning.dispatch.linear_program import LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.planning.dispatch.switched import (
     VoltageBlock,
-    held_positions,
+    unchanged_positions,
     violation_per_pu_h,
     voltage_matters,
     voltage_pu,
@@ -110,7 +110,7 @@ def test_nothing_is_switched_while_the_voltage_stays_in_its_band() -> None:
     found, positions = solved(site, problem, pcc_kw)
     assert found == 0.0
     assert {name: at.tolist() for name, at in positions.items()} == {"tap": [0.0] * STEPS, "bank": [1.0] * STEPS}
-    assert {name: at.tolist() for name, at in held_positions(problem, site).items()} == {
+    assert {name: at.tolist() for name, at in unchanged_positions(problem, site).items()} == {
         "tap": [0.0] * STEPS, "bank": [1.0] * STEPS,
     }  # fmt: skip
 

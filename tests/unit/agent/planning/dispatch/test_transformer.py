@@ -66,7 +66,7 @@ def simulated(transformer: Transformer, pcc_kw: Array, problem: DispatchProblem,
 
 
 def ageing_h(hot_spot: Array) -> float:
-    return 0.25 * sum(thermal.ageing(degc, Paper.NORMAL) for degc in hot_spot.tolist())
+    return 0.25 * sum(thermal.aging_rate(degc, Paper.NORMAL) for degc in hot_spot.tolist())
 
 
 def solved(site: Site, problem: DispatchProblem) -> Dispatch:
