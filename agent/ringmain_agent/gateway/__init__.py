@@ -1,6 +1,6 @@
-"""The agent's computer and its neighbors.
+"""Interfaces of the agent's computer: MQTT, clock, watchdog, state file and outbox.
 
-MQTT, clock, watchdog, state file and outbox. Bytes come in and leave; nothing is decided.
+Bytes come in and leave; no decision about the site falls here.
 """
 
 __all__ = ["clock", "connections", "kept", "mqtt", "outbox", "state_file", "watchdog"]
