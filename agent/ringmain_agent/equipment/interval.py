@@ -18,11 +18,15 @@ class Interval(Struct, frozen=True):
 
     def intersect_or_nearest_end(self, other: "Interval") -> "Interval":
         """The part of it inside another interval; one that lies outside leaves the end that is nearest to it."""
+        if other.least <= self.least <= self.most <= other.most:
+            return self
         least, most = self.clamp(other.least, self.least), self.clamp(other.most, self.most)
         return Interval(min(least, most), most)
 
     def clamp(self, value: float, otherwise: float = 0.0) -> float:
         """The value in it that is nearest; a value that is no number becomes `otherwise`, clamped as well."""
+        if self.least <= value <= self.most:
+            return value
         if math.isnan(value):
             value = otherwise
         return min(max(value, self.least), self.most)

@@ -156,9 +156,8 @@ def _rated_without_kva(out: Transformer, site: Site) -> float:
     return min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
 
 
-def carried_kva(transformer: Transformer, loading_pu: float, site: Site) -> float:
-    """Apparent power at the pcc at which a transformer has a loading; infinite for one that carries nothing."""
-    share = site.transformer_shares()[transformer.name]
+def carried_kva(transformer: Transformer, loading_pu: float, share: float) -> float:
+    """Apparent power at the pcc at which a transformer with a share of it has a loading; infinite without one."""
     return loading_pu * transformer.rated_power_kva / share if share > 0 else math.inf
 
 
