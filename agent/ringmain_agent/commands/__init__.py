@@ -1,6 +1,6 @@
-"""Commands of a person at the terminal.
+"""Commands at the terminal.
 
-A configuration or a situation comes in, a report leaves. Only `run` starts the agent.
+A configuration or a snapshot comes in, a report leaves. Only `run` starts the agent.
 """
 
 __all__ = ["check", "import_history", "plan", "run"]

@@ -1,6 +1,6 @@
-"""Limits of a site that bind in a plan, and when: where more would be worth something, or where nothing more is allowed.
+"""Limits of a site that bind in a plan, and their spans.
 
-The limits of equipment are those of its kind; connection, firm capacity and voltage are the site's.
+Each kind of equipment has its own limits; connection, firm capacity and voltage belong to the site.
 """
 
 import math
@@ -15,7 +15,7 @@ from ringmain_agent.snapshot import Plan, Snapshot
 
 
 def binding(plan: Plan, snapshot: Snapshot, site: Site) -> list[Binding]:
-    """Every limit that binds in some step."""
+    """Limits that bind in some step."""
     if not plan.pcc_kw:
         return []
     review = PlanReview(plan, snapshot, site)
@@ -30,17 +30,17 @@ def binding(plan: Plan, snapshot: Snapshot, site: Site) -> list[Binding]:
 
 def _connection(plan: Plan, snapshot: Snapshot, site: Site) -> Iterator[Binding]:
     connection = site.grid_connection
-    for name, sign, limits_kw, wished_kw in (
+    for name, sign, limits_kw, requested_kw in (
         ("import", 1.0, snapshot.import_limit_kw, snapshot.requested_import_kw),
         ("export", -1.0, snapshot.export_limit_kw, snapshot.requested_export_kw),
     ):
         flow_kw = [sign * pcc for pcc in plan.pcc_kw]
         ceiling_kw = [connection.less_margin_kw(limit) for limit in limits_kw]
         yield highest(f"{name} limit less margin", "kW", flow_kw, ceiling_kw, plan)
-        wishes = [math.inf if wish is None else connection.less_margin_kw(wish) for wish in wished_kw]
-        if snapshot.breach_price_per_kwh > 0 and wishes:
-            wishes += [math.inf] * (len(flow_kw) - len(wishes))
-            yield highest(f"requested {name} less margin", "kW", flow_kw, wishes, plan)
+        most_kw = [math.inf if limit is None else connection.less_margin_kw(limit) for limit in requested_kw]
+        if snapshot.breach_price_per_kwh > 0 and most_kw:
+            most_kw += [math.inf] * (len(flow_kw) - len(most_kw))
+            yield highest(f"requested {name} less margin", "kW", flow_kw, most_kw, plan)
 
 
 def _firm_capacity(plan: Plan, site: Site) -> Iterator[Binding]:
@@ -48,7 +48,7 @@ def _firm_capacity(plan: Plan, site: Site) -> Iterator[Binding]:
     if math.isfinite(firm_kva):
         kvar = plan.pcc_kvar or [0.0] * len(plan.pcc_kw)
         kva = [math.hypot(active, reactive) for active, reactive in zip(plan.pcc_kw, kvar, strict=True)]
-        # The rows' polygon around the circle of apparent power is above it by up to 1.1 %.
+        # The program's polygon exceeds the apparent power by up to 1.1 %.
         near = 0.011 * firm_kva if plan.pcc_kvar else NEAR_SHARE * firm_kva
         yield highest("firm capacity", "kVA", kva, [firm_kva] * len(kva), plan, near=near)
 

@@ -1,4 +1,4 @@
-"""`ringmain-agent check`: a valid configuration in brief, and advice about it."""
+"""`ringmain-agent check`: summary of a valid configuration, with advice."""
 
 import argparse
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def report(loaded: LoadedConfig) -> dict[str, object]:
-    """Work of the agent with this configuration, and advice for the field engineer."""
+    """Summary of the configuration, and advice for the field engineer."""
     config = loaded.config
     return {
         "site": config.site,
@@ -40,15 +40,15 @@ def _advice(loaded: LoadedConfig) -> Iterator[str]:
     if config.models is None:
         yield "[models] is missing: forecasts are seasonal persistence"
     elif not loaded.path(config.models.root).is_file():
-        yield f"models.root {loaded.path(config.models.root)} is not there: no model can be verified"
+        yield f"models.root {loaded.path(config.models.root)} does not exist: no model can be verified"
     if config.mqtt.upstream.ca_file is None and config.mqtt.upstream.host not in ("127.0.0.1", "localhost", "::1"):
         yield "mqtt.upstream has no ca_file: the connection is not encrypted"
 
 
 def _equipment_advice(site: Site, feeds: set[str]) -> Iterator[str]:
-    """Settings that are valid and yet hardly meant."""
+    """Valid settings that are probably mistakes."""
     if (site.transformers or site.capacitor_banks) and REACTIVE not in feeds:
-        yield "feeds.pcc_kvar is missing: reactive power of the load is taken to be 0"
+        yield "feeds.pcc_kvar is missing: reactive power of the load is assumed to be 0 kvar"
     yield from _voltage_advice(site, feeds)
     for kind, equipment in equipment_by_kind(site):
         yield from kind.advice(equipment, feeds)
@@ -58,9 +58,9 @@ def _voltage_advice(site: Site, feeds: set[str]) -> Iterator[str]:
     if site.busbar is None:
         return
     if site.busbar.pu_per_kw and PCC not in feeds:
-        yield "feeds.pcc_kw is missing: without it nothing is switched for the voltage"
+        yield "feeds.pcc_kw is missing: no equipment is switched for the voltage"
     if not site.switched:
-        yield "[busbar] has neither a capacitor bank nor a tap changer: its voltage is only watched"
+        yield "[busbar] has neither a capacitor bank nor a tap changer: its voltage is only monitored"
     if not site.busbar.pu_per_kvar:
         names = ", ".join(bank.name for bank in site.capacitor_banks)
         yield from [f"busbar.pu_per_kvar is 0: no position of {names} changes the voltage"] if names else []

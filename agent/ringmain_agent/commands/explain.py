@@ -1,6 +1,6 @@
-"""A plan explained to an engineer: what it costs and why, and which limit binds when. Pure; also as text.
+"""Explanation of a plan for an engineer: its cost by component, and the limits that bind. Pure; also as text.
 
-Everything here follows from the plan's powers, the snapshot and the site.
+It follows from the plan's powers, the snapshot and the site alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ ROWS_SHOWN: Final = 24
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """What `ringmain-agent plan` says; `total` is the sum of the amounts of the costs, `prices` are per kWh and step."""
+    """Report of `ringmain-agent plan`; `total` is the sum of the costs' amounts, prices are per kWh in each step."""
 
     site: str
     time_zone: str
@@ -38,7 +38,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 def explain(plan: Plan, snapshot: Snapshot, site: Site) -> Explanation:
-    """The plan with what it costs and what binds."""
+    """The plan with its costs and binding limits."""
     components = costs(plan, snapshot, site)
     return Explanation(
         site=site.site,
@@ -55,14 +55,14 @@ def explain(plan: Plan, snapshot: Snapshot, site: Site) -> Explanation:
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
-    """For a program: all fields, and the reasons of the plan also as one text."""
+    """The explanation for a program: all fields, with the reasons of the plan also as one text."""
     fields: dict[str, Any] = to_builtins(explanation)
     fields["plan"]["reason"] = explanation.plan.reason
     return fields
 
 
 def as_text(explanation: Explanation) -> str:
-    """For a terminal: the schedule by the hour, costs, limits."""
+    """The explanation for a terminal: a short schedule, costs, binding limits."""
     plan = explanation.plan
     until_ms = plan.issued_at_ms + 1000 * plan.step_s * len(explanation.import_price_per_kwh)
     solved = f", gap {100 * plan.gap:.2f} %, solved in {plan.solve_ms:.1f} ms" if plan.solve_ms else ""
@@ -88,7 +88,7 @@ def _load_kw(plan: Plan) -> list[float]:
 
 
 def _schedule(explanation: Explanation) -> Iterator[str]:
-    """Means over so many steps that the table stays short; energies and temperatures at the end of them."""
+    """Table of means over several steps each; energies and temperatures are at their END."""
     plan = explanation.plan
     steps = len(plan.pcc_kw)
     every = max(-(-steps // ROWS_SHOWN), 1)

@@ -1,4 +1,4 @@
-"""Step values from elsewhere, so that a new site can forecast from its first day."""
+"""`ringmain-agent import-history`: step values from a CSV file, so that a new site can forecast from its first day."""
 
 import argparse
 import csv
@@ -31,20 +31,20 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def read_history(path: Path, loaded: LoadedConfig) -> list[StepValue]:
-    """Step values in a CSV file (also .gz): a column `time` (START of the step, with UTC offset), one for each signal.
+    """Step values in a CSV file (also .gz): a column `time` (START of the step, with UTC offset), and one per signal.
 
     Values are in our units and sign; an empty field is a gap.
 
     Raises:
-        ConfigError: If the file is too large, or a line is not of this form; the text names the line.
+        ConfigError: If the file is too large, or a line is invalid; the text names the line.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path}: more than {MAX_FILE_BYTES} bytes; cut it to the last weeks")
+            raise ConfigError(f"{path}: more than {MAX_FILE_BYTES} bytes; shorten it to the last weeks")
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(MAX_TEXT_BYTES + 1)
         if len(data) > MAX_TEXT_BYTES:
-            raise ConfigError(f"{path}: more than {MAX_TEXT_BYTES} bytes unpacked; cut it to the last weeks")
+            raise ConfigError(f"{path}: more than {MAX_TEXT_BYTES} bytes unpacked; shorten it to the last weeks")
         rows = csv.DictReader(io.StringIO(data.decode("utf-8")))
         columns = list(rows.fieldnames or [])
         unknown = [name for name in columns if name != "time" and name not in loaded.config.feeds]
@@ -57,9 +57,12 @@ def read_history(path: Path, loaded: LoadedConfig) -> list[StepValue]:
 
 
 def import_history(path: Path, loaded: LoadedConfig) -> int:
-    """Put the step values of a file into the state of an agent that is not running; returns how many.
+    """Add the step values of a file to the state of a stopped agent; returns their number.
 
-    What the agent has measured itself is kept. Raises as `read_history`.
+    Values measured by the agent itself have priority.
+
+    Raises:
+        ConfigError: As `read_history`, and if the state file is in use or cannot be written.
     """
     values = read_history(path, loaded)
     if not values:
@@ -94,9 +97,9 @@ def _values(path: Path, line: int, row: dict[str, str | None], step_s: int) -> l
         start_ms = round(start.timestamp() * 1000)
         if start_ms % (1000 * step_s):
             raise ValueError(f"time is not the START of a step of {step_s} s")  # noqa: TRY301
-        found = {name: float(text) for name, text in row.items() if name and name != "time" and text}
-        if not all(math.isfinite(value) for value in found.values()):
+        numbers = {name: float(text) for name, text in row.items() if name and name != "time" and text}
+        if not all(math.isfinite(value) for value in numbers.values()):
             raise ValueError("a value is not finite")  # noqa: TRY301
-        return [StepValue(name, start_ms, float32(value), Quality.GOOD) for name, value in found.items()]
+        return [StepValue(name, start_ms, float32(value), Quality.GOOD) for name, value in numbers.items()]
     except (ValueError, OverflowError, TypeError) as error:
         raise ConfigError(f"{path}, line {line}: {error}") from error

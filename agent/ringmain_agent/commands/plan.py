@@ -1,4 +1,4 @@
-"""`ringmain-agent plan`: one situation through the agent's own planner, explained."""
+"""`ringmain-agent plan`: plan of one snapshot by the agent's own planner, with an explanation."""
 
 import argparse
 import os
@@ -20,12 +20,12 @@ from ringmain_program.command import Outcome
 
 
 def run(options: argparse.Namespace) -> Outcome:
-    """Solve, and draw if asked to.
+    """Solve and explain a snapshot; with `--plot` also draw it.
 
     Raises:
-        ConfigError: With every problem of the first file that has any.
+        ConfigError: With every problem of the first invalid file.
     """
-    explanation, snapshot, site = explained(options.config, options.snapshot)
+    explanation, snapshot, site = explain_snapshot(options.config, options.snapshot)
     if options.plot is not None:
         from ringmain_agent.commands.plot import draw  # noqa: PLC0415  only this needs the extra `plot`
 
@@ -33,17 +33,17 @@ def run(options: argparse.Namespace) -> Outcome:
     return Outcome(explanation, text=as_text)
 
 
-def explained(site_file: Path, snapshot_file: Path) -> tuple[Explanation, Snapshot, Site]:
-    """The plan for a situation of a site, with both.
+def explain_snapshot(site_file: Path, snapshot_file: Path) -> tuple[Explanation, Snapshot, Site]:
+    """The explained plan for a snapshot of a site, with snapshot and site.
 
     Raises:
-        ConfigError: With every problem of the first file that has any.
+        ConfigError: With every problem of the first invalid file.
     """
     site = load_config(site_file).site
     snapshot = read_snapshot(snapshot_file, site)
     sys.stdout.flush()
     answers = os.dup(1)
-    os.dup2(2, 1)  # the solver greets on standard output
+    os.dup2(2, 1)  # the solver prints to standard output
     try:
         begin_s = time.perf_counter()
         schedule = plan(snapshot, site, Forecaster(site), Dispatcher(site))

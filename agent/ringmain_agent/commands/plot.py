@@ -1,4 +1,4 @@
-"""A picture of a plan: power, batteries, prices and transformers over the horizon, with their limits. Needs matplotlib."""
+"""Plot of a plan: power, batteries, prices and transformers over the horizon, with their limits. Needs matplotlib."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ WIDTH_INCH: Final = 11.0
 PANEL_INCH: Final = 2.3
 DOTS_PER_INCH: Final = 130
 COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6d3b", "#555555")
-"""Told apart also by those who confuse red and green (Okabe and Ito)."""
+"""Color-blind safe palette of Okabe and Ito."""
 LIMIT: Final = {"color": "#b00020", "linestyle": (0, (5, 3)), "linewidth": 1.0}
 STYLE: Final[Any] = {
     "font.size": 9,
@@ -31,7 +31,7 @@ STYLE: Final[Any] = {
 
 
 def draw(explanation: Explanation, snapshot: Snapshot, site: Site, path: Path) -> None:
-    """Write the picture; the ending of the file's name says which kind."""
+    """Write the plot; the suffix of the file selects its format."""
     plan = explanation.plan
     panels = [_power]
     if any(name in plan.power_kw for name in _controlled(site)):
@@ -85,7 +85,7 @@ def _equipment(axes: Any, explanation: Explanation, snapshot: Snapshot, site: Si
 
 
 def _energy(axes: Any, explanation: Explanation, snapshot: Snapshot, site: Site) -> None:  # noqa: ANN401
-    """In percent of the capacity, from the measured energy on."""
+    """Energy in percent of the capacity, starting with the measured energy."""
     ends = _instants(explanation)
     for index, (color, battery) in enumerate(zip(COLORS * 4, site.batteries, strict=False)):
         energy_kwh = explanation.plan.soc_kwh.get(battery.name)
@@ -126,13 +126,13 @@ def _controlled(site: Site) -> list[str]:
 
 
 def _instants(explanation: Explanation) -> list[datetime]:
-    """Start of each step, and the end of the last."""
+    """START of each step, and END of the last."""
     plan = explanation.plan
     count = len(explanation.import_price_per_kwh) + 1
     return [datetime.fromtimestamp(plan.issued_at_ms / 1000 + plan.step_s * step, UTC) for step in range(count)]
 
 
-def _steps(  # noqa: PLR0913  what is drawn and how
+def _steps(  # noqa: PLR0913  values and style of a line
     axes: Any,  # noqa: ANN401
     explanation: Explanation,
     values: list[float],
@@ -143,7 +143,7 @@ def _steps(  # noqa: PLR0913  what is drawn and how
     fill: bool = False,
     linestyle: str = "-",
 ) -> None:
-    """A mean over each step, from its start to its end."""
+    """Line of mean values, constant over each step."""
     if values:
         path = [*values, values[-1]]
         instants = _instants(explanation)

@@ -11,7 +11,7 @@ from ringmain_program.command import Outcome
 
 
 def run(options: argparse.Namespace) -> Outcome:
-    """Run until asked to stop.
+    """Run until a signal to stop.
 
     Raises:
         ConfigError: With every problem of the configuration.
@@ -26,6 +26,6 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def _end_on_error(failure: threading.ExceptHookArgs) -> None:
-    """An unknown error in a thread ends the process: systemd restarts it, the will reports it, setpoints expire."""
+    """End the process on an unknown error in a thread: systemd restarts it, the will reports it, setpoints expire."""
     sys.__excepthook__(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
     signal.raise_signal(signal.SIGABRT)

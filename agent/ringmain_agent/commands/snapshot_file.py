@@ -1,7 +1,7 @@
-"""A situation of a site as a person writes it: JSON with lists of numbers and times as text, for `ringmain-agent plan`.
+"""File format of a snapshot for `ringmain-agent plan`: JSON with lists of numbers, and times as text.
 
-Only what is known need be said: limits come from the site, prices from the tariff. `null` is a missing value. What stands
-here has the names, units and signs of a Snapshot.
+Most keys are optional: limits default to the site's, prices to the tariff's. `null` is a missing value. Keys have the units
+and signs of a Snapshot.
 """
 
 import difflib
@@ -27,15 +27,15 @@ Series = list[float | None]
 
 
 class VisitFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A vehicle: the energy that it wants between two instants."""
+    """A charging session: the energy that a vehicle needs between two instants."""
 
     from_at: Instant
     to_at: Instant
     energy_kwh: Annotated[float, Meta(ge=0, lt=1e6)]
 
 
-class RunFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a load has had in the hours that run now."""
+class UsageFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Usage of a load in its current hours."""
 
     on: bool = False
     since_at: Instant | None = None
@@ -53,9 +53,9 @@ class ThermalFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class SnapshotFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file. `forecasts` holds the median of the load and of each generator, `forecasts_high` what is at most expected.
+    """The file. `forecasts` holds the median of the load and of each generator, `forecasts_high` the upper quantile.
 
-    Without a forecast of a signal its `history` is repeated; its last value is that of the step before `issued_at`.
+    Without a forecast of a signal, its `history` is repeated; the last value belongs to the step before `issued_at`.
     """
 
     issued_at: Instant
@@ -70,7 +70,7 @@ class SnapshotFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     requested_export_kw: Series = field(default_factory=list, name="wished_export_kw")
     breach_price_per_kwh: Annotated[float, Meta(ge=0)] = field(default=0.0, name="breach_per_kwh")
     billing_peak_kw: dict[str, float] = {}
-    runs: dict[str, RunFile] = {}
+    runs: dict[str, UsageFile] = {}
     visits: dict[str, list[VisitFile]] = {}
     temperature_degc: dict[str, float | None] = {}
     thermal: dict[str, ThermalFile] = {}
@@ -83,17 +83,17 @@ class SnapshotFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def read_snapshot(path: Path, site: Site) -> Snapshot:
-    """The situation in a file.
+    """The snapshot in a file.
 
     Raises:
-        ConfigError: With every problem in it: key, what is wrong, nearest valid name.
+        ConfigError: With every problem in it: key, problem, nearest valid name.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path}: {len(raw)} bytes; a snapshot has at most {MAX_BYTES}")
+        raise ConfigError(f"{path}: {len(raw)} bytes; a snapshot has at most {MAX_BYTES} bytes")
     try:
         table = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -120,8 +120,8 @@ def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
         requested_export_kw=file.requested_export_kw,
         breach_price_per_kwh=file.breach_price_per_kwh,
         billing_peak_kw=file.billing_peak_kw,
-        runs={name: _run(run, issued_at_ms) for name, run in file.runs.items()},
-        visits={name: [_visit(visit) for visit in visits] for name, visits in file.visits.items()},
+        runs={name: _usage(usage, issued_at_ms) for name, usage in file.runs.items()},
+        visits={name: [_session(visit) for visit in visits] for name, visits in file.visits.items()},
         temperature_degc=file.temperature_degc,
         thermal={name: ThermalState(t.top_oil_degc, t.winding_k, t.oil_lag_k) for name, t in file.thermal.items()},
         positions=file.positions,
@@ -135,7 +135,7 @@ def _as_snapshot(file: SnapshotFile, site: Site) -> Snapshot:
 
 
 def _forecast(signal: str, file: SnapshotFile, site: Site) -> ForecastResult:
-    """The median alone, or with the site's upper quantile; release 1 says that it is not persistence."""
+    """The median alone, or with the site's upper quantile; release 1 distinguishes it from persistence."""
     median, high = file.forecasts[signal], file.forecasts_high.get(signal)
     if high is None or site.limit_quantile <= 0.5:
         return ForecastResult(signal=signal, quantiles=[0.5], values=[[value] for value in median], release=1)
@@ -143,17 +143,17 @@ def _forecast(signal: str, file: SnapshotFile, site: Site) -> ForecastResult:
     return ForecastResult(signal=signal, quantiles=[0.5, site.limit_quantile], values=values, release=1)
 
 
-def _visit(visit: VisitFile) -> ChargingSession:
+def _session(visit: VisitFile) -> ChargingSession:
     return ChargingSession(from_ms=_ms(visit.from_at), to_ms=_ms(visit.to_at), energy_kwh=visit.energy_kwh)
 
 
-def _run(run: RunFile, issued_at_ms: int) -> LoadUsage:
-    since_ms = issued_at_ms if run.since_at is None else _ms(run.since_at)
-    return LoadUsage(on=run.on, since_ms=since_ms, run_h=run.run_h, starts=run.starts, drawn_kwh=run.drawn_kwh)
+def _usage(usage: UsageFile, issued_at_ms: int) -> LoadUsage:
+    since_ms = issued_at_ms if usage.since_at is None else _ms(usage.since_at)
+    return LoadUsage(on=usage.on, since_ms=since_ms, run_h=usage.run_h, starts=usage.starts, drawn_kwh=usage.drawn_kwh)
 
 
 def _packed(values: Series) -> bytes:
-    """As a Snapshot holds them; every platform that NumPy and HiGHS are built for is little-endian."""
+    """Values in the format of a Snapshot; all platforms of NumPy and HiGHS are little-endian."""
     return array("f", [float("nan") if value is None else value for value in values]).tobytes()
 
 
@@ -177,13 +177,19 @@ def _names(site: Site) -> dict[str, list[str]]:
 
 
 def _problems(table: dict[str, Any], site: Site) -> Iterator[str]:
-    """Names and lengths that do not fit the site; the table may be of any shape."""
+    """Names and lengths that do not fit the site; the table may have any shape."""
     yield from _instant_problems(table, site)
     for key, valid in _names(site).items():
         for name in parts(table, key):
             if name not in valid:
                 near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-                hint = f"did you mean `{near[0]}`?" if near else f"valid are {', '.join(valid)}" if valid else "it has none"
+                hint = (
+                    f"did you mean `{near[0]}`?"
+                    if near
+                    else f"valid are {', '.join(valid)}"
+                    if valid
+                    else "the site has none"
+                )
                 yield f"{key}.{name}: not of this site; {hint}"
     for key in ("forecasts", "forecasts_high"):
         for name in parts(table, key):
@@ -219,7 +225,7 @@ def _instant_problems(table: dict[str, Any], site: Site) -> Iterator[str]:
         try:
             at_ms = _ms(value)
         except (ValueError, OverflowError):
-            yield f"{key}: {value!r} is no instant such as 2026-06-01T00:00:00Z"
+            yield f"{key}: {value!r} is not an instant such as 2026-06-01T00:00:00Z"
             continue
         if key == "issued_at" and at_ms % (1000 * site.step_s):
-            yield f"{key}: {value} is not at a step of {site.step_s} s"
+            yield f"{key}: {value} is not at the START of a step of {site.step_s} s"

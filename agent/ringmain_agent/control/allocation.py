@@ -40,6 +40,8 @@ def allocate(  # noqa: PLR0913  keyword-only where it can be mistaken
     thermal = [load.name for load in site.thermal_loads if load.name in ranges]
     on_off = [[load.name] for load in site.on_off_loads if load.name in ranges]
     for names in (batteries, flexible, thermal, *on_off):
+        if not names:
+            continue
         change_kw = band.most - rest_kw - math.fsum(power_kw.values())
         power_kw |= _moved(power_kw, ranges, names, min(change_kw, 0.0))
     back_to_wish = {name: ranges[name].up_to(max(wished_kw[name], power_kw[name])) for name in batteries}
@@ -48,6 +50,8 @@ def allocate(  # noqa: PLR0913  keyword-only where it can be mistaken
         (batteries, ranges, max(band.least, battery_floor_kw)),
         (flexible, ranges, band.least),
     ):
+        if not names:
+            continue
         change_kw = min(pcc_kw, band.most) - rest_kw - math.fsum(power_kw.values())
         power_kw |= _moved(power_kw, up_to, names, max(change_kw, 0.0))
     return power_kw
@@ -57,13 +61,15 @@ def restrict_batteries(
     ranges: Mapping[str, SetpointRange], site: Site, *, net_kw: float, generated_kw: float
 ) -> dict[str, SetpointRange]:
     """The ranges less what batteries may not do here: export to the grid, or charge from it."""
+    restricted = dict(ranges)
+    if site.grid_connection.battery_export and site.grid_connection.battery_grid_charge:
+        return restricted
     names = [battery.name for battery in site.batteries if battery.name in ranges]
     export_share = charge_share = 1.0
     if not site.grid_connection.battery_export:
         export_share = _share(max(net_kw, 0.0), (-ranges[name].interval.least for name in names))
     if not site.grid_connection.battery_grid_charge:
         charge_share = _share(max(generated_kw, 0.0), (ranges[name].interval.most for name in names))
-    restricted = dict(ranges)
     for name in names:
         interval = ranges[name].interval
         least_kw = export_share * interval.least if interval.least < 0 else interval.least
@@ -74,6 +80,8 @@ def restrict_batteries(
 
 def curtail(available_kw: Mapping[str, float], least_kw: float, site: Site) -> dict[str, float | None]:
     """Setpoint of each plant: its share of `least_kw`, the lowest sum that may flow; release when that suffices."""
+    if not available_kw:
+        return {}
     free = [plant.name for plant in site.generators if plant.curtailable]
     least_kw -= math.fsum(power_kw for name, power_kw in available_kw.items() if name not in free)
     total_kw = math.fsum(available_kw[name] for name in free)

@@ -166,6 +166,8 @@ def _unload_transformers(
 ) -> tuple[dict[str, float | None], list[Reason]]:
     """The powers less what no rating of a transformer allows, taken from what draws power in the order of the site."""
     granted_kw, reasons = dict(power_kw), list[Reason]()
+    if not site.transformers:
+        return granted_kw, reasons
     most_kw = _emergency_kw(site, measurements)
     expected_kw = _expected_pcc_kw(power_kw, site, measurements)
     if expected_kw is None or expected_kw <= most_kw:

@@ -50,10 +50,14 @@ def pcc_range(measurements: Measurements, step: PlannedStep | None, quarter: Set
 
 def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
     """What all transformers can carry, with one of them out of service where that is demanded; and the tightest one."""
-    kvar = pcc_kvar(measurements)
+    if not site.transformers:
+        return "", ANYTHING
+    kvar, shares, loading_pu = pcc_kvar(measurements), site.transformer_shares(), loadings_pu(measurements, site)
     tightest, most_kw = "", math.inf
     for transformer in site.transformers:
-        most_kva = carried_kva(transformer, _loading_max_pu(transformer, measurements, site), site)
+        now_pu = loading_pu.get(transformer.name, 0.0)
+        allowed_pu = _loading_max_pu(transformer, measurements, site, now_pu=now_pu)
+        most_kva = carried_kva(transformer, allowed_pu, shares[transformer.name])
         if (limit_kw := active_kw(most_kva, kvar)) < most_kw:
             tightest, most_kw = transformer.name, limit_kw
     if (limit_kw := active_kw(firm_capacity_kva(site), kvar)) < most_kw:
@@ -63,9 +67,11 @@ def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval
 
 def _connection(measurements: Measurements, site: Site, now_ms: int) -> Interval:
     """The limits of the connection and of envelopes, with their margin."""
-    own_import_kw, own_export_kw = site.own_limits_kw([now_ms])
-    import_kw = plausible.limit_kw(measurements.import_limit_kw, own_import_kw[0])
-    export_kw = plausible.limit_kw(measurements.export_limit_kw, own_export_kw[0])
+    import_kw, export_kw = measurements.import_limit_kw, measurements.export_limit_kw
+    own_kw = [import_kw], [export_kw]
+    if not (math.isfinite(import_kw) and math.isfinite(export_kw)):
+        own_kw = site.own_limits_kw([now_ms])
+    import_kw, export_kw = plausible.limit_kw(import_kw, own_kw[0][0]), plausible.limit_kw(export_kw, own_kw[1][0])
     connection = site.grid_connection
     return Interval(-connection.less_margin_kw(export_kw), connection.less_margin_kw(import_kw))
 
@@ -83,9 +89,11 @@ def _wished(measurements: Measurements, step: PlannedStep | None, site: Site) ->
 
 def _demand(step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
     """Not above the peak that a demand charge has seen, nor above the one that the plan accepts."""
+    if step is None:
+        return ANYTHING
     most_kw = math.inf
     for charge in site.tariff.demand_charges:
-        if step is not None and holds(charge.hours, [now_ms], site.time_zone)[0]:
+        if holds(charge.hours, [now_ms], site.time_zone)[0]:
             most_kw = min(most_kw, max(quarter.peaks_kw.get(charge.name, 0.0), step.peak_kw.get(charge.name, 0.0)))
     return at_most(most_kw)
 
@@ -104,13 +112,13 @@ def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_
     return Interval(min(least_kw, most_kw), most_kw)
 
 
-def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site) -> float:
+def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, *, now_pu: float) -> float:
     """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
     limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(
         measurements.thermal.get(transformer.name),
-        loading_pu=loadings_pu(measurements, site).get(transformer.name, 0.0),
+        loading_pu=now_pu,
         ambient_degc=ambient_degc,
         transformer=transformer,
     )

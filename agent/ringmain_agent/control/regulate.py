@@ -86,19 +86,16 @@ def regulate(
         released.
     """
     now_ms = measurements.now_ms
-    state = replace(state, quarter=update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms))
+    quarter = update_period(state.quarter, measurements.newest.get(PCC), site=site, now_ms=now_ms)
     step = present_step(plan, now_ms=now_ms, site=site)
-    plants = {plant.name for plant in site.generators}  # they give what they give: no power of theirs is taken to stay
-    held_kw = {
-        name: kw for name, kw in within_nameplates_kw(measurements.unresponsive_kw, site).items() if name not in plants
-    }
-    measurements = replace(measurements, unresponsive_kw=held_kw)
+    held_kw = _held_kw(measurements, site)
+    if held_kw != measurements.unresponsive_kw:
+        measurements = replace(measurements, unresponsive_kw=held_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
-    state = replace(state, load_kw=load_kw)
     if load_kw is None:
-        return _released(site), state
+        return _released(site), replace(state, quarter=quarter, load_kw=None)
     available, free_kw = available_kw(
         measurements,
         step=step,
@@ -107,13 +104,13 @@ def regulate(
         free_kw=state.free_kw,
         site=site,
     )
-    state = replace(state, free_kw=free_kw)
+    state = replace(state, quarter=quarter, load_kw=load_kw, free_kw=free_kw)
     ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
     cycle = _Cycle(
         measurements=measurements,
         step=step,
         site=site,
-        band=pcc_range(measurements, step, state.quarter, site),
+        band=pcc_range(measurements, step, quarter, site),
         setpoint_ranges={name: one for name, one in ranges.items() if one is not None and name not in held_kw},
         fixed_kw=load_kw + math.fsum(held_kw.values()),
         available_kw=available,
@@ -144,6 +141,12 @@ class _Cycle(Struct, frozen=True, kw_only=True):
     """The load, and equipment that stays where it is."""
     available_kw: dict[str, float]
     in_force_kw: dict[str, float]
+
+
+def _held_kw(measurements: Measurements, site: Site) -> dict[str, float]:
+    """Powers of batteries and loads that do not follow; a plant gives what it gives, and is never taken to stay."""
+    held_kw = within_nameplates_kw(measurements.unresponsive_kw, site)
+    return {name: kw for name, kw in held_kw.items() if all(name != plant.name for plant in site.generators)}
 
 
 def _powers_kw(cycle: _Cycle) -> dict[str, float]:

@@ -18,11 +18,15 @@ class Interval(Struct, frozen=True):
 
     def intersect_or_nearest_end(self, other: "Interval") -> "Interval":
         """The intersection with another interval; without an intersection, the end nearest to the other."""
+        if other.least <= self.least <= self.most <= other.most:
+            return self
         least, most = self.clamp(other.least, self.least), self.clamp(other.most, self.most)
         return Interval(min(least, most), most)
 
     def clamp(self, value: float, default: float = 0.0) -> float:
         """The nearest value inside; a value that is not a number becomes `default`, clamped as well."""
+        if self.least <= value <= self.most:
+            return value
         if math.isnan(value):
             value = default
         return min(max(value, self.least), self.most)

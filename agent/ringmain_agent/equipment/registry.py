@@ -38,6 +38,7 @@ KINDS: Mapping[str, AnyKind] = MappingProxyType(
     }
 )
 """Costs and limits of a plan are listed in this order."""
+_BY_NAMEPLATE: Final[Mapping[type[Equipment], AnyKind]] = {kind.nameplate: kind for kind in KINDS.values()}
 
 
 def kind_of(equipment: Equipment) -> AnyKind:
@@ -46,10 +47,13 @@ def kind_of(equipment: Equipment) -> AnyKind:
     Raises:
         KeyError: If no kind has this nameplate: a bug of who built the site.
     """
-    for kind in KINDS.values():
-        if kind.nameplate is type(equipment):
+    nameplate = type(equipment)
+    if (kind := _BY_NAMEPLATE.get(nameplate)) is not None:
+        return kind
+    for kind in KINDS.values():  # one that was added to the registry later
+        if kind.nameplate is nameplate:
             return kind
-    raise KeyError(f"{type(equipment).__name__} is the nameplate of no kind of equipment")
+    raise KeyError(f"{nameplate.__name__} is the nameplate of no kind of equipment")
 
 
 def equipment_by_kind(site: Site) -> Iterator[tuple[AnyKind, Equipment]]:
@@ -61,6 +65,8 @@ def equipment_by_kind(site: Site) -> Iterator[tuple[AnyKind, Equipment]]:
 
 def within_nameplates_kw(measured_kw: Mapping[str, float], site: Site) -> dict[str, float]:
     """Powers of equipment that does not respond to its setpoints, as far as its nameplate allows them."""
+    if not measured_kw:
+        return {}
     powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}
     return {
         name: powers[name].clamp(power_kw)

@@ -1,6 +1,5 @@
 """Possible setpoints of an equipment: an interval, and a minimum power below which it is off. Pure."""
 
-import math
 from typing import Final
 
 from msgspec import Struct
@@ -29,7 +28,8 @@ class SetpointRange(Struct, frozen=True):
 
     def up_to(self, power_kw: float) -> "SetpointRange":
         """The range up to a power."""
-        return SetpointRange(self.interval.intersect_or_nearest_end(Interval(-math.inf, power_kw)), self.power_min_kw)
+        interval = self.interval
+        return SetpointRange(Interval(interval.least, interval.clamp(power_kw, interval.most)), self.power_min_kw)
 
 
 OFF: Final = SetpointRange(Interval(0.0, 0.0))

@@ -156,9 +156,8 @@ def _rated_without_kva(out: Transformer, site: Site) -> float:
     return min(t.rated_power_kva * carried / shares[t.name] for t in carrying)
 
 
-def carried_kva(transformer: Transformer, loading_pu: float, site: Site) -> float:
-    """Apparent power at the pcc for a loading of the transformer; infinite for one without a share."""
-    share = site.transformer_shares()[transformer.name]
+def carried_kva(transformer: Transformer, loading_pu: float, share: float) -> float:
+    """Apparent power at the pcc for a loading of a transformer with this share of it; infinite without a share."""
     return loading_pu * transformer.rated_power_kva / share if share > 0 else math.inf
 
 

@@ -1,7 +1,7 @@
-"""Where `now` comes from: the machine's clock, or the lockstep clock of a simulation.
+"""Source of the present instant: the machine's clock, or the lockstep clock of a simulation.
 
-Both give cycles; a cycle is an instant and the feed messages that came before it. Nothing else in the agent asks the time
-of day. Durations on real things (keep-alive, back-off, polling) are monotonic seconds.
+Both yield cycles; a cycle is an instant with the feed messages before it. No other part of the agent reads the time of day.
+Durations of real processes (keep-alive, back-off, polling) are monotonic seconds.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ _TICKS_KNOWN: Final = 16
 
 
 class Cycle(Struct, frozen=True, kw_only=True):
-    """One control cycle: its instant, what arrived, and the tick to answer if a simulation asked for it."""
+    """One control cycle: its instant, its messages, and the tick of a simulation that expects an answer."""
 
     now_ms: int
     arrived: list[Arrived]
@@ -32,35 +32,35 @@ class Cycle(Struct, frozen=True, kw_only=True):
     now_s: float = 0.0
 
     def received_ms(self, message: Arrived) -> int:
-        """When a message came, by this clock; in a simulation everything comes at its tick."""
+        """Instant of receipt by this clock; in a simulation the instant of the tick."""
         return self.now_ms if self.tick is not None else self.now_ms - round(1000 * (self.now_s - message.received_s))
 
 
 class Clock(Protocol):
-    """Gives cycles until stopped; `done` follows each cycle when all its work is committed."""
+    """Yields cycles until stopped; `done` follows each cycle once its work is committed."""
 
     def cycles(self) -> Iterator[Cycle | None]:
-        """Cycles in order, None while time stands still and only upstream needs attention; ends after `stop`."""
+        """Cycles in order, and None while time stands still, for the exchange with upstream; ends after `stop`."""
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
-        """The cycle is committed, and so many setpoint messages were sent in it."""
+        """The cycle is committed; `setpoints` is the number of its setpoint messages."""
 
     def stop(self) -> None:
         """End the cycles; may be called from a signal handler."""
 
 
 class MachineClock:
-    """A cycle every `cycle_s` by the monotonic clock; a late cycle does not make the next ones hurry."""
+    """A cycle every `cycle_s` by the monotonic clock; a late cycle delays the following ones."""
 
     def __init__(self, local: BrokerConnection, *, cycle_s: float) -> None:
-        """Cycles with what arrives on the local connection."""
+        """Cycles with the messages of the local connection."""
         self._local = local
         self._cycle_s = cycle_s
         self._stopped = False
 
     def cycles(self) -> Iterator[Cycle | None]:
         """Cycles in order; ends after `stop`."""
-        first = self._local.wait(self._cycle_s)  # the first cycle comes with the first feed, if there is one soon
+        first = self._local.wait(self._cycle_s)  # the first cycle waits for the first feed, at most one cycle long
         due_s = time.monotonic()
         while not self._stopped:
             wait_s = due_s - time.monotonic()
@@ -72,7 +72,7 @@ class MachineClock:
             yield Cycle(now_ms=time.time_ns() // 1_000_000, arrived=arrived, now_s=time.monotonic())
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
-        """Nothing to tell."""
+        """Nothing to do."""
 
     def stop(self) -> None:
         """End the cycles."""
@@ -80,16 +80,16 @@ class MachineClock:
 
 
 class SimulationClock:
-    """A cycle for each tick of the simulation, as soon as all its feed messages are there.
+    """A cycle for each tick of the simulation, once all its feed messages have arrived.
 
-    The order between topics is not relied on: a tick may come before its feed messages, and one that was sent twice among
-    the feed messages of the next. A feed message is known by topic and payload, which holds its time; those of the last
-    ticks are recognized when they come again. A tick that comes again is answered again when it is done, but after a
-    restart not before its feed messages are here: until the answer, the simulation sends no others.
+    The order between topics is arbitrary: a tick may arrive before its feed messages, and a repeated one among those of the
+    next tick. Topic and payload, which holds a time, identify a feed message, so that repetitions from the last ticks are
+    recognized. A repeated tick is answered again once it is done. After a restart its feed messages must arrive first: until
+    the answer, the simulation sends no others.
     """
 
     def __init__(self, local: BrokerConnection, site: str, *, feed_topics: frozenset[str], last_tick: int) -> None:
-        """Wait for ticks on the local connection; only messages of `feed_topics` count for a tick.
+        """A clock on the local connection; only messages of `feed_topics` count for a tick.
 
         Raises:
             ConfigError: If the broker is not on loopback: simulated time must never drive real equipment.
@@ -110,7 +110,7 @@ class SimulationClock:
         while not self._stopped:
             messages = self._local.wait(_POLL_S)
             for message in messages:
-                self._take(message)
+                self._sort_in(message)
             if not messages:
                 yield None
             tick = self._tick
@@ -135,7 +135,7 @@ class SimulationClock:
         """End the cycles."""
         self._stopped = True
 
-    def _take(self, message: Arrived) -> None:
+    def _sort_in(self, message: Arrived) -> None:
         if message.topic != topics.SIMULATION_CLOCK:
             key = (message.topic, message.payload)
             if message.topic not in self._feed_topics:
@@ -146,7 +146,7 @@ class SimulationClock:
         try:
             tick = decode(message.payload, Tick)
         except MessageError:
-            return  # the simulation sends it again
+            return  # the simulation repeats it
         if tick.tick > self._last or tick.tick == self._before_restart:
             self._tick = tick
         else:
@@ -159,4 +159,4 @@ class SimulationClock:
 def _require_loopback(host: str) -> None:
     addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
     if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
-        raise ConfigError(f"--clock simulation is for a broker on loopback only, and {host} is not on it")
+        raise ConfigError(f"--clock simulation needs a local broker on loopback; {host} is not")

@@ -1,4 +1,4 @@
-"""The two MQTT connections of an agent: which topics each hears, and how each says who it is."""
+"""The two MQTT connections of an agent: subscriptions, client id and will of each."""
 
 from collections.abc import Iterable
 
@@ -10,21 +10,21 @@ from ringmain_protocol.messages import Online, encode
 
 
 def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simulated: bool) -> BrokerConnection:
-    """To the broker of feeds and setpoints."""
+    """Connection to the broker of feeds and setpoints."""
     config = loaded.config
-    heard = [*feed_topics, *([config.switch.topic] if config.switch else [])]
+    subscriptions = [*feed_topics, *([config.switch.topic] if config.switch else [])]
     if simulated:
-        heard.append(topics.SIMULATION_CLOCK)
+        subscriptions.append(topics.SIMULATION_CLOCK)
     return BrokerConnection(
         "local",
         with_absolute_files(config.mqtt.local, loaded.folder),
         client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
-        subscriptions=heard,
+        subscriptions=subscriptions,
     )
 
 
 def upstream_connection(loaded: LoadedConfig) -> BrokerConnection:
-    """To the broker of everything else; its will says that the agent is gone."""
+    """Connection to the broker of everything else; its will reports that the agent is offline."""
     config = loaded.config
     return BrokerConnection(
         "upstream",

@@ -1,26 +1,26 @@
-"""State that survives a restart, as the state file holds it: JSON, in which a number that is not finite has no place."""
+"""Format of state that survives a restart in the state file: JSON, without numbers that are not finite."""
 
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-State = TypeVar("State", bound=Struct)
+KeptState = TypeVar("KeptState", bound=Struct)
 
 
 def encode_kept(state: Struct) -> bytes:
-    """A state as it is kept."""
+    """The kept form of a state."""
     return msgspec.json.encode(state)
 
 
-def decode_kept(kept: object, kind: type[State]) -> State:
-    """The state that was kept.
+def decode_kept(kept: object, kind: type[KeptState]) -> KeptState:
+    """A state from its kept form.
 
     Raises:
         ValueError: If it is damaged or of another version.
     """
     if not isinstance(kept, bytes):
-        raise ValueError(f"{type(kept).__name__} is no {kind.__name__}")  # noqa: TRY004  the content of a file is a value
+        raise ValueError(f"{kind.__name__}: {type(kept).__name__} is not a kept state")  # noqa: TRY004  the file has wrong content
     try:
         return msgspec.json.decode(kept, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -1,6 +1,6 @@
-"""One connection to a broker: paho's network thread at the rim, a bounded queue towards the thread that decides.
+"""A connection to a broker: paho's network thread, and a bounded queue to the thread of the cycle.
 
-Callbacks only note and enqueue. A broker that is not there is waited for with jittered back-off, for ever.
+Callbacks only record state and enqueue messages. Connection attempts never end; their back-off has jitter.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ class Arrived(NamedTuple):
 
 
 class BrokerConnection:
-    """A client of one broker that subscribes on every connect and never gives up.
+    """A client of one broker; it subscribes on every connect and always reconnects.
 
-    * `received` and `wait` give messages in the order of arrival; what does not fit the queue is dropped and counted.
-    * `publish` never blocks; without a connection it refuses, so that nothing piles up in memory.
+    * `received` and `wait` return messages in the order of arrival; messages beyond the queue are dropped and counted.
+    * `publish` never blocks; without a connection it refuses, so that no messages accumulate in memory.
     """
 
     def __init__(  # noqa: PLR0913  keyword-only, one connection
@@ -56,10 +56,10 @@ class BrokerConnection:
         persistent: bool = False,
         unacknowledged_max: int = 500,
     ) -> None:
-        """Prepare the connection; `start` begins it. A persistent session lets the broker keep messages while we are away.
+        """Prepare the connection; `start` begins it. With `persistent` the broker keeps messages while the agent is offline.
 
         Raises:
-            ConfigError: If a file that is named for it cannot be used.
+            ConfigError: If a file of its configuration cannot be used.
         """
         self.name = name
         self.host = broker.host
@@ -89,23 +89,23 @@ class BrokerConnection:
         self._client = client
 
     def start(self) -> None:
-        """Begin to connect, in the background."""
+        """Start to connect in the background."""
         self._client.loop_start()
 
     def stop(self) -> None:
-        """Say goodbye (the broker then sends no will) and end the network thread."""
+        """Disconnect (the broker then sends no will) and end the network thread."""
         self._client.disconnect()
-        with contextlib.suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
+        with contextlib.suppress(AttributeError):  # paho's thread may reset itself while paho waits for it
             self._client.loop_stop()
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted this client."""
+        """True once the broker has accepted this client."""
         return self._client.is_connected()
 
     @property
     def room(self) -> int:
-        """How many more messages may wait for their PUBACK."""
+        """Number of further messages that may wait for their PUBACK."""
         waiting = max(0, self._published - self._acknowledged)
         return max(0, self._unacknowledged_max - waiting) if self.connected else 0
 
@@ -124,7 +124,7 @@ class BrokerConnection:
         return self.publish(topic, payload, qos=0)
 
     def received(self) -> list[Arrived]:
-        """Everything that has arrived, without waiting."""
+        """All messages that have arrived, without waiting."""
         messages = []
         for _ in range(QUEUE_MAX):
             try:
@@ -134,7 +134,7 @@ class BrokerConnection:
         return messages
 
     def wait(self, timeout_s: float) -> list[Arrived]:
-        """Everything that has arrived; waits for the first up to `timeout_s`."""
+        """All messages that have arrived; waits up to `timeout_s` for the first one."""
         try:
             first = self._queue.get(timeout=timeout_s)
         except queue.Empty:
@@ -194,7 +194,7 @@ class BrokerConnection:
 
 
 def _send_at_once(_client: paho.Client, _data: object, opened: object) -> None:
-    """No waiting for the acknowledgement of an earlier small packet: a setpoint must not be 40 ms late."""
+    """Send small packets at once: a setpoint must not wait 40 ms for an earlier acknowledgement."""
     if isinstance(opened, socket.socket):
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

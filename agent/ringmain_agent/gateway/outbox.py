@@ -1,7 +1,7 @@
-"""What is sent upstream and when, until a receipt says that it has arrived in Kafka.
+"""The outbox: messages for upstream stay in it until a receipt confirms their arrival in Kafka.
 
-A PUBACK only says that a broker had the message in memory. So a message leaves the outbox when a receipt covers it, and is
-sent again on evidence only: a gap below a covered sequence, when a grace has passed, and everything after a reconnect.
+A PUBACK only confirms that a broker had the message in memory. A message leaves the outbox when a receipt covers it. It is
+sent again after a reconnect, or when it stays a gap below a covered sequence for a grace period.
 """
 
 from secrets import token_hex
@@ -18,14 +18,14 @@ _GAP_LOOK: Final = 2000
 
 
 class Outbox:
-    """Decides which messages to publish next. Times are monotonic seconds given by the caller.
+    """Selects the next messages to publish. Times are monotonic seconds from the caller.
 
-    * Live messages go at once, a backlog at `backlog_per_s`, beginning after a random part of `backlog_delay_max_s`.
-    * What a receipt covers is never sent again; what was never sent, no receipt covers.
+    * Live messages go at once, a backlog at `backlog_per_s` after a random part of `backlog_delay_max_s`.
+    * A message covered by a receipt is never sent again; a receipt cannot cover a message that was never sent.
     """
 
     def __init__(self, state: StateFile, limits: OutboxLimits) -> None:
-        """Take over what the state file holds; all of it is backlog."""
+        """Restore the outbox of the state file; its messages are backlog."""
         stream = state.fact(_STREAM)
         if stream is None:
             stream = token_hex(16)
@@ -40,12 +40,12 @@ class Outbox:
         self._gap_since_s: dict[int, float] = {}
 
     def add(self, kind: str, message: type[Struct], **fields: object) -> None:
-        """Put a message into the next commit, with the identity that it keeps for ever."""
+        """Add a message to the next commit, with its final stream and sequence."""
         sequence = self._state.next_sequence()
         self._state.put(sequence, kind, encode(message(stream=self.stream, sequence=sequence, **fields)))
 
     def reconnected(self, *, now_s: float, jitter: float) -> None:
-        """Everything uncovered goes again; `jitter` is a random share from 0 to 1."""
+        """Send all messages again that no receipt covers; `jitter` is a random share from 0 to 1."""
         self._backlog = (0, self._live)
         self._backlog_at_s = now_s + jitter * self._limits.backlog_delay_max_s
         self._gap_since_s.clear()
@@ -55,8 +55,8 @@ class Outbox:
         rows = self._state.messages_after(self._live, room) if room > 0 else []
         if rows:
             self._live = rows[-1][0]
-        ripe = [s for s, since_s in self._gap_since_s.items() if now_s - since_s >= self._limits.gap_grace_s]
-        for sequence in ripe[: max(room - len(rows), 0)]:
+        overdue = [s for s, since_s in self._gap_since_s.items() if now_s - since_s >= self._limits.gap_grace_s]
+        for sequence in overdue[: max(room - len(rows), 0)]:
             self._gap_since_s[sequence] = now_s
             row = self._state.message(sequence)
             if row is not None:
@@ -66,7 +66,7 @@ class Outbox:
         return rows
 
     def receive(self, receipt: Receipt, *, now_s: float) -> None:
-        """Forget what has arrived; look for gaps below it."""
+        """Delete covered messages, and look for gaps below them."""
         if receipt.stream != self.stream or not receipt.ranges:
             return
         ranges = [(first, min(last, self._live)) for first, last in receipt.ranges if first <= min(last, self._live)]
@@ -76,7 +76,7 @@ class Outbox:
         left = self._state.sequences_below(max(last for _, last in ranges), _GAP_LOOK)
         if self._backlog is not None:
             sent, end = self._backlog
-            left = [sequence for sequence in left if not sent < sequence <= end]  # those go anyway
+            left = [sequence for sequence in left if not sent < sequence <= end]  # the backlog sends those
         self._gap_since_s = {sequence: self._gap_since_s.get(sequence, now_s) for sequence in left}
 
     def _backlog_rows(self, now_s: float, room: int) -> list[tuple[int, str, bytes]]:

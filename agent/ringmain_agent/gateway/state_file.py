@@ -1,7 +1,7 @@
-"""The one SQLite file that holds everything which must survive `kill -9` and power loss.
+"""The SQLite file of all data that must survive `kill -9` and power loss.
 
-Writes are collected and committed together, once a cycle batch (flash wear): a reading is accepted when it is committed.
-When the disk is full, state is tried again with the next commit, outbox messages of that commit are dropped and counted.
+Writes are collected and committed at intervals, which limits flash wear; a reading is accepted when it is committed.
+On a full disk, state is retried with the next commit; outbox messages of the failed commit are dropped and counted.
 """
 
 import logging
@@ -35,19 +35,19 @@ Statement = tuple[str, tuple[Any, ...]]
 class StateFile:
     """Collects writes and commits them as one transaction; owned by one thread.
 
-    * What `commit` reported as done is there after a crash at any later instant.
-    * Sequences of the outbox are never used twice, also not after a failed commit.
+    * Data of a successful `commit` survives a crash at any later instant.
+    * No sequence of the outbox is used twice, not even after a failed commit.
     """
 
     def __init__(self, path: Path, *, outbox_messages_max: int) -> None:
         """Open or create the file.
 
         Raises:
-            sqlite3.DatabaseError: If the file is damaged or of another program; move it away, the agent begins anew.
+            sqlite3.DatabaseError: If the file is damaged or of another program; without it the agent starts with no state.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None)
-        # One process has the file: no index in shared memory, which a restart after a kill could not make on a full disk.
+        # The file belongs to one process: no index in shared memory, which a restart could not create on a full disk.
         self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -62,7 +62,7 @@ class StateFile:
         self.trouble = ""
 
     def close(self) -> None:
-        """Close the file; what was not committed is lost."""
+        """Close the file; uncommitted data is lost."""
         self._db.close()
 
     # Outbox rows
@@ -74,11 +74,11 @@ class StateFile:
 
     @property
     def last_sequence(self) -> int:
-        """The newest sequence that has been used; 0 before the first."""
+        """The latest used sequence; 0 before the first."""
         return self._next - 1
 
     def next_sequence(self) -> int:
-        """A sequence that has never been used."""
+        """A new sequence."""
         self._next += 1
         return self._next - 1
 
@@ -94,7 +94,7 @@ class StateFile:
         return rows.fetchall()
 
     def message(self, sequence: int) -> tuple[int, str, bytes] | None:
-        """One committed message, if it is still there."""
+        """A committed message, or None after its deletion."""
         rows = self._db.execute("SELECT sequence, kind, payload FROM outbox WHERE sequence = ?", (sequence,))
         return rows.fetchone()  # type: ignore[no-any-return]
 
@@ -106,12 +106,12 @@ class StateFile:
         return [row[0] for row in rows]
 
     def delete_messages(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Forget messages that have arrived, at once: they cost nothing if they come back."""
+        """Delete confirmed messages at once; after a crash they may return, which does no harm."""
         try:
             self._db.execute("BEGIN")
             for first, last in ranges:
-                gone = self._db.execute("DELETE FROM outbox WHERE sequence BETWEEN ? AND ?", (first, last)).rowcount
-                self._count -= gone
+                deleted = self._db.execute("DELETE FROM outbox WHERE sequence BETWEEN ? AND ?", (first, last)).rowcount
+                self._count -= deleted
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             self._roll_back(error)
@@ -120,57 +120,57 @@ class StateFile:
     # State
 
     def set_fact(self, name: str, value: float | str | bytes | None) -> None:
-        """Remember one value under a name."""
+        """Keep one value under a name."""
         self._state.append(("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value)))
 
-    def fact(self, name: str) -> Any:  # noqa: ANN401  what SQLite holds
-        """A remembered value, or None."""
+    def fact(self, name: str) -> Any:  # noqa: ANN401  any value of SQLite
+        """A kept value, or None."""
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else row[0]
 
     def set_retained(self, topic: str, payload: bytes) -> None:
-        """Remember a retained message, for a start without network."""
+        """Keep a retained message for a start without network."""
         self._state.append(("INSERT OR REPLACE INTO retained VALUES (?, ?)", (topic, payload)))
 
     def retained(self) -> list[tuple[str, bytes]]:
-        """The remembered retained messages."""
+        """The kept retained messages."""
         return self._db.execute("SELECT topic, payload FROM retained").fetchall()
 
     def add_readings(self, readings: Iterable[Reading]) -> None:
-        """Remember readings of the open step, and the newest of each signal."""
+        """Keep readings of the open step, and the newest of each signal."""
         for reading in readings:
             self._state.append(("INSERT OR REPLACE INTO open_readings VALUES (?, ?, ?, ?)", tuple(reading)))
             self._state.append((_NEWEST, tuple(reading)))
 
     def add_steps(self, steps: Sequence[StepValue], *, forget_before_ms: int) -> None:
-        """Remember closed steps, and forget what has left the window."""
+        """Keep closed steps, and delete those before the window."""
         for step in steps:
             self._state.append(("INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", (step.start_ms, step.signal, step.value)))
         self._state.append(("DELETE FROM steps WHERE start_ms < ?", (forget_before_ms,)))
 
     def keep_open_readings(self, oldest_ms: dict[str, int]) -> None:
-        """Forget readings that can no longer count: those of each signal before its oldest that still does."""
+        """Delete readings of each signal before its oldest one that still counts."""
         for signal, at_ms in oldest_ms.items():
             self._state.append(("DELETE FROM open_readings WHERE signal = ? AND at_ms < ?", (signal, at_ms)))
 
     def open_readings(self) -> Iterator[Reading]:
-        """The remembered readings of the open step."""
+        """The kept readings of the open step."""
         rows = self._db.execute("SELECT signal, at_ms, value, quality FROM open_readings ORDER BY at_ms")
         return (Reading(*row) for row in rows.fetchall())
 
     def newest(self) -> Iterator[Reading]:
-        """The remembered newest reading of each signal."""
+        """The kept newest reading of each signal."""
         rows = self._db.execute("SELECT signal, at_ms, value, quality FROM newest")
         return (Reading(*row) for row in rows.fetchall())
 
     def steps(self) -> Iterator[tuple[str, int, float | None]]:
-        """The remembered closed steps: signal, start, value."""
+        """The kept closed steps: signal, START, value."""
         return iter(self._db.execute("SELECT signal, start_ms, value FROM steps").fetchall())
 
     # Commit
 
     def commit(self) -> bool:
-        """Write everything collected as one transaction; False if the disk refused, then see `trouble`."""
+        """Write all collected data as one transaction; False on failure, with the cause in `trouble`."""
         if not self._state and not self._messages:
             return True
         try:
@@ -178,10 +178,10 @@ class StateFile:
             for statement, values in self._state:
                 self._db.execute(statement, values)
             self._db.executemany("INSERT INTO outbox VALUES (?, ?, ?)", self._messages)
-            over = self._count + len(self._messages) - self._max
-            if over > 0:
+            excess = self._count + len(self._messages) - self._max
+            if excess > 0:
                 self._db.execute(
-                    "DELETE FROM outbox WHERE sequence IN (SELECT sequence FROM outbox ORDER BY sequence LIMIT ?)", (over,)
+                    "DELETE FROM outbox WHERE sequence IN (SELECT sequence FROM outbox ORDER BY sequence LIMIT ?)", (excess,)
                 )
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -189,8 +189,8 @@ class StateFile:
             self._drop("disk_full", len(self._messages))
             self._messages.clear()
             return False
-        self._count += len(self._messages) - max(over, 0)
-        self._drop("outbox_full", max(over, 0))
+        self._count += len(self._messages) - max(excess, 0)
+        self._drop("outbox_full", max(excess, 0))
         self._state.clear()
         self._messages.clear()
         self.trouble = ""
@@ -200,9 +200,9 @@ class StateFile:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
         if self.trouble != str(error):
-            logger.warning("state file cannot be written: %s; free some space, control goes on", error)
+            logger.warning("state file cannot be written: %s; control goes on; free some disk space", error)
         self.trouble = str(error)
-        del self._state[:-10_000]  # bounded while the disk is full: the newest writes matter
+        del self._state[:-10_000]  # bounded on a full disk: the newest writes count
 
     def _drop(self, reason: str, count: int) -> None:
         if count:

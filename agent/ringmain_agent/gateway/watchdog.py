@@ -1,11 +1,11 @@
-"""Tells systemd that the agent is ready and well (sd_notify); says nothing when systemd does not listen."""
+"""Notification of systemd that the agent is ready and healthy (sd_notify); without systemd it does nothing."""
 
 import os
 import socket
 
 
 def notify(state: str) -> None:
-    """Send one state to systemd, `READY=1` or `WATCHDOG=1`; called after a completed healthy cycle, never at its start."""
+    """Send one state to systemd, `READY=1` or `WATCHDOG=1`; call it after a completed cycle, never at its start."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

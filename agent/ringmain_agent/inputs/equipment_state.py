@@ -1,14 +1,13 @@
-"""State that no measurement shows by itself, counted from cycle to cycle: usage, temperatures, operations, vehicles. Pure.
+"""State of the equipment derived over many cycles: usage, temperatures, operations, vehicles. Pure.
 
-Worth keeping over a restart: a transformer does not cool down because the agent was away.
+It is kept over a restart: a transformer does not cool down because the agent was off.
 """
 
 import math
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from ringmain_agent.equipment import charging_sessions as vehicles
-from ringmain_agent.equipment import load_usage as runs
+from ringmain_agent.equipment import charging_sessions, load_usage
 from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment.load_usage import UsageCount
 from ringmain_agent.equipment.switching_operations import Operations
@@ -20,46 +19,46 @@ from ringmain_protocol.messages import AtMs
 
 
 class EquipmentState(Struct, frozen=True, kw_only=True):
-    """What is followed, up to `at_ms`; `loading_pu` is the last that was measured of each transformer."""
+    """Derived state up to `at_ms`; `loading_pu` is the last measured loading of each transformer."""
 
     at_ms: AtMs = 0
-    runs: dict[str, UsageCount] = {}
+    usage: dict[str, UsageCount] = field(default_factory=dict, name="runs")
     thermal: dict[str, ThermalState] = {}
     loading_pu: dict[str, float] = {}
     operations: dict[str, Operations] = {}
     last_there_ms: dict[str, AtMs] = {}
-    """When a vehicle was last seen at each charging station."""
+    """Last instant with a vehicle at each charging station."""
 
-    def runs_at(self, site: Site, at_ms: int) -> dict[str, LoadUsage]:
-        """What each load has had in the hours that run at an instant."""
+    def usage_at(self, site: Site, at_ms: int) -> dict[str, LoadUsage]:
+        """Usage of each load in its current hours at an instant."""
         return {
-            load.name: runs.usage_at(self.runs[load.name], load=load, site=site, at_ms=at_ms)
+            load.name: load_usage.usage_at(self.usage[load.name], load=load, site=site, at_ms=at_ms)
             for load in _counted_loads(site)
-            if load.name in self.runs
+            if load.name in self.usage
         }
 
     def operations_left(self, site: Site) -> dict[str, int]:
-        """Operations that each switched equipment may still make today."""
+        """Operations of each switched equipment that are left today."""
         return {s.name: operations.operations_left(self.operations.get(s.name, Operations()), s) for s in site.switched}
 
 
 def update_equipment_state(before: EquipmentState, measurements: Measurements, site: Site) -> EquipmentState:
-    """Everything followed up to now.
+    """The derived state up to now.
 
     Args:
-        before: From the cycle before.
-        measurements: Newest value of each signal, and the ambient temperatures; when the clock was set back, the
-            temperatures of transformers stay as they are.
+        before: State of the previous cycle.
+        measurements: Newest value of each signal, and the ambient temperatures. After the clock was set back, the
+            temperatures of transformers stay unchanged.
         site: Nameplates.
     """
     now_ms = measurements.now_ms
     loading_pu = before.loading_pu | loadings_pu(measurements, site)
-    there = [s.name for s in site.charging_stations if vehicles.is_there(s, measurements)]
+    occupied = [s.name for s in site.charging_stations if charging_sessions.is_there(s, measurements)]
     return EquipmentState(
         at_ms=now_ms,
-        runs={
-            load.name: runs.update_usage(
-                before.runs.get(load.name, UsageCount()),
+        usage={
+            load.name: load_usage.update_usage(
+                before.usage.get(load.name, UsageCount()),
                 _usable(measurements.newest.get(load.power_signal)),
                 load=load,
                 site=site,
@@ -88,7 +87,7 @@ def update_equipment_state(before: EquipmentState, measurements: Measurements, s
             )
             for switched in site.switched
         },
-        last_there_ms=before.last_there_ms | dict.fromkeys(there, now_ms),
+        last_there_ms=before.last_there_ms | dict.fromkeys(occupied, now_ms),
     )
 
 

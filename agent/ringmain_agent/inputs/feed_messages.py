@@ -1,4 +1,4 @@
-"""Feed messages become readings and steps, the local switch decides the mode, unusable messages are counted."""
+"""Feed messages: they become readings and steps; the local switch sets the mode; unusable messages are counted."""
 
 import logging
 from collections.abc import Mapping
@@ -17,29 +17,29 @@ logger = logging.getLogger("ringmain_agent")
 
 
 class RejectedMessages:
-    """Counts messages and readings that cannot be used, by reason; the first of each reason is logged."""
+    """Counts of unusable messages and readings by reason; the first of each reason is logged."""
 
     def __init__(self) -> None:
-        """None so far."""
+        """All counts are 0."""
         self.counts: dict[str, int] = {}
 
     def add(self, reason: str, text: str) -> None:
-        """One more."""
+        """Count one message, and log the first of its reason."""
         if reason not in self.counts:
             logger.warning("message rejected reason=%s %s (further ones are counted only)", reason, text)
         self.add_silently(reason, 1)
 
     def add_silently(self, reason: str, count: int) -> None:
-        """Some more of a reason that is normal, as repetition is."""
+        """Count messages of a normal reason, such as a repetition, without a log line."""
         if count:
             self.counts[reason] = self.counts.get(reason, 0) + count
 
 
 class FeedMessages:
-    """Fills the history and the journal from feed messages, and knows the position of the local switch."""
+    """Fills the history and the journal from feed messages, and keeps the position of the local switch."""
 
     def __init__(self, config: Config, history: StepHistory, journal: Journal, rejected: RejectedMessages) -> None:
-        """Take up what the journal kept."""
+        """Restore the state from the journal."""
         self._config, self._history, self._journal, self._rejected = config, history, journal, rejected
         self._feeds = _by_topic(config.feeds)
         self._switched_on = config.switch is None or bool(journal.kept("switch"))
@@ -52,11 +52,11 @@ class FeedMessages:
 
     @property
     def mode(self) -> Mode:
-        """Control only if the configuration and the local switch agree."""
+        """Control if both the configuration and the local switch say so, else observe."""
         return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
 
     def take(self, cycle: Cycle) -> list[StepValue]:
-        """Take in the feed messages of a cycle and the position of the switch; the steps that are over come back."""
+        """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
         for message in cycle.arrived:
             if self._config.switch is not None and message.topic == self._config.switch.topic:
@@ -64,16 +64,18 @@ class FeedMessages:
                 continue
             for signal, feed in self._feeds.get(message.topic, ()):
                 if message.retained and feed.time_path is None:
-                    self._rejected.add("retained", f"feed {signal}: a retained value without its time may be old")
+                    self._rejected.add(
+                        "retained", f"feed {signal}: a retained value of unknown time may be old; set time_path"
+                    )
                     continue
                 try:
                     received_ms = cycle.received_ms(message)
                     readings.append(read_feed(signal, feed, message.payload, received_ms=received_ms))
                 except MessageError as error:
                     self._rejected.add(error.reason, f"{error}")
-        taken, repeated = self._history.accept(readings, now_ms=cycle.now_ms)
+        accepted, repeated = self._history.accept(readings, now_ms=cycle.now_ms)
         self._rejected.add_silently("repeated", repeated)
-        self._journal.accept(taken, now_ms=cycle.now_ms)
+        self._journal.accept(accepted, now_ms=cycle.now_ms)
         closed = self._history.close_steps(now_ms=cycle.now_ms)
         self._journal.close(closed, self._history)
         return closed

@@ -1,7 +1,7 @@
-"""From payload to reading: the one place where a sender's unit and sign are turned into ours.
+"""From payload to reading: the only conversion from a sender's unit and sign to the agent's.
 
-Inside the agent power is in kW, positive when drawn from the network; energy in kWh, temperature in degC, shares per unit,
-positions of tap changers and capacitor banks are plain numbers.
+Inside the agent power is in kW, positive when drawn from the network; energy in kWh, temperature in degC, shares per unit.
+Positions of tap changers and capacitor banks are plain numbers.
 """
 
 import math
@@ -17,21 +17,21 @@ from ringmain_protocol.steps import Reading
 
 MAX_FEED_BYTES: Final = 65_536
 VALUE_MAX: Final = 1e12
-"""No quantity of a site is larger, in any of our units; sums and products of values below stay finite."""
+"""Highest plausible value of any quantity of a site; sums and products of smaller values stay finite."""
 
 READING_AHEAD_MAX_S: Final = 300
 READING_BEHIND_MAX_S: Final = 30 * 86_400
 
-_NEVER: Final = (1.0, 0.0)
+_IDENTITY: Final = (1.0, 0.0)
 
 
 def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> Reading:
     """The reading in a feed's payload, in our unit and sign.
 
-    A time too far from the clock is kept, and the reading marked as suspect.
+    A reading with an implausible time keeps it, and has quality suspect.
 
     Raises:
-        MessageError: If the payload is too large, undecodable, without the value, not finite, or out of range.
+        MessageError: If the payload is too large or undecodable, or its value missing, not finite or out of range.
     """
     if len(payload) > MAX_FEED_BYTES:
         raise MessageError("too_large", f"feed {signal}: {len(payload)} bytes exceed {MAX_FEED_BYTES}")
@@ -54,13 +54,13 @@ def read_feed(signal: str, feed: Feed, payload: bytes, *, received_ms: int) -> R
 
 
 def is_plausible(at_ms: int, now_ms: int) -> bool:
-    """Whether a reading's time can be true: little ahead of the clock, not a month behind it."""
+    """True for a reading's time at most five minutes ahead of the clock and thirty days behind it."""
     return -1000 * READING_BEHIND_MAX_S <= at_ms - now_ms <= 1000 * READING_AHEAD_MAX_S
 
 
 def _plain(payload: bytes) -> float:
     if b"_" in payload:
-        raise ValueError("an underscore is no part of a number")  # but of one in Python
+        raise ValueError("a number must not hold an underscore")  # float() would accept it
     return float(payload)
 
 
@@ -68,7 +68,7 @@ def _value(signal: str, feed: Feed, raw: object) -> float:
     """A sender's number in our unit and sign."""
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise MessageError("invalid", f"feed {signal}: {type(raw).__name__} is not a number")
-    factor, offset = (units_of(signal) or {}).get(feed.unit, _NEVER)
+    factor, offset = (units_of(signal) or {}).get(feed.unit, _IDENTITY)
     sign = -1.0 if feed.positive_direction is PositiveDirection.EXPORT else 1.0
     try:
         value = sign * (float(raw) * factor + offset) + 0.0
@@ -77,7 +77,7 @@ def _value(signal: str, feed: Feed, raw: object) -> float:
     if not math.isfinite(value):
         raise MessageError("not_finite", f"feed {signal}: {value} is not a finite number")
     if abs(value) > VALUE_MAX:
-        raise MessageError("out_of_range", f"feed {signal}: {value:g} cannot be true")
+        raise MessageError("out_of_range", f"feed {signal}: {value:g} is outside {-VALUE_MAX:g} to {VALUE_MAX:g}")
     if (feed.minimum is not None and value < feed.minimum) or (feed.maximum is not None and value > feed.maximum):
         raise MessageError("out_of_range", f"feed {signal}: {value:g} is outside {feed.minimum} to {feed.maximum}")
     return value

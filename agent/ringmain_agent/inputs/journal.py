@@ -1,6 +1,6 @@
-"""The journal: readings, steps, reports and state on their way into one transaction of the state file.
+"""The journal: it collects readings, steps, reports and state for one transaction of the state file.
 
-A reading is accepted when it is committed: the state that knows of it and the message for upstream are written together.
+A reading is accepted when it is committed: the same transaction holds it as state and as a message for upstream.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ _BATCH: Final = 4000
 
 
 class Journal:
-    """Collects what must survive a restart or reach upstream; `commit` writes all of it or nothing."""
+    """Data that must survive a restart or reach upstream; `commit` writes all of it or nothing."""
 
     def __init__(self, state: StateFile, outbox: Outbox, *, step_s: int, history_steps: int) -> None:
-        """Nothing to commit."""
+        """An empty journal."""
         self._state, self._outbox = state, outbox
         self._step_s, self._history_steps = step_s, history_steps
         self._accepted: list[Reading] = []
 
     def restore(self, history: StepHistory) -> None:
-        """Give a history back what was committed of it."""
+        """Restore a history from the committed data."""
         history.restore(
             open_start_ms=self._state.fact("open_start_ms"),
             newest=self._state.newest(),
@@ -38,12 +38,12 @@ class Journal:
         history.restore_steps(self._state.steps())
 
     def accept(self, readings: Sequence[Reading], *, now_ms: int) -> None:
-        """Readings for upstream; those of a plausible time also for the open step after a restart."""
+        """Add readings for upstream; those with a plausible time also for the open step after a restart."""
         self._accepted += readings
         self._state.add_readings(reading for reading in readings if is_plausible(reading.at_ms, now_ms))
 
     def close(self, steps: Sequence[StepValue], history: StepHistory) -> None:
-        """Closed steps, for upstream and for the history after a restart; `history` has closed them."""
+        """Add steps closed by `history`, for upstream and for the history after a restart."""
         if not steps:
             return
         open_start_ms = history.open_start_ms or 0
@@ -57,19 +57,19 @@ class Journal:
         self._state.set_fact("open_start_ms", open_start_ms)
 
     def report(self, kind: str, message: type[Struct], fields: dict[str, Any]) -> None:
-        """A message for upstream."""
+        """Add a message for upstream."""
         self._outbox.add(kind, message, **fields)
 
     def keep(self, name: str, value: float | str | bytes | None) -> None:
-        """One value to be there after a restart."""
+        """Keep one value for the next start."""
         self._state.set_fact(name, value)
 
     def kept(self, name: str) -> Any:  # noqa: ANN401  one value of SQLite
-        """A value that was committed before the start, or None."""
+        """A value committed before the start, or None."""
         return self._state.fact(name)
 
     def commit(self) -> None:
-        """Write everything as one transaction."""
+        """Write all data as one transaction."""
         for first in range(0, len(self._accepted), _BATCH):
             self._outbox.add(topics.READINGS, Readings, **columns(self._accepted[first : first + _BATCH]))
         self._accepted = []

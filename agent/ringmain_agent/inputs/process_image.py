@@ -1,11 +1,10 @@
-"""The process image: taken once a cycle after the inputs, the same for every stage of the cycle and for its plan."""
+"""The process image: taken once per cycle after the inputs, and used by every stage of the cycle and by its plan."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from ringmain_agent.equipment import charging_sessions as vehicles
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import charging_sessions, plausible
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
@@ -19,63 +18,62 @@ class ProcessImage:
     """The measurements of the present cycle, and the state of the equipment that follows from them.
 
     Invariants:
-        * `measurements` and `equipment_state` change in `take` and nowhere else: inputs that arrive later belong to the
-          next cycle.
+        * `measurements` and `equipment_state` change in `take` only: later inputs belong to the next cycle.
     """
 
     def __init__(
         self, site: Site, history: StepHistory, upstream: SeriesAndEnvelopes, *, equipment_state: EquipmentState
     ) -> None:
-        """Begin with the state that was kept; before the first cycle no measurement is current."""
+        """Start with the kept state; before the first cycle no measurement is current."""
         self._site, self._history, self._upstream = site, history, upstream
         self.equipment_state = equipment_state
         self.measurements = self._with_state(self._read(0), ())
 
     def take(self, now_ms: int, not_followed: Sequence[str] = ()) -> Measurements:
-        """The image of a new cycle; equipment that does not follow is taken to stay at its measured power."""
+        """The image of a new cycle; unresponsive equipment is assumed to keep its measured power."""
         measured = self._read(now_ms)
         self.equipment_state = update_equipment_state(self.equipment_state, measured, self._site)
         self.measurements = self._with_state(measured, not_followed)
         return self.measurements
 
     def _read(self, now_ms: int) -> Measurements:
-        """Newest values and the limits in force, without the state of the equipment."""
+        """Newest values and limits in force, without the state of the equipment."""
         imports, exports = self._upstream.limits_kw(self._site, [now_ms], now_ms=now_ms)
-        wishes = self._upstream.requested_limits_kw([now_ms], now_ms=now_ms)
+        requested = self._upstream.requested_limits_kw([now_ms], now_ms=now_ms)
         return Measurements(
             now_ms=now_ms,
             stale_after_s=self._site.regulator.stale_after_s,
             newest={signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()},
             import_limit_kw=imports[0],
             export_limit_kw=exports[0],
-            requested_import_kw=wishes.import_kw[0],
-            requested_export_kw=wishes.export_kw[0],
+            requested_import_kw=requested.import_kw[0],
+            requested_export_kw=requested.export_kw[0],
             ambient_degc=self._ambient_degc(now_ms),
         )
 
     def _with_state(self, measured: Measurements, not_followed: Sequence[str]) -> Measurements:
-        stays_kw = {
+        unresponsive_kw = {
             equipment.name: power_kw
             for equipment in self._site.powered
             if equipment.name in not_followed and (power_kw := measured.fresh(equipment.power_signal)) is not None
         }
         return replace(
             measured,
-            runs=self.equipment_state.runs_at(self._site, measured.now_ms),
+            runs=self.equipment_state.usage_at(self._site, measured.now_ms),
             thermal=self.equipment_state.thermal,
             operations_left=self.equipment_state.operations_left(self._site),
-            unresponsive_kw=stays_kw,
+            unresponsive_kw=unresponsive_kw,
         )
 
     def snapshot(
         self, *, signals: Iterable[str], billing_peak_kw: Mapping[str, float], models: Mapping[str, str]
     ) -> Snapshot:
-        """Everything that a plan from the present step on is made from."""
+        """Inputs of a plan from the present step on."""
         site, measured, now_ms = self._site, self.measurements, self.measurements.now_ms
         start_ms = step_start_ms(now_ms, site.step_s)
         starts = step_starts_ms(start_ms, site.step_s, site.horizon_steps)
         imports, exports = self._upstream.limits_kw(site, starts, now_ms=now_ms)
-        wishes = self._upstream.requested_limits_kw(starts, now_ms=now_ms)
+        requested = self._upstream.requested_limits_kw(starts, now_ms=now_ms)
         positions = {switched.name: measured.fresh(switched.position_signal) for switched in site.switched}
         return Snapshot(
             issued_at_ms=start_ms,
@@ -84,14 +82,14 @@ class ProcessImage:
             known_future=self._upstream.known_future(start_ms=start_ms, step_s=site.step_s, steps=site.horizon_steps),
             import_limit_kw=imports,
             export_limit_kw=exports,
-            requested_import_kw=wishes.import_kw,
-            requested_export_kw=wishes.export_kw,
-            breach_price_per_kwh=wishes.breach_price_per_kwh,
+            requested_import_kw=requested.import_kw,
+            requested_export_kw=requested.export_kw,
+            breach_price_per_kwh=requested.breach_price_per_kwh,
             soc_kwh={battery.name: measured.fresh(battery.soc_signal) for battery in site.batteries},
             billing_peak_kw=dict(billing_peak_kw),
-            runs=self.equipment_state.runs_at(site, start_ms),
+            runs=self.equipment_state.usage_at(site, start_ms),
             visits={
-                station.name: vehicles.charging_sessions(
+                station.name: charging_sessions.charging_sessions(
                     station,
                     measured,
                     site=site,
@@ -111,7 +109,7 @@ class ProcessImage:
         )
 
     def _ambient_degc(self, now_ms: int) -> dict[str, float]:
-        """Air around each transformer and thermal load now."""
+        """Present ambient temperature of each transformer and thermal load."""
         start_ms = step_start_ms(now_ms, self._site.step_s)
         known = self._upstream.known_future(start_ms=start_ms, step_s=self._site.step_s, steps=1)
         return {equipment.name: plausible.ambient_at_degc(equipment, known, 0) for equipment in self._site.surrounded}

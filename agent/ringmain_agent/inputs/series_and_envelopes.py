@@ -1,7 +1,7 @@
-"""Series and envelopes from upstream, remembered, and their values for the steps of a plan.
+"""Series and envelopes from upstream, and their values for the steps of a plan.
 
-For each step of a series the newest issue that has a value counts, as in training. Envelopes that must hold count all
-together; of those that are wishes, the one with the highest priority in each step.
+For each step of a series the newest issue with a value counts, as in training. All envelopes without a breach price hold
+together; of envelopes with a breach price, the one of highest priority counts in each step.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ ISSUE_AHEAD_MAX_MS: Final = 7 * 86_400_000
 
 
 class RequestedLimits(NamedTuple):
-    """Limits that may be breached at a price, one for each instant; `None` where nothing is wished.
+    """Limits that may be breached at a price, one for each instant; `None` without a request.
 
-    `breach_price_per_kwh` is the highest price among the wishes that count.
+    `breach_price_per_kwh` is the highest price of these requests.
     """
 
     import_kw: list[float | None]
@@ -38,17 +38,17 @@ class SeriesAndEnvelopes:
     """The series and the envelopes in force, filled from retained messages. Pure."""
 
     def __init__(self) -> None:
-        """Nothing known."""
+        """No series and no envelope."""
         self.series: dict[str, Series] = {}
         self._envelopes: dict[str, Envelope] = {}
-        """By name; the one without has the empty name."""
+        """By name; an envelope without a name has the empty name."""
 
     def take(self, topic: str, payload: bytes, *, now_ms: int) -> bytes | None:
-        """Take in a series or an envelope; returns what to remember under its topic, None if it says nothing.
+        """Process a series or an envelope; returns the payload to keep for its topic, or None for other topics.
 
         Raises:
-            MessageError: If topic or payload are not of the protocol, the issue of a series cannot be true, or more is
-                known than can be remembered.
+            MessageError: If topic or payload are not of the protocol, the issue of a series is implausible, or there are
+                too many series or envelopes.
         """
         parsed = topics.parse(topic)
         if parsed.kind == topics.SERIES and parsed.name is not None:
@@ -65,54 +65,55 @@ class SeriesAndEnvelopes:
             self._envelopes.pop(name, None)
             return
         envelope = decode(payload, Envelope)
-        others = {other: known for other, known in self._envelopes.items() if other != name}
+        others = {other: kept for other, kept in self._envelopes.items() if other != name}
         if len(others) >= MAX_ENVELOPES:
-            others = {other: known for other, known in others.items() if now_ms < known.expires_at_ms}
+            others = {other: kept for other, kept in others.items() if now_ms < kept.expires_at_ms}
         if len(others) >= MAX_ENVELOPES:
-            raise MessageError("too_many_envelopes", f"{name or 'envelope'}: {MAX_ENVELOPES} envelopes are in force already")
+            raise MessageError("too_many_envelopes", f"{name or 'envelope'}: {MAX_ENVELOPES} envelopes are already in force")
         self._envelopes = others | {name: envelope}
 
     def _newest(self, name: str, series: Series, now_ms: int) -> Series:
-        """What is known of a series after this issue of it."""
+        """The series after this issue."""
         series = replace(series, values=series.values[:MAX_SERIES_STEPS])
         if any(value is not None and abs(value) > VALUE_MAX for value in series.values):
-            raise MessageError("out_of_range", f"series {name} has values that cannot be true")
+            raise MessageError("out_of_range", f"series {name} has a value outside {-VALUE_MAX:g} to {VALUE_MAX:g}")
         known = self.series.get(name)
         if known is None:
             if len(self.series) >= MAX_SERIES:
-                raise MessageError("too_many_series", f"{name}: {MAX_SERIES} series are known already")
+                raise MessageError("too_many_series", f"{name}: there are already {MAX_SERIES} series")
             return series
         ahead = [issue.issued_at_ms > now_ms + ISSUE_AHEAD_MAX_MS for issue in (known, series)]
         if ahead == [False, True]:
-            raise MessageError("implausible_time", f"series {name} was issued at {series.issued_at_ms}, and it is {now_ms}")
+            text = f"series {name}: issue time {series.issued_at_ms} ms is more than 7 days after now, {now_ms} ms"
+            raise MessageError("implausible_time", text)
         if ahead == [True, False] or known.step_s != series.step_s:
             return series
         older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
         return _merged(older, newer)
 
     def known_future(self, *, start_ms: int, step_s: int, steps: int) -> dict[str, list[float | None]]:
-        """Values of every series for the steps of a plan; None where a series says nothing."""
+        """Values of every series for the steps of a plan; None where missing."""
         starts = step_starts_ms(start_ms, step_s, steps)
         return {name: [_value_at(series, at_ms) for at_ms in starts] for name, series in self.series.items()}
 
     def limits_kw(self, site: Site, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
-        """Import and export limit that must hold at each instant: the site's own, narrowed by envelopes while they hold."""
+        """Import and export limit at each instant: the site's own, narrowed by envelopes in force."""
         imports, exports = site.own_limits_kw(starts_ms)
         for envelope in self._envelopes.values():
             if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is None:
-                imports = _narrowed(imports, _given(envelope, envelope.import_limit_kw, starts_ms))
-                exports = _narrowed(exports, _given(envelope, envelope.export_limit_kw, starts_ms))
+                imports = _narrowed(imports, _limits_of(envelope, envelope.import_limit_kw, starts_ms))
+                exports = _narrowed(exports, _limits_of(envelope, envelope.export_limit_kw, starts_ms))
         return imports, exports
 
     def requested_limits_kw(self, starts_ms: Sequence[int], *, now_ms: int) -> RequestedLimits:
         """Limits that may be breached at a price, at each instant."""
-        wished = [
+        requests = [
             envelope
             for envelope in self._envelopes.values()
             if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is not None
         ]
-        imports = _foremost(wished, lambda envelope: envelope.import_limit_kw, starts_ms)
-        exports = _foremost(wished, lambda envelope: envelope.export_limit_kw, starts_ms)
+        imports = _foremost(requests, lambda envelope: envelope.import_limit_kw, starts_ms)
+        exports = _foremost(requests, lambda envelope: envelope.export_limit_kw, starts_ms)
         return RequestedLimits(
             import_kw=[limit_kw for limit_kw, _ in imports],
             export_kw=[limit_kw for limit_kw, _ in exports],
@@ -137,26 +138,26 @@ def _value_at(series: Series, at_ms: int) -> float | None:
     return series.values[index] if 0 <= index < len(series.values) else None
 
 
-def _given(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms: Sequence[int]) -> list[float | None]:
-    """Limit of an envelope at each instant."""
+def _limits_of(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms: Sequence[int]) -> list[float | None]:
+    """Limits of an envelope at each instant."""
     indices = [(at_ms - envelope.start_ms) // (1000 * envelope.step_s) for at_ms in starts_ms]
     return [limits_kw[index] if 0 <= index < len(limits_kw) else None for index in indices]
 
 
-def _narrowed(limits_kw: Sequence[float], given: Sequence[float | None]) -> list[float]:
-    return [own if other is None else min(own, other) for own, other in zip(limits_kw, given, strict=True)]
+def _narrowed(limits_kw: Sequence[float], envelope_kw: Sequence[float | None]) -> list[float]:
+    return [own if other is None else min(own, other) for own, other in zip(limits_kw, envelope_kw, strict=True)]
 
 
 def _foremost(
-    wished: Sequence[Envelope], limits_kw: Callable[[Envelope], Sequence[float | None]], starts_ms: Sequence[int]
+    requests: Sequence[Envelope], limits_kw: Callable[[Envelope], Sequence[float | None]], starts_ms: Sequence[int]
 ) -> list[tuple[float | None, float]]:
-    """The wish that counts at each instant, and its price: highest priority, among equals the narrower."""
-    given = [(envelope, _given(envelope, limits_kw(envelope), starts_ms)) for envelope in wished]
+    """The requested limit and its price at each instant: of the highest priority, among equals the narrower one."""
+    by_envelope = [(envelope, _limits_of(envelope, limits_kw(envelope), starts_ms)) for envelope in requests]
     foremost: list[tuple[float | None, float]] = []
     for index in range(len(starts_ms)):
         ranked = [
             (-envelope.priority, limit_kw, -(envelope.breach_price_per_kwh or 0.0))
-            for envelope, values in given
+            for envelope, values in by_envelope
             if (limit_kw := values[index]) is not None
         ]
         _, limit_kw, price = min(ranked, default=(0, None, 0.0))

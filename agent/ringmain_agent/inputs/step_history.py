@@ -1,6 +1,6 @@
-"""The step history of a site in memory: readings in, closed steps out, windows for the forecast.
+"""Step history of a site in memory: readings come in, closed steps and windows for the forecast leave.
 
-Pure: no file and no clock; the state file keeps what must survive a restart.
+Pure: no file and no clock; the state file keeps it over a restart.
 """
 
 from array import array
@@ -13,7 +13,7 @@ from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, StepValue, hold_within, step_start_ms, step_value
 
 MAX_OPEN_READINGS: Final = 20_000
-"""Readings of one signal that an open step is computed from; with more, the newest takes the place of the one before."""
+"""Most readings of one signal in an open step; a further reading replaces the latest."""
 
 SET_BACK_S: Final = 3600
 """How long the clock may run more than a month behind before the history starts over."""
@@ -26,15 +26,15 @@ class StepHistory:
 
     * Each reading is stored once. One that is older than the signal's latest, and outside the open step or already in it, is
       counted as a duplicate.
-    * A step is closed once, in order; what comes for it later is recorded as a reading and no more.
-    * A reading with an implausible time is recorded, and touches neither steps nor newest values.
+    * Each step closes once, in order; a later reading of a closed step is only recorded.
+    * A reading with an implausible time is only recorded; it changes neither steps nor newest values.
     * When the clock jumps back, a latest reading that now lies more than five minutes in the future stops being the latest,
       and no step closes until the clock catches up. If the clock stays more than a month behind for an hour, the history
       starts over (a gateway may boot in 1970 and learn the time a minute later).
     """
 
     def __init__(self, hold_s: Mapping[str, float], *, step_s: int, steps_kept: int) -> None:
-        """Empty history of the signals in `hold_s` (how long a reading of each holds)."""
+        """An empty history; `hold_s` is the longest time that a reading of each signal holds."""
         self.newest: dict[str, Reading] = {}
         self.open_readings: dict[str, list[Reading]] = {signal: [] for signal in hold_s}
         self.open_start_ms: int | None = None
@@ -45,7 +45,7 @@ class StepHistory:
         self._set_back_ms: int | None = None
 
     def restore(self, *, open_start_ms: int | None, newest: Iterable[Reading], readings: Iterable[Reading]) -> None:
-        """Take back what the state file kept; closed steps come by `restore_steps`."""
+        """Restore the state from the state file; `restore_steps` restores closed steps."""
         self.open_start_ms = open_start_ms
         self.newest = {r.signal: r for r in newest if r.signal in self._hold_s}
         for reading in readings:
@@ -54,7 +54,7 @@ class StepHistory:
                 del self.open_readings[reading.signal][:-MAX_OPEN_READINGS]
 
     def restore_steps(self, steps: Iterable[tuple[str, int, float | None]]) -> None:
-        """Closed steps `(signal, start_ms, value)` from file, in any order; those outside the window are left out."""
+        """Closed steps `(signal, start_ms, value)` from file, in any order; those outside the window are ignored."""
         if self.open_start_ms is None:
             return
         for signal, start_ms, value in steps:
@@ -63,12 +63,12 @@ class StepHistory:
                 self._column(signal)[index] = value
 
     def accept(self, readings: Iterable[Reading], *, now_ms: int) -> tuple[list[Reading], int]:
-        """Take readings in; returns those taken and how many came again."""
-        taken, repeated = [], 0
+        """Add readings; returns the accepted ones and the number of duplicates."""
+        accepted, repeated = [], 0
         for reading in readings:
             signal, at_ms = reading.signal, reading.at_ms
             if not is_plausible(at_ms, now_ms):
-                taken.append(reading)
+                accepted.append(reading)
                 continue
             if self.open_start_ms is None:
                 self.open_start_ms = step_start_ms(at_ms, self._step_s)
@@ -80,11 +80,11 @@ class StepHistory:
             else:
                 repeated += 1
                 continue
-            taken.append(reading)
-        return taken, repeated
+            accepted.append(reading)
+        return accepted, repeated
 
     def close_steps(self, *, now_ms: int) -> list[StepValue]:
-        """Close every step that has ended; returns their values, missing ones included, in order of time."""
+        """Close every step that has ended; returns their values in order of time, including missing ones."""
         if self.open_start_ms is None:
             return []
         step_ms = 1000 * self._step_s
@@ -94,15 +94,15 @@ class StepHistory:
         elif self._set_back_ms is None or now_ms < self._set_back_ms:
             self._set_back_ms = now_ms
         elif now_ms - self._set_back_ms >= 1000 * SET_BACK_S:
-            self._begin_anew(end_ms, now_ms)
-        if end_ms - self.open_start_ms > self._kept * step_ms:  # a long time switched off: no step of it is closed
+            self._start_over(end_ms, now_ms)
+        if end_ms - self.open_start_ms > self._kept * step_ms:  # after a long time off, none of its steps is closed
             self.open_start_ms = end_ms - self._kept * step_ms
         closed = []
         while self.open_start_ms + step_ms <= end_ms:
             for signal in self._hold_s:
                 if signal in self.newest:
                     closed.append(self._close(signal, self.open_start_ms))
-                elif signal in self._values:  # imported, and never heard of since
+                elif signal in self._values:  # imported, without a reading since
                     self._append(signal, None)
             self.open_start_ms += step_ms
         return closed
@@ -114,7 +114,7 @@ class StepHistory:
         return (array("f", [_NAN]) * missing + values[len(values) - (steps - missing) :]).tobytes()
 
     def closed_value(self, signal: str, start_ms: int) -> float | None:
-        """The value of a closed step, or None if missing or forgotten."""
+        """The value of a closed step, or None if missing or outside the window."""
         values = self._values.get(signal)
         if values is None or self.open_start_ms is None:
             return None
@@ -131,11 +131,11 @@ class StepHistory:
     def _is_new(self, reading: Reading) -> bool:
         opened = self.open_readings[reading.signal]
         index = bisect_left(opened, reading.at_ms, key=_at)
-        there = index < len(opened) and opened[index].at_ms == reading.at_ms
-        return not there and len(opened) < MAX_OPEN_READINGS
+        is_duplicate = index < len(opened) and opened[index].at_ms == reading.at_ms
+        return not is_duplicate and len(opened) < MAX_OPEN_READINGS
 
     def _open(self, reading: Reading, open_start_ms: int) -> None:
-        """Count a reading for the open step; of those before it, only the last counts."""
+        """Add a reading to the open step; of earlier readings only the last one stays."""
         opened = self.open_readings[reading.signal]
         if len(opened) >= MAX_OPEN_READINGS:
             opened.pop()
@@ -143,8 +143,8 @@ class StepHistory:
         while len(opened) > 1 and opened[1].at_ms <= open_start_ms:
             del opened[0]
 
-    def _begin_anew(self, open_start_ms: int, now_ms: int) -> None:
-        """Only what was measured by the clock as it is now still counts."""
+    def _start_over(self, open_start_ms: int, now_ms: int) -> None:
+        """Drop everything except readings with a plausible time by the present clock."""
         self.open_start_ms = open_start_ms
         self.newest = {s: reading for s, reading in self.newest.items() if is_plausible(reading.at_ms, now_ms)}
         self._values.clear()

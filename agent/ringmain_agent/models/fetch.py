@@ -1,7 +1,7 @@
-"""One look into the model repository, as a process of its own that ends: `python -m ringmain_agent.models.fetch`.
+"""One check of the model repository, as a process of its own: `python -m ringmain_agent.models.fetch`.
 
-Refresh through TUF, rollout file, download, manifest, golden vectors; the request comes on standard input, the answer goes
-to standard output, both JSON. Nothing is activated here.
+It refreshes through TUF, reads the rollout file, downloads models, and checks manifest and golden vectors. The request comes
+on standard input, the answer goes to standard output, both JSON. The model store activates the models.
 """
 
 import os
@@ -36,10 +36,10 @@ MAX_ROOT_BYTES: Final = 512_000
 
 
 class FolderFetcher(FetcherInterface):
-    """Reads a repository in a folder, a mounted USB stick for example."""
+    """Fetcher of a repository in a folder, such as a mounted USB stick."""
 
     def __init__(self, folder: Path) -> None:
-        """Read below this folder."""
+        """A fetcher that reads below this folder."""
         self._folder = folder
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -47,25 +47,23 @@ class FolderFetcher(FetcherInterface):
         try:
             return iter([path.read_bytes()])
         except FileNotFoundError as error:
-            raise DownloadHTTPError(f"{path} is not there", 404) from error
+            raise DownloadHTTPError(f"{path} does not exist", 404) from error
 
 
 def fetch_models(fetch: Fetch) -> Fetched:
-    """Look into the repository and bring what this site shall run, verified, into slots."""
+    """Check the repository, and store the verified models of this site in slots."""
     try:
-        return _look(fetch, _updater(fetch))
+        return _check_repository(fetch, _updater(fetch))
     except (RepositoryError, DownloadError, MessageError, OSError, HTTPError, ValueError) as error:
         cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-        return Fetched(
-            refused=fetch.refused,
-            trouble=f"{type(error).__name__}: {error}{cause}; the active model stays. Is {fetch.repository} the repository?",
-        )
+        trouble = f"{type(error).__name__}: {error}{cause}; the active model stays; check the repository {fetch.repository}"
+        return Fetched(refused=fetch.refused, trouble=trouble)
 
 
 def _updater(fetch: Fetch) -> Updater:
     root, cache = Path(fetch.root), Path(fetch.folder) / "tuf"
     if root.stat().st_size > MAX_ROOT_BYTES:
-        raise ValueError(f"{root} has more than {MAX_ROOT_BYTES} bytes")
+        raise ValueError(f"{root} has {root.stat().st_size} bytes, more than {MAX_ROOT_BYTES}")
     cache.mkdir(parents=True, exist_ok=True)
     remote = urlparse(fetch.repository).scheme in {"http", "https"}
     base = fetch.repository.rstrip("/") if remote else "folder:"
@@ -79,7 +77,7 @@ def _updater(fetch: Fetch) -> Updater:
     )
 
 
-def _look(fetch: Fetch, updater: Updater) -> Fetched:
+def _check_repository(fetch: Fetch, updater: Updater) -> Fetched:
     updater.refresh()
     info = updater.get_targetinfo(rollout_path(fetch.channel))
     if info is None:
@@ -94,7 +92,7 @@ def _look(fetch: Fetch, updater: Updater) -> Fetched:
             continue
         info = updater.get_targetinfo(target_path(signal, fetch.site, release))  # always below models/
         if info is None:
-            continue  # a site without a model in a release keeps what it has
+            continue  # a site without a model in this release keeps the active one
         digest = info.hashes.get("sha256", "")
         if digest not in refused:
             try:
@@ -107,7 +105,7 @@ def _look(fetch: Fetch, updater: Updater) -> Fetched:
 
 
 def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, release: int) -> Slot:
-    """Download a model and prove it; only then it becomes a slot.
+    """Download and verify a model; only a verified one becomes a slot.
 
     Raises:
         ModelRejectedError: If the file must not run here.
@@ -120,8 +118,8 @@ def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, 
     try:
         manifest = check_model(read_model(candidate), site=fetch.site, signal=signal).manifest
         if manifest.release != release:
-            raise ModelRejectedError(  # noqa: TRY301  the file goes either way
-                f"manifest says release {manifest.release}, the path {release}"
+            raise ModelRejectedError(  # noqa: TRY301  the file is deleted in any case
+                f"manifest has release {manifest.release}, its path {release}"
             )
     except ModelRejectedError:
         candidate.unlink()
@@ -132,7 +130,7 @@ def _verified(fetch: Fetch, updater: Updater, info: TargetFile, *, signal: str, 
 
 def _main() -> None:
     result = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever native code prints must not spoil the answer
+    os.dup2(2, 1)  # prints of native code must not damage the answer
     fetch = msgspec.json.decode(sys.stdin.buffer.read(), type=Fetch)
     result.write(msgspec.json.encode(fetch_models(fetch)))
     result.flush()

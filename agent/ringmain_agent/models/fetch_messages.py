@@ -1,4 +1,4 @@
-"""What the model store and the process that fetches for it say to each other."""
+"""Request and answer between the model store and the fetching process."""
 
 from typing import Final
 
@@ -9,14 +9,14 @@ SLOTS: Final = "slots"
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """A model file that has been verified: its release and the SHA-256 that is its name."""
+    """A verified model file: its release, and its SHA-256, which is also its file name."""
 
     release: int
     sha256: str
 
 
 class Fetch(Struct, frozen=True, kw_only=True):
-    """What the child is asked for."""
+    """Request to the fetching process."""
 
     site: str
     signals: list[str]
@@ -29,7 +29,7 @@ class Fetch(Struct, frozen=True, kw_only=True):
 
 
 class Fetched(Struct, frozen=True, kw_only=True):
-    """What the child found: models that passed every check, files that did not, and why there is nothing."""
+    """Answer: models that passed every check, refused files with their reason, and the trouble, if any."""
 
     models: dict[str, Slot] = {}
     refused: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Which models are active: one state file, replaced by one rename after `model_fetch` has verified everything.
+"""The active models: one state file, replaced by one rename after `models.fetch` has verified the files.
 
-That process ends after each look: slow links, damaged files and crashes in native code stay away from control, and the
-memory comes back. On any doubt the active model stays.
+Each check runs in a process of its own: slow links, damaged files and crashes in native code cannot disturb control, and
+its memory is returned. On any doubt the active model stays.
 """
 
 import logging
@@ -26,17 +26,17 @@ SLOTS_KEPT: Final = 3
 
 
 class StoreState(Struct, frozen=True, kw_only=True):
-    """What is active, and which files are not tried again."""
+    """Active models, and refused files that are not tried again."""
 
     active: dict[str, Slot] = {}
     refused: dict[str, str] = {}
 
 
 class ModelStore:
-    """The active models of a site, and the child that looks for newer ones. Times are monotonic seconds."""
+    """The active models of a site, and the child that checks for newer ones. Times are monotonic seconds."""
 
     def __init__(self, loaded: LoadedConfig, folder: Path) -> None:
-        """Take up the active models; a slot whose SHA-256 is not its name is not used."""
+        """Restore the active models; a slot with a wrong SHA-256 is not used."""
         self.trouble = ""
         self.reasons: dict[str, str] = {}
         self._loaded = loaded
@@ -46,11 +46,11 @@ class ModelStore:
         self._due_s = 0.0
         (folder / SLOTS).mkdir(parents=True, exist_ok=True)
         self._state = self._read_state()
-        sound = {signal: slot for signal, slot in self._state.active.items() if self._is_sound(slot)}
-        for signal in self._state.active.keys() - sound.keys():
-            self.reasons[signal] = "model file is damaged; persistence until it is fetched again"
+        intact = {signal: slot for signal, slot in self._state.active.items() if self._is_intact(slot)}
+        for signal in self._state.active.keys() - intact.keys():
+            self.reasons[signal] = "model file is damaged; seasonal persistence replaces it until the next fetch"
             logger.error("model signal=%s %s", signal, self.reasons[signal])
-        self._state = StoreState(active=sound, refused=self._state.refused)
+        self._state = StoreState(active=intact, refused=self._state.refused)
 
     @property
     def releases(self) -> dict[str, int]:
@@ -63,11 +63,11 @@ class ModelStore:
         return {signal: str(self._slot_path(slot)) for signal, slot in self._state.active.items()}
 
     def hasten(self, *, now_s: float, delay_s: float) -> None:
-        """There is something to fetch: look soon, at a random delay so that a fleet does not come at once."""
+        """Check soon for a new release; a random delay spreads the requests of a fleet."""
         self._due_s = min(self._due_s, now_s + delay_s)
 
     def poll(self, *, now_s: float) -> bool:
-        """Start a look when one is due, take the result of one that has ended; True when the active models changed."""
+        """Start a due check, and process the result of a finished one; True if the active models changed."""
         models = self._loaded.config.models
         if models is None:
             return False
@@ -81,10 +81,10 @@ class ModelStore:
                 self._child.kill()
                 self._child.wait()
             return False
-        return self._take(self._child)
+        return self._process_result(self._child)
 
     def close(self) -> None:
-        """End a look that is under way."""
+        """End a check in progress."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
@@ -117,7 +117,7 @@ class ModelStore:
             self._child.stdin.close()
             self._child.stdin = None
 
-    def _take(self, child: subprocess.Popen[bytes]) -> bool:
+    def _process_result(self, child: subprocess.Popen[bytes]) -> bool:
         output, _ = child.communicate()
         self._child = None
         try:
@@ -145,7 +145,7 @@ class ModelStore:
     def _slot_path(self, slot: Slot) -> Path:
         return self._folder / SLOTS / slot.sha256
 
-    def _is_sound(self, slot: Slot) -> bool:
+    def _is_intact(self, slot: Slot) -> bool:
         path = self._slot_path(slot)
         return path.is_file() and sha256(path.read_bytes()).hexdigest() == slot.sha256
 
@@ -163,7 +163,7 @@ class ModelStore:
         self._state = state
 
     def _tidy(self) -> None:
-        """Keep the active slots and a few before them."""
+        """Delete old slots, except the active ones and a few before them."""
         active = {slot.sha256 for slot in self._state.active.values()}
         slots = sorted((self._folder / SLOTS).iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         others = [path for path in slots if path.name not in active]

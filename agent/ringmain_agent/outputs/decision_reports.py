@@ -16,7 +16,7 @@ REPEAT_S: Final = 60
 CHANGE_KW: Final = 0.1
 
 Report = tuple[str, type[Struct], dict[str, Any]]
-"""Kind, message, and its fields but for the identity that the outbox gives."""
+"""Kind, message type and fields; the outbox adds stream and sequence."""
 
 
 def plan_reports(plan: Plan) -> Iterator[Report]:
@@ -44,15 +44,15 @@ def plan_reports(plan: Plan) -> Iterator[Report]:
 
 
 def codes(reasons: Iterable[Reason]) -> list[ReasonCode]:
-    """Each kind of problem once."""
+    """Codes of the reasons, each one once."""
     return list(dict.fromkeys(reason.code for reason in reasons))
 
 
 class SetpointReports:
-    """Reports a cycle's setpoints when mode, rung or a value has changed, and at least once a minute."""
+    """Reports of setpoints, when mode, fallback level or a value has changed, and at least once a minute."""
 
     def __init__(self, *, valid_for_s: float) -> None:
-        """Nothing reported yet."""
+        """No report so far."""
         self._valid_for_s = valid_for_s
         self._at_ms = 0
         self._before: tuple[Mode, Fallback, Mapping[str, float | None]] | None = None
@@ -60,9 +60,9 @@ class SetpointReports:
     def report(self, regulation: Regulation, limited: Limited, mode: Mode, now_ms: int) -> Report | None:
         """The report of this cycle, if it is due."""
         values: dict[str, float | None] = {**limited.power_kw, **limited.positions}
-        if self._before is not None and 0 <= now_ms - self._at_ms < 1000 * REPEAT_S:  # unless the clock was set back
-            before_mode, before_rung, before_kw = self._before
-            if before_mode is mode and before_rung is regulation.fallback and not _differ(before_kw, values):
+        if self._before is not None and 0 <= now_ms - self._at_ms < 1000 * REPEAT_S:  # negative after the clock was set back
+            before_mode, before_fallback, before_kw = self._before
+            if before_mode is mode and before_fallback is regulation.fallback and not _differ(before_kw, values):
                 return None
         self._at_ms, self._before = now_ms, (mode, regulation.fallback, values)
         reasons = (*regulation.reasons, *limited.reasons)

@@ -1,4 +1,4 @@
-"""From setpoint to payload, in the unit and sign of the equipment; and the check that the equipment follows."""
+"""From setpoint to payload, in the unit and sign of the equipment; and the check of its response."""
 
 import json
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from ringmain_agent.equipment.kind import ResponseTolerance
 from ringmain_protocol.steps import Reading
 
 PAYLOAD_REASON_MAX: Final = 200
-"""Characters of the reason in a payload: equipment may have little memory."""
+"""Characters of the reason in a payload; the memory of equipment may be small."""
 
 
-def setpoint_payload(  # noqa: PLR0913  keyword-only: what a payload may hold
+def setpoint_payload(  # noqa: PLR0913  keyword-only: the fields of a payload
     output: Output,
     power_kw: float | None,
     *,
@@ -24,7 +24,7 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: what a payload may hold
     fallback: str = "",
     reason: str = "",
 ) -> bytes:
-    """The payload for a setpoint, or for the release of control (neither a power nor a position)."""
+    """The payload of a setpoint, or of the release without a power and a position."""
     sign = -1.0 if output.positive_direction is PositiveDirection.EXPORT else 1.0
     if power_kw is None and position is None:
         text = output.release_payload
@@ -44,7 +44,7 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: what a payload may hold
 
 
 class WrittenSetpoint(NamedTuple):
-    """A setpoint or position that was sent, and since when it is in force; `None` released the equipment."""
+    """A sent setpoint or position, in force since `since_ms`; `None` released the equipment."""
 
     value: float | None
     since_ms: int
@@ -53,17 +53,17 @@ class WrittenSetpoint(NamedTuple):
 def is_following(
     sent: Sequence[WrittenSetpoint], measured: Reading | None, output: Output, allowed: ResponseTolerance, *, now_ms: int
 ) -> bool:
-    """True unless the equipment visibly does not follow its setpoints.
+    """False if the measurement shows that the equipment does not follow its setpoints.
 
-    Setpoints of the last `confirm_after_s` count, and the one in force before them: the measurement must be near their
-    range, also when every cycle sends another one. Released equipment always counts as following. Measurements older than
-    the setpoint are ignored.
+    The measurement must be near the range of the setpoints of the last `confirm_after_s`, including the one in force before
+    them. The check thus works even if every cycle sends a new setpoint. Released equipment always counts as following.
+    Measurements older than the setpoint are ignored.
     """
     since_ms = now_ms - 1000 * output.confirm_after_s
-    first = max((i for i, one in enumerate(sent) if one.since_ms <= since_ms), default=None)
+    first = max((i for i, setpoint in enumerate(sent) if setpoint.since_ms <= since_ms), default=None)
     if first is None or measured is None or measured.value is None or measured.at_ms < sent[first].since_ms:
         return True
-    values = [one.value for one in sent[first:] if one.value is not None]
+    values = [setpoint.value for setpoint in sent[first:] if setpoint.value is not None]
     if len(values) < len(sent) - first:
         return True
     tolerance = allowed.tolerance if output.confirm_tolerance_kw is None else output.confirm_tolerance_kw

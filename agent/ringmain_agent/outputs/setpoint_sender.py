@@ -1,4 +1,4 @@
-"""Setpoints on their way to equipment: the instant to send one, and the check that it is followed."""
+"""Sender of setpoints: it sends new and due ones, and checks the response of the equipment."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ REMEMBERED: Final = 1000
 
 
 class CycleSetpoints(NamedTuple):
-    """Setpoints of one cycle and their reason; `None` releases the equipment, or leaves its position as it is."""
+    """Setpoints of one cycle and their reason; `None` releases the equipment, or leaves its position unchanged."""
 
     power_kw: Mapping[str, float | None]
     positions: Mapping[str, int | None]
@@ -24,13 +24,13 @@ class CycleSetpoints(NamedTuple):
 
 
 class SetpointSender:
-    """Sends setpoints that have changed or are due again; nothing is sent without a call.
+    """Sends setpoints that have changed or must be repeated, only when called.
 
-    Sequences rise for ever, also over restarts when the last one is given back.
+    Sequences always rise, also over restarts if `last_sequence` is restored.
     """
 
     def __init__(self, outputs: Mapping[str, Output], site: Site, *, last_sequence: int) -> None:
-        """Nothing sent yet."""
+        """No setpoint so far."""
         self.not_followed: list[str] = []
         self.last_sequence = last_sequence
         self._outputs = dict(outputs)
@@ -40,7 +40,7 @@ class SetpointSender:
         self._signals = {switched.name: switched.position_signal for switched in site.switched}
 
     def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Reading], *, now_ms: int, publish: Publish) -> int:
-        """Publish what `limits` has passed; returns how many messages went out."""
+        """Publish setpoints that `limits` has passed; returns the number of sent messages."""
         count = 0
         self.last_sequence = max(self.last_sequence + 1, now_ms)
         self.not_followed = [name for name in self._outputs if not self._follows(name, newest, now_ms)]
@@ -52,8 +52,8 @@ class SetpointSender:
             sent = self._sent.setdefault(name, deque(maxlen=REMEMBERED))
             if sent and sent[-1].since_ms > now_ms:  # the clock was set back
                 sent.clear()
-            same = bool(sent) and sent[-1].value == value
-            if same and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
+            is_unchanged = bool(sent) and sent[-1].value == value
+            if is_unchanged and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
                 continue
             payload = setpoint_payload(
                 output,
@@ -67,12 +67,12 @@ class SetpointSender:
             if publish(output.topic, payload):
                 count += 1
                 self._sent_ms[name] = now_ms
-                if not same:
+                if not is_unchanged:
                     sent.append(WrittenSetpoint(value, now_ms))
         return count
 
     def forget(self) -> None:
-        """In observe nothing is in force; when control returns, everything is sent at once."""
+        """Forget the sent setpoints: none is in force in observe, and a return to control sends all at once."""
         self._sent.clear()
         self.not_followed = []
 

@@ -17,11 +17,11 @@ from ringmain_agent.snapshot import Measurements, Reason, reason_text
 from ringmain_protocol.messages import Fallback, Mode, Status
 
 SOC_STALE_AFTER_S: Final = 86_400.0
-"""The energy of a battery is shown for so long after it was measured."""
+"""The status shows the energy of a battery for this time after its measurement."""
 
 
 class ControlState(Struct, frozen=True, kw_only=True):
-    """Result of the newest cycle; problems of plan and regulator are in `reasons`."""
+    """Result of the newest cycle; `reasons` are the problems of plan and regulator."""
 
     measurements: Measurements
     mode: Mode
@@ -33,7 +33,7 @@ class ControlState(Struct, frozen=True, kw_only=True):
 
 
 class ProgramState(Struct, frozen=True, kw_only=True):
-    """State of the program around control: outbox, connections, models; their problems are in `reasons`."""
+    """State of the program around control: outbox, connections, models; `reasons` are their problems."""
 
     stream: str
     releases: Mapping[str, int]
@@ -46,7 +46,7 @@ class ProgramState(Struct, frozen=True, kw_only=True):
 
 
 def current_status(loaded: LoadedConfig, control: ControlState, program: ProgramState) -> Status:
-    """The status now; it names each problem once."""
+    """The present status; it names each problem once."""
     config, measurements = loaded.config, control.measurements
     reasons = (*control.reasons, *program.reasons)
     return Status(

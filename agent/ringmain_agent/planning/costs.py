@@ -1,7 +1,7 @@
-"""Cost of a plan, component by component, from its powers and the tariff alone; no figure of the solver has a part in it.
+"""Cost of a plan by component, from its powers and the tariff alone, independent of the solver.
 
-Amounts are those of the horizon and negative where they are earned. A component that the dispatch only avoids, such as
-exceeding a limit, has a quantity and no amount: nobody is billed for it. The costs of equipment are those of its kind.
+Amounts cover the horizon and are negative if earned. An excess over a limit has a quantity but no amount: it is on no bill.
+Each kind of equipment has its own costs.
 """
 
 import math
@@ -20,11 +20,11 @@ from ringmain_agent.site.tariff import DemandCharge
 from ringmain_agent.snapshot import Plan, Snapshot
 
 DUST: Final = 1e-6
-"""Quantities below are rounding."""
+"""Smaller quantities are rounding errors."""
 
 
 def costs(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
-    """Every component that is not nothing."""
+    """Components that are not 0."""
     if not plan.pcc_kw:
         return []
     review = PlanReview(plan, snapshot, site, _largest_price_per_kwh(snapshot, site))
@@ -38,7 +38,7 @@ def costs(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
 
 
 def total(components: list[Cost]) -> float:
-    """Sum of all that is paid and earned."""
+    """Sum of all amounts."""
     return math.fsum(cost.amount for cost in components if cost.amount is not None)
 
 
@@ -60,7 +60,7 @@ def _energy(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
 
 
 def _demand_charge(charge: DemandCharge, plan: Plan, snapshot: Snapshot, site: Site) -> Cost:
-    """Cost of the increase over the peak of the billing period so far; the quantity is the peak that then counts."""
+    """Cost of the increase over the peak of the billing period so far; the quantity is the new peak."""
     per, quarter_phase = demand.steps_per_quarter(site), demand.quarter_phase(snapshot, site)
     quarter = (np.arange(site.horizon_steps) + quarter_phase) // per
     import_kw = np.maximum(np.array(plan.pcc_kw), 0.0)
@@ -70,7 +70,7 @@ def _demand_charge(charge: DemandCharge, plan: Plan, snapshot: Snapshot, site: S
     members[0] += quarter_phase
     quarter_ms = 1000 * site.step_s * per
     begin_ms = snapshot.issued_at_ms - 1000 * site.step_s * quarter_phase
-    starts_ms = [begin_ms + index * quarter_ms for index in range(len(flowed_kw))]
+    starts_ms = range(begin_ms, begin_ms + len(flowed_kw) * quarter_ms, quarter_ms)
     counts = np.ones(len(flowed_kw), np.bool_)
     if charge.hours != ALWAYS:
         counts = np.array(holds(charge.hours, starts_ms, site.time_zone))
@@ -96,10 +96,10 @@ def _excess(plan: Plan, snapshot: Snapshot, site: Site) -> list[Cost]:
     ]
     breached_kwh = site.step_h * float(
         sum(
-            max(sign * pcc - wish, 0.0)
-            for sign, wishes in ((1, snapshot.requested_import_kw), (-1, snapshot.requested_export_kw))
-            for pcc, wish in zip(plan.pcc_kw, wishes, strict=False)
-            if wish is not None and math.isfinite(wish)
+            max(sign * pcc - limit_kw, 0.0)
+            for sign, limits_kw in ((1, snapshot.requested_import_kw), (-1, snapshot.requested_export_kw))
+            for pcc, limit_kw in zip(plan.pcc_kw, limits_kw, strict=False)
+            if limit_kw is not None and math.isfinite(limit_kw)
         )
     )
     amount = snapshot.breach_price_per_kwh * breached_kwh

@@ -1,7 +1,7 @@
 """Hours of the day by the local clock of the site, for tariffs, ratings, limits and time windows. Pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
@@ -30,16 +30,17 @@ MS_PER_H: Final = 3_600_000
 
 def minutes(clock_time: str) -> int:
     """Minutes since midnight of a clock time."""
-    hours, minute = clock_time.split(":")
-    return 60 * int(hours) + int(minute)
+    return 60 * int(clock_time[:2]) + int(clock_time[3:])
 
 
 def holds(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list[bool]:
     """For each instant, True within the hours."""
+    if hours == ALWAYS:
+        return [True] * len(starts_ms)
     zone, begin, end = ZoneInfo(time_zone), minutes(hours.begin), minutes(hours.end)
     in_hours = []
     for start_ms in starts_ms:
-        local = datetime.fromtimestamp(start_ms / 1000, UTC).astimezone(zone)
+        local = datetime.fromtimestamp(start_ms / 1000, zone)
         minute, weekday, month = 60 * local.hour + local.minute, local.isoweekday(), local.month
         within = begin <= minute < end if begin < end else minute >= begin or minute < end
         if begin >= end and minute < end:  # the hours began the day before
@@ -57,7 +58,7 @@ def windows(hours: LocalHours, starts_ms: Sequence[int], time_zone: str) -> list
         if not within:
             days.append(None)
             continue
-        local = datetime.fromtimestamp(start_ms / 1000, UTC).astimezone(zone)
+        local = datetime.fromtimestamp(start_ms / 1000, zone)
         began_the_day_before = begin >= end and 60 * local.hour + local.minute < end
         days.append(local.toordinal() - began_the_day_before)
     return days
@@ -67,7 +68,7 @@ def hours_left_h(hours: LocalHours, now_ms: int, time_zone: str) -> float:
     """Time until the end of the present hours; 0 outside them."""
     if not holds(hours, [now_ms], time_zone)[0]:
         return 0.0
-    local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(time_zone))
+    local = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(time_zone))
     end_min = minutes(hours.end)
     over_midnight = end_min <= minutes(hours.begin) and 60 * local.hour + local.minute >= end_min
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1 if over_midnight else 0)

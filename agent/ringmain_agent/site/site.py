@@ -144,8 +144,9 @@ class Site(Struct, frozen=True, kw_only=True):
 
     def transformer_shares(self) -> dict[str, float]:
         """Share of the site's power that each transformer carries: as configured; the others share the rest by rating."""
-        configured = {t.name: t.share for t in self.transformers if t.share is not None}
-        rest_kva = sum(t.rated_power_kva for t in self.transformers if t.share is None)
-        left = max(1.0 - sum(configured.values()), 0.0)
-        by_rating = {t.name: left * t.rated_power_kva / rest_kva for t in self.transformers if t.share is None}
-        return configured | by_rating
+        shares = {t.name: t.share for t in self.transformers if t.share is not None}
+        others = [t for t in self.transformers if t.share is None]
+        left, rest_kva = max(1.0 - sum(shares.values()), 0.0), sum([t.rated_power_kva for t in others])
+        for transformer in others:
+            shares[transformer.name] = left * transformer.rated_power_kva / rest_kva
+        return shares

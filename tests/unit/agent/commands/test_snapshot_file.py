@@ -31,7 +31,7 @@ def test_every_problem_of_a_snapshot_is_named_at_once(tmp_path: Path, capsys: py
     assert main([*COMMAND[:-1], str(file)]) == EXIT_CONFIG
     said = capsys.readouterr().err
     for part in (
-        "issued_at: 2026-06-01T00:07:00Z is not at a step of 900 s",
+        "issued_at: 2026-06-01T00:07:00Z is not at the START of a step of 900 s",
         "soc_kwh.batery: not of this site; did you mean `battery`?",
         "forecasts.pv_kw: 1 values; the horizon has 96 steps",
         "forecasts.turbine_kw: missing",

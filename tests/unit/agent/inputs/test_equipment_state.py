@@ -91,13 +91,13 @@ def test_runs_operations_and_visits_are_followed_and_survive_a_restart(
         at_ms = now_ms + 60_000 * minute
         values = {"mill_kw": 100.0, "bank_position": float(minute // 5), "charger_energy_kwh": 5.0 if minute < 3 else 0.0}
         state = update_equipment_state(state, measured(at_ms, pcc_kw=1000.0, **values), equipped)
-    runs = state.runs_at(equipped, now_ms + 600_000)
+    runs = state.usage_at(equipped, now_ms + 600_000)
     assert runs["mill"].run_h == pytest.approx(1 / 6)
     assert runs["mill"].on
     assert state.operations_left(equipped) == {"bank": 8}
     assert state.last_there_ms == {"charger": now_ms + 120_000}
     assert decode_kept(encode_kept(state), EquipmentState) == state
-    with pytest.raises(ValueError, match="NoneType is no EquipmentState"):
+    with pytest.raises(ValueError, match="EquipmentState: NoneType is not a kept state"):
         decode_kept(None, EquipmentState)
     with pytest.raises(ValueError, match="truncated"):
         decode_kept(b"{", EquipmentState)
