@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from ringmain_agent.control.planned_step import PlannedStep
 from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kwh
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
 from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
 from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
-from ringmain_agent.site.site import BILLING_PERIOD_S, Site
+from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
 from ringmain_agent.snapshot import Measurements
 
 HASTE_S: Final = 60.0
@@ -28,7 +28,7 @@ HALVINGS: Final = 24
 class PccRange(Struct, frozen=True):
     """Least and most power at the pcc, and the transformer that is the reason, if one is.
 
-    `ceiling_kw` is the most that transformers and connection allow, whatever is wished and whatever the quarter has seen.
+    `ceiling_kw` is the most that transformers and connection allow, whatever is wished and whatever the period has seen.
     """
 
     interval: Interval
@@ -36,14 +36,14 @@ class PccRange(Struct, frozen=True):
     transformer: str = ""
 
 
-def pcc_range(measurements: Measurements, step: PlannedStep | None, quarter: SettlementPeriod, site: Site) -> PccRange:
+def pcc_range(measurements: Measurements, step: PlannedStep | None, period: SettlementPeriod, site: Site) -> PccRange:
     """Least and most power at the pcc for the rest of the quarter-hour, so that everything holds that must."""
     tightest, transformers = _transformers(measurements, site)
     safe = transformers.intersect_or_nearest_end(_connection(measurements, site, measurements.now_ms))
     held = safe.intersect_or_nearest_end(_wished(measurements, step, site)).intersect_or_nearest_end(
-        _demand(step, quarter, site, measurements.now_ms)
+        _demand(step, period, site, measurements.now_ms)
     )
-    held = held.intersect_or_nearest_end(_rest_of_quarter(held, quarter, site, measurements.now_ms))
+    held = held.intersect_or_nearest_end(_rest_of_period(held, period, site, measurements.now_ms))
     binds = held.most >= transformers.most or held.least <= transformers.least
     return PccRange(held, safe.most, tightest if binds else "")
 
@@ -87,24 +87,25 @@ def _wished(measurements: Measurements, step: PlannedStep | None, site: Site) ->
     return Interval(min(least_kw, most_kw), most_kw)
 
 
-def _demand(step: PlannedStep | None, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
+def _demand(step: PlannedStep | None, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
     """Not above the peak that a demand charge has seen, nor above the one that the plan accepts."""
     if step is None:
         return ANYTHING
     most_kw = math.inf
     for charge in site.tariff.demand_charges:
         if holds(charge.hours, [now_ms], site.time_zone)[0]:
-            most_kw = min(most_kw, max(quarter.peaks_kw.get(charge.name, 0.0), step.peak_kw.get(charge.name, 0.0)))
+            most_kw = min(most_kw, max(period.peaks_kw.get(charge.name, 0.0), step.peak_kw.get(charge.name, 0.0)))
     return at_most(most_kw)
 
 
-def _rest_of_quarter(band: Interval, quarter: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """Power for the rest of the quarter that keeps its mean within the limits; room left unused earlier is not spent.
+def _rest_of_period(band: Interval, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
+    """Power for the rest of the settlement period that compensates an excess so far, so that the mean holds the limits.
 
-    Unmeasured time counts as if power had been exactly at the limit.
+    The caller intersects it with the limits: low power earlier raises none of them. Unmeasured time counts as if power had
+    been exactly at the limit.
     """
-    left_h = max((quarter.start_ms - now_ms) / 3.6e6 + BILLING_PERIOD_S / 3600, HASTE_S / 3600)
-    so_far = energy_kwh(quarter, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
+    left_h = max((period.start_ms - now_ms) / 3.6e6 + SETTLEMENT_PERIOD_S / 3600, HASTE_S / 3600)
+    so_far = energy_kwh(period, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
     least_kw, most_kw = (
         bound + (bound * so_far.covered_h - so_far.energy_kwh) / left_h if math.isfinite(bound) else bound
         for bound in (band.least, band.most)

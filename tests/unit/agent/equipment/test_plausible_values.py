@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.site.nameplates import Transformer
 from support.sites import boiler
 
