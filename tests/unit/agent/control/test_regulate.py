@@ -209,7 +209,7 @@ def test_demand_peak_of_the_plan_is_held_like_a_limit(
 def test_month_peak_is_the_highest_quarter_hour_mean_and_ends_with_the_local_month(site: Site) -> None:
     """November begins in Amsterdam at 23:00 UTC."""
     november_ms = 1_604_188_800_000 - 3_600_000
-    quarter = RegulatorState().quarter
+    quarter = RegulatorState().period
     for minute in range(-60, 15, 3):
         at_ms = november_ms + minute * 60_000
         power_kw = 9000.0 if -30 <= minute < -24 else 1000.0
@@ -221,7 +221,7 @@ def test_month_peak_is_the_highest_quarter_hour_mean_and_ends_with_the_local_mon
 
 
 def test_quarter_that_was_hardly_measured_makes_no_peak(site: Site, now_ms: int) -> None:
-    quarter = update_period(RegulatorState().quarter, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
+    quarter = update_period(RegulatorState().period, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
     quarter = update_period(quarter, None, site=site, now_ms=now_ms + 2_000_000)
     assert quarter.billing_peak_kw == 0.0
 
@@ -231,7 +231,7 @@ def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, n
     early_ms = now_ms - 86_400_000
     result, state = regulate(measured(early_ms, **values(4950.0)), None, state, site)
     assert result.setpoints["battery"] == pytest.approx(0.0, abs=1e-6)
-    assert state.quarter.start_ms == early_ms
+    assert state.period.start_ms == early_ms
 
 
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:

@@ -76,7 +76,7 @@ def test_a_quarter_that_was_hardly_measured_is_no_peak() -> None:
 
 
 def test_peaks_survive_a_restart_and_those_of_an_older_version_are_read() -> None:
-    state = RegulatorState(quarter=after(SettlementPeriod(), "2024-01-03T12:00", 50.0))
-    assert decode_kept(encode_kept(state), RegulatorState).quarter.peaks_kw == state.quarter.peaks_kw
+    state = RegulatorState(period=after(SettlementPeriod(), "2024-01-03T12:00", 50.0))
+    assert decode_kept(encode_kept(state), RegulatorState).period.peaks_kw == state.period.peaks_kw
     older = b'{"quarter": {"start_ms": 1704283200000, "billing_month": "2024-01", "billing_peak_kw": 70.0}}'
-    assert decode_kept(older, RegulatorState).quarter.peaks_kw == {"month": 70.0}
+    assert decode_kept(older, RegulatorState).period.peaks_kw == {"month": 70.0}
