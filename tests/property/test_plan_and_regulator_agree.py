@@ -284,7 +284,7 @@ def test_power_of_equipment_that_does_not_follow(both: Both) -> None:
     planned_kw = both.problem.snapshot.unresponsive_kw
     regulation, _ = regulate(both.measurements, None, RegulatorState(), both.site)
     assume(regulation.reason and not regulation.reason.startswith("load_kw is missing"))
-    held = [f"{name} does not follow and is taken to stay at {kw:.1f} kW" for name, kw in planned_kw.items()]
+    held = [f"{name} does not follow its setpoint: {kw:.1f} kW is assumed" for name, kw in planned_kw.items()]
     assert [reason for reason in regulation.reason.split("; ") if "does not follow" in reason] == held
 
 
@@ -296,9 +296,9 @@ def test_temperature_that_a_thermal_load_keeps(both: Both) -> None:
     found = setpoint_ranges(measurements, {}, {}, wide)
     known = {name: reach for name, reach in found.items() if reach is not None}
     assert ("boiler" in known) == ("boiler" in both.problem.snapshot.temperature_degc)
-    wished_kw = rule_setpoints(measurements, known, wide, rest_kw=0.0, band=Interval(-ANY_POWER_KW, ANY_POWER_KW)).get(
-        "boiler", 0.0
-    )
+    wished_kw = rule_setpoints(
+        measurements, known, wide, rest_kw=0.0, pcc_interval=Interval(-ANY_POWER_KW, ANY_POWER_KW)
+    ).get("boiler", 0.0)
     snapshot = replace(both.problem.snapshot, import_limit_kw=[ANY_POWER_KW], export_limit_kw=[ANY_POWER_KW])
     planned = Both(wide, measurements, snapshot, both.now_ms).plan
     np.testing.assert_allclose(planned.power_kw["boiler"], [wished_kw], atol=1e-9)

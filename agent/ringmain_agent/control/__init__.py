@@ -1,3 +1,3 @@
-"""Every cycle, pure: measurements and the newest plan come in, limited setpoints and the state of the next cycle leave."""
+"""Control of each cycle, pure: measurements and the newest plan come in, limited setpoints and the next state leave."""
 
 __all__ = ["limits", "regulate", "rule"]

@@ -1,4 +1,4 @@
-"""Who takes up what the plan did not foresee: the fastest equipment first, comfort later, a running load last. Pure."""
+"""Allocation of unforeseen power: to the fastest equipment first, to comfort later, to a running load last. Pure."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,29 +12,29 @@ NOTHING_KW: Final = 1e-9
 
 
 def allocate(  # noqa: PLR0913  keyword-only where it can be mistaken
-    wished_kw: Mapping[str, float],
+    target_kw: Mapping[str, float],
     ranges: Mapping[str, SetpointRange],
     site: Site,
     *,
     rest_kw: float,
-    band: Interval,
+    pcc_interval: Interval,
     battery_floor_kw: float,
 ) -> dict[str, float]:
-    """The power of each battery and load: as wished, moved as far as the limits at the pcc demand it and each can.
+    """The power of each battery and load: its target, changed as far as the limits at the pcc require and its range allows.
 
-    Two passes over a list of priorities. Downwards, batteries give way first, then what can wait, then comfort, then each
-    on/off load. Upwards, batteries take back what a load with a least power gave too much, then fill up to their floor;
-    chargers and flexible loads take what may not be exported.
+    Two passes over a list of priorities. The first reduces power: of batteries, of loads that can wait, of comfort,
+    then of each on/off load. The second raises it: batteries take back any reduction that a load with a minimum power made
+    too large, then charge up to their floor; chargers and flexible loads take power that may not be exported.
 
     Args:
-        wished_kw: Of each that can be set.
-        ranges: What each can be set to.
-        site: Which equipment is of which kind.
-        rest_kw: Power at the pcc of everything that is not set here.
-        band: Where the power at the pcc may lie.
-        battery_floor_kw: Least power at the pcc that batteries charge up to.
+        target_kw: Target of each battery and load that takes a setpoint.
+        ranges: Possible setpoints of each.
+        site: Kinds of the equipment.
+        rest_kw: Power at the pcc of everything else.
+        pcc_interval: Allowed power at the pcc.
+        battery_floor_kw: Power at the pcc up to which batteries charge.
     """
-    power_kw = {name: setpoint_range.at_most(wished_kw[name]) for name, setpoint_range in ranges.items()}
+    power_kw = {name: setpoint_range.at_most(target_kw[name]) for name, setpoint_range in ranges.items()}
     batteries = [battery.name for battery in site.batteries if battery.name in ranges]
     flexible = [load.name for load in (*site.charging_stations, *site.flexible_loads) if load.name in ranges]
     thermal = [load.name for load in site.thermal_loads if load.name in ranges]
@@ -42,25 +42,25 @@ def allocate(  # noqa: PLR0913  keyword-only where it can be mistaken
     for names in (batteries, flexible, thermal, *on_off):
         if not names:
             continue
-        change_kw = band.most - rest_kw - math.fsum(power_kw.values())
-        power_kw |= _moved(power_kw, ranges, names, min(change_kw, 0.0))
-    back_to_wish = {name: ranges[name].up_to(max(wished_kw[name], power_kw[name])) for name in batteries}
+        change_kw = pcc_interval.most - rest_kw - math.fsum(power_kw.values())
+        power_kw |= _move(power_kw, ranges, names, min(change_kw, 0.0))
+    back_to_target = {name: ranges[name].up_to(max(target_kw[name], power_kw[name])) for name in batteries}
     for names, up_to, pcc_kw in (
-        (batteries, back_to_wish, band.most),
-        (batteries, ranges, max(band.least, battery_floor_kw)),
-        (flexible, ranges, band.least),
+        (batteries, back_to_target, pcc_interval.most),
+        (batteries, ranges, max(pcc_interval.least, battery_floor_kw)),
+        (flexible, ranges, pcc_interval.least),
     ):
         if not names:
             continue
-        change_kw = min(pcc_kw, band.most) - rest_kw - math.fsum(power_kw.values())
-        power_kw |= _moved(power_kw, up_to, names, max(change_kw, 0.0))
+        change_kw = min(pcc_kw, pcc_interval.most) - rest_kw - math.fsum(power_kw.values())
+        power_kw |= _move(power_kw, up_to, names, max(change_kw, 0.0))
     return power_kw
 
 
 def restrict_batteries(
     ranges: Mapping[str, SetpointRange], site: Site, *, net_kw: float, generated_kw: float
 ) -> dict[str, SetpointRange]:
-    """The ranges less what batteries may not do here: export to the grid, or charge from it."""
+    """The ranges, without export or grid charging by batteries where the connection forbids it."""
     restricted = dict(ranges)
     if site.grid_connection.battery_export and site.grid_connection.battery_grid_charge:
         return restricted
@@ -79,7 +79,7 @@ def restrict_batteries(
 
 
 def curtail(available_kw: Mapping[str, float], least_kw: float, site: Site) -> dict[str, float | None]:
-    """Setpoint of each plant: its share of `least_kw`, the lowest sum that may flow; release when that suffices."""
+    """Setpoint of each plant: its share of the lowest allowed sum, `least_kw`; release if no curtailment is needed."""
     if not available_kw:
         return {}
     free = [plant.name for plant in site.generators if plant.curtailable]
@@ -98,23 +98,23 @@ def apply_dead_band(  # noqa: PLR0913  keyword-only where it can be mistaken
     ranges: Mapping[str, SetpointRange],
     *,
     rest_kw: float,
-    band: Interval,
+    pcc_interval: Interval,
     dead_band_kw: float,
 ) -> dict[str, float]:
-    """The powers without changes below the dead band, as far as no limit needs them."""
+    """The powers without changes below the dead band, unless a limit requires the change."""
     kept = dict(power_kw)
     for name, last_kw in before_kw.items():
         if name in kept and 0 < abs(kept[name] - last_kw) < dead_band_kw and ranges[name].possible(last_kw):
             unchanged = kept | {name: last_kw}
-            if band.holds(rest_kw + math.fsum(unchanged.values())):
+            if pcc_interval.holds(rest_kw + math.fsum(unchanged.values())):
                 kept = unchanged
     return kept
 
 
-def _moved(
+def _move(
     power_kw: Mapping[str, float], ranges: Mapping[str, SetpointRange], names: Sequence[str], change_kw: float
 ) -> dict[str, float]:
-    """The powers of these after a change of their sum, each by its share of the room that all have."""
+    """The powers after a change of their sum, shared in proportion to the room of each."""
     if abs(change_kw) <= NOTHING_KW:
         return {}
     room_kw = {

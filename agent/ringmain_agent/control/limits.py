@@ -1,13 +1,11 @@
-"""The last thing before equipment: no solver, no plan, no way round.
+"""The last check of every setpoint, independent of solver and plan; nothing bypasses it.
 
-The range of each kind of equipment stands here a second time, on purpose: a fault in `equipment/` must not pass its own
-guard. Shared with the guarded code are data and two formulas: nameplates, measurements, the shares of the transformers
-(`Site.transformer_shares`) and `active_kw`.
+The range of each kind of equipment is implemented here a second time, on purpose: a fault in `equipment/` must not pass its
+own guard. The shared parts are data and two formulas: nameplates, measurements, `Site.transformer_shares` and `active_kw`.
 
-Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy in the battery
-even if it stays in force for its whole validity. A position is one that the equipment has, one step from where it is, and
-only taken while operations are left. What cannot be made safe is released. What would load a transformer beyond anything
-that it is rated for is taken from whatever draws power.
+Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy of the battery
+even over its whole validity. A position exists, is at most one from the present position, and needs a remaining operation.
+Unsafe equipment is released. Power above the highest rating of a transformer is taken from drawing equipment.
 """
 
 import math
@@ -33,16 +31,16 @@ from ringmain_protocol.messages import ReasonCode
 
 ROUNDING_KW: Final = 1e-9
 KVAR_MAX: Final = 1e8
-"""A measured reactive power beyond is not believed, in either direction."""
+"""Highest plausible reactive power, in either direction."""
 
 
 class Limited(Struct, frozen=True, kw_only=True):
-    """Setpoints that may leave the agent (`None` releases), and what had to be changed for that.
+    """Setpoints that may leave the agent (`None` releases), and a reason for each change.
 
     Invariants:
-        * setpoints stay inside limits: finite and inside the nameplate, for whatever was wished;
-        * a setpoint that is followed for its whole validity leaves the energy inside its band, or does not move it out;
-        * a position is one that the equipment has, and at most one from where it is.
+        * every setpoint is finite and inside the nameplate, for any request;
+        * a setpoint that is followed for its whole validity keeps the energy inside its band, or moves it no further out;
+        * every position exists, and is at most one from the present position.
     """
 
     power_kw: dict[str, float | None]
@@ -51,14 +49,14 @@ class Limited(Struct, frozen=True, kw_only=True):
 
 
 class PowerRange(NamedTuple):
-    """Powers that an equipment may be set to now; 0 is one of them also below `least_on_kw`."""
+    """Possible setpoints of an equipment; 0 is possible even below `least_on_kw`."""
 
     least_kw: float
     most_kw: float
     least_on_kw: float = 0.0
 
     def clip(self, power_kw: float) -> float:
-        """The nearest of them; a power that is too small to run is off."""
+        """The nearest possible setpoint; a power below `least_on_kw` becomes 0."""
         power_kw = min(max(power_kw, self.least_kw), self.most_kw)
         if 0 < power_kw < self.least_on_kw - ROUNDING_KW:
             return 0.0
@@ -73,35 +71,35 @@ def limit_setpoints(
     previous: Mapping[str, SentSetpoint],
     positions: Mapping[str, int | None] | None = None,
 ) -> Limited:
-    """The setpoints as they may leave the agent.
+    """The setpoints that may leave the agent.
 
     Args:
-        setpoints: What is wished, by equipment; `None` releases. Equipment that the site does not have is dropped.
+        setpoints: Requested power of each equipment; `None` releases. Unknown equipment is dropped.
         site: Nameplates and settings.
-        measurements: Energy in the batteries, powers, positions and operations left.
-        previous: The last setpoints that were sent.
-        positions: What is wished of equipment with positions; `None` leaves it where it is.
+        measurements: Energies of batteries, powers, positions and remaining operations.
+        previous: Last sent setpoints.
+        positions: Requested positions; `None` leaves a position unchanged.
     """
     equipment = {e.name: e for e in site.powered}
     power_kw: dict[str, float | None] = {}
     reasons: list[Reason] = []
-    for name, wished in setpoints.items():
+    for name, requested in setpoints.items():
         if name not in equipment:
             reasons.append(Reason(ReasonCode.UNKNOWN_EQUIPMENT, f"{name} is not equipment of this site", name))
             continue
         allowed = _allowed(equipment[name], site, measurements, previous)
-        if wished is None:
+        if requested is None:
             power_kw[name] = None
-        elif not math.isfinite(wished):
+        elif not math.isfinite(requested):
             power_kw[name] = None
-            reasons.append(Reason(ReasonCode.SETPOINT_NOT_FINITE, f"{name} released: setpoint is {wished}", name))
+            reasons.append(Reason(ReasonCode.SETPOINT_NOT_FINITE, f"{name} released: setpoint is {requested}", name))
         elif allowed is None:
             power_kw[name] = None
             reasons.append(Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name))
         else:
-            power_kw[name] = granted = allowed.clip(wished)
-            if abs(granted - wished) > ROUNDING_KW:
-                text = f"{name} limited from {wished:.1f} to {granted:.1f} kW"
+            power_kw[name] = granted = allowed.clip(requested)
+            if abs(granted - requested) > ROUNDING_KW:
+                text = f"{name} limited from {requested:.1f} to {granted:.1f} kW"
                 reasons.append(Reason(ReasonCode.SETPOINT_LIMITED, text, name))
     power_kw, unloading = _unload_transformers(power_kw, site, measurements)
     granted_positions, positioning = _positions(positions or {}, site, measurements)
@@ -111,7 +109,7 @@ def limit_setpoints(
 def _allowed(
     equipment: PoweredEquipment, site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> PowerRange | None:
-    """Powers that an equipment may be set to; `None` where they are not known."""
+    """Possible setpoints of an equipment; `None` if unknown."""
     match equipment:
         case Battery():
             return _battery_range(equipment, site, measurements, previous.get(equipment.name))
@@ -128,7 +126,7 @@ def _allowed(
 
 
 def _battery_range(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> PowerRange | None:
-    """Nameplate, ramp and the energy left over a setpoint's validity. Energy goes before ramp: empty stops at once."""
+    """Nameplate, ramp, and the energy for a setpoint's validity. Energy has priority over the ramp: empty stops at once."""
     soc_kwh = measurements.fresh(battery.soc_signal)
     if soc_kwh is None:
         return None
@@ -136,9 +134,9 @@ def _battery_range(battery: Battery, site: Site, measurements: Measurements, las
     least, most = -battery.discharge_max_kw, battery.charge_max_kw
     base = _ramp_base(battery, site, measurements, last)
     if base is not None:
-        reach_kw = battery.ramp_kw_per_min * max(measurements.now_ms - base.at_ms, 1000) / 60_000
+        ramp_kw = battery.ramp_kw_per_min * max(measurements.now_ms - base.at_ms, 1000) / 60_000
         power_kw = base.power_kw if base.power_kw is not None else 0.0
-        least, most = _clip(power_kw - reach_kw, least, most), _clip(power_kw + reach_kw, least, most)
+        least, most = _clip(power_kw - ramp_kw, least, most), _clip(power_kw + ramp_kw, least, most)
     validity_h = site.regulator.valid_for_s / 3600
     room_kwh = max(battery.soc_max_pu * battery.capacity_kwh - soc_kwh, 0.0)
     left_kwh = max(soc_kwh - battery.soc_min_pu * battery.capacity_kwh, 0.0)
@@ -148,7 +146,7 @@ def _battery_range(battery: Battery, site: Site, measurements: Measurements, las
 
 
 def _ramp_base(battery: Battery, site: Site, measurements: Measurements, last: SentSetpoint | None) -> SentSetpoint | None:
-    """Where the ramp starts: the last setpoint while it is in force, else the measured power, else nowhere."""
+    """Start of the ramp: the last setpoint in force, else the measured power, else `None`."""
     if (
         last is not None
         and last.power_kw is not None
@@ -164,7 +162,7 @@ def _ramp_base(battery: Battery, site: Site, measurements: Measurements, last: S
 def _unload_transformers(
     power_kw: Mapping[str, float | None], site: Site, measurements: Measurements
 ) -> tuple[dict[str, float | None], list[Reason]]:
-    """The powers less what no rating of a transformer allows, taken from what draws power in the order of the site."""
+    """The powers, reduced below the highest ratings of the transformers, in the order of the equipment of the site."""
     granted_kw, reasons = dict(power_kw), list[Reason]()
     if not site.transformers:
         return granted_kw, reasons
@@ -188,7 +186,7 @@ def _unload_transformers(
 
 
 def _emergency_kw(site: Site, measurements: Measurements) -> float:
-    """Most power through the pcc that the highest rating of each transformer allows."""
+    """Highest power at the pcc within the highest rating of each transformer."""
     kvar = measurements.fresh("pcc_kvar")
     kvar = kvar if kvar is not None and abs(kvar) <= KVAR_MAX else 0.0
     shares, most_kw = site.transformer_shares(), math.inf
@@ -201,7 +199,7 @@ def _emergency_kw(site: Site, measurements: Measurements) -> float:
 
 
 def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measurements: Measurements) -> float | None:
-    """Power at the pcc once batteries and loads have followed; `None` where it is not known."""
+    """Power at the pcc once batteries and loads follow their setpoints; `None` if unknown."""
     parts_kw = [measurements.fresh("pcc_kw")]
     for equipment in (*site.batteries, *site.controllable_loads):
         setpoint_kw = power_kw.get(equipment.name)
@@ -213,13 +211,13 @@ def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measureme
 
 
 def _positions(
-    wished: Mapping[str, int | None], site: Site, measurements: Measurements
+    requested: Mapping[str, int | None], site: Site, measurements: Measurements
 ) -> tuple[dict[str, int | None], list[Reason]]:
-    """Each position, or `None` where the equipment stays as it is."""
+    """Each position, or `None` if it stays unchanged."""
     switched = {equipment.name: equipment for equipment in site.switched}
     granted: dict[str, int | None] = {}
     reasons: list[Reason] = []
-    for name, position in wished.items():
+    for name, position in requested.items():
         if name not in switched:
             reasons.append(Reason(ReasonCode.UNKNOWN_EQUIPMENT, f"{name} is not equipment of this site", name))
             continue
@@ -229,21 +227,21 @@ def _positions(
 
 
 def _position(
-    switched: CapacitorBank | TapChanger, wished: int, measurements: Measurements
+    switched: CapacitorBank | TapChanger, requested: int, measurements: Measurements
 ) -> tuple[int | None, Reason | None]:
     name, measured = switched.name, measurements.fresh(switched.position_signal)
     if measured is None:
         return None, Reason(ReasonCode.POSITION_UNKNOWN, f"{name} keeps its position: it is not known", name)
     at = round(measured)
     lowest, highest = switched.positions
-    granted = min(max(wished, at - 1, lowest), at + 1, highest)
+    granted = min(max(requested, at - 1, lowest), at + 1, highest)
     if not lowest <= at <= highest:
         text = f"{name} keeps its position: reported position {at} is outside {lowest} to {highest}"
         return None, Reason(ReasonCode.IMPLAUSIBLE, text, name)
     if granted != at and measurements.operations_left.get(name, 1) <= 0:
         return None, Reason(ReasonCode.NO_OPERATION_LEFT, f"{name} keeps its position: no operation is left today", name)
-    if granted != wished:
-        text = f"{name} limited from position {wished} to {granted}"
+    if granted != requested:
+        text = f"{name} limited from position {requested} to {granted}"
         return granted, Reason(ReasonCode.SETPOINT_LIMITED, text, name)
     return granted, None
 

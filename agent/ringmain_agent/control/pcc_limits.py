@@ -1,7 +1,7 @@
-"""Where the power at the pcc may lie now: controls restrict it one after the other, safety first. Pure.
+"""Allowed power at the pcc: controls restrict it one after the other, safety first. Pure.
 
-Transformers, then the connection, then what the plan means to hold (envelopes at a price, demand charges), then the running
-quarter of an hour. A later control chooses inside what the earlier ones have left.
+The order is: transformers, connection, limits that the plan keeps by choice (requested limits, demand charges), and the
+current settlement period. A later control acts inside the range of the earlier ones.
 """
 
 import math
@@ -26,9 +26,9 @@ HALVINGS: Final = 24
 
 
 class PccRange(Struct, frozen=True):
-    """Least and most power at the pcc, and the transformer that is the reason, if one is.
+    """Allowed power at the pcc, and the transformer that limits it, if any.
 
-    `ceiling_kw` is the most that transformers and connection allow, whatever is wished and whatever the period has seen.
+    `ceiling_kw` is the highest power that transformers and connection allow, apart from the other controls.
     """
 
     interval: Interval
@@ -37,19 +37,19 @@ class PccRange(Struct, frozen=True):
 
 
 def pcc_range(measurements: Measurements, step: PlannedStep | None, period: SettlementPeriod, site: Site) -> PccRange:
-    """Least and most power at the pcc for the rest of the quarter-hour, so that everything holds that must."""
+    """Allowed power at the pcc for the rest of the settlement period."""
     tightest, transformers = _transformers(measurements, site)
     safe = transformers.intersect_or_nearest_end(_connection(measurements, site, measurements.now_ms))
-    held = safe.intersect_or_nearest_end(_wished(measurements, step, site)).intersect_or_nearest_end(
+    allowed = safe.intersect_or_nearest_end(_requested(measurements, step, site)).intersect_or_nearest_end(
         _demand(step, period, site, measurements.now_ms)
     )
-    held = held.intersect_or_nearest_end(_rest_of_period(held, period, site, measurements.now_ms))
-    binds = held.most >= transformers.most or held.least <= transformers.least
-    return PccRange(held, safe.most, tightest if binds else "")
+    allowed = allowed.intersect_or_nearest_end(_rest_of_period(allowed, period, site, measurements.now_ms))
+    binds = allowed.most >= transformers.most or allowed.least <= transformers.least
+    return PccRange(allowed, safe.most, tightest if binds else "")
 
 
 def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
-    """What all transformers can carry, with one of them out of service where that is demanded; and the tightest one."""
+    """Range of power that all transformers can carry, also within the firm capacity; and the name of the tightest."""
     if not site.transformers:
         return "", ANYTHING
     kvar, shares, loading_pu = pcc_kvar(measurements), site.transformer_shares(), loadings_pu(measurements, site)
@@ -66,7 +66,7 @@ def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval
 
 
 def _connection(measurements: Measurements, site: Site, now_ms: int) -> Interval:
-    """The limits of the connection and of envelopes, with their margin."""
+    """Limits of the connection and of envelopes, less their margin."""
     import_kw, export_kw = measurements.import_limit_kw, measurements.export_limit_kw
     own_kw = [import_kw], [export_kw]
     if not (math.isfinite(import_kw) and math.isfinite(export_kw)):
@@ -76,8 +76,8 @@ def _connection(measurements: Measurements, site: Site, now_ms: int) -> Interval
     return Interval(-connection.less_margin_kw(export_kw), connection.less_margin_kw(import_kw))
 
 
-def _wished(measurements: Measurements, step: PlannedStep | None, site: Site) -> Interval:
-    """Envelopes that may be breached at a price are held, with their margin, as far as the plan holds them."""
+def _requested(measurements: Measurements, step: PlannedStep | None, site: Site) -> Interval:
+    """Requested limits less their margin, as far as the plan keeps them."""
     least_kw, most_kw = ANYTHING.least, ANYTHING.most
     planned_kw = step.pcc_kw if step is not None else 0.0
     if (import_kw := plausible.requested_limit_kw(measurements.requested_import_kw)) is not None:
@@ -88,7 +88,7 @@ def _wished(measurements: Measurements, step: PlannedStep | None, site: Site) ->
 
 
 def _demand(step: PlannedStep | None, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """Not above the peak that a demand charge has seen, nor above the one that the plan accepts."""
+    """At most the peak so far of each demand charge, or the higher peak of the plan."""
     if step is None:
         return ANYTHING
     most_kw = math.inf
@@ -98,8 +98,8 @@ def _demand(step: PlannedStep | None, period: SettlementPeriod, site: Site, now_
     return at_most(most_kw)
 
 
-def _rest_of_period(band: Interval, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """Power for the rest of the settlement period that compensates an excess so far, so that the mean holds the limits.
+def _rest_of_period(pcc_interval: Interval, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
+    """Power for the rest of the period that keeps its mean within the limits; the caller caps it at the limits.
 
     The caller intersects it with the limits: low power earlier raises none of them. Unmeasured time counts as if power had
     been exactly at the limit.
@@ -108,13 +108,13 @@ def _rest_of_period(band: Interval, period: SettlementPeriod, site: Site, now_ms
     so_far = energy_kwh(period, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
     least_kw, most_kw = (
         bound + (bound * so_far.covered_h - so_far.energy_kwh) / left_h if math.isfinite(bound) else bound
-        for bound in (band.least, band.most)
+        for bound in (pcc_interval.least, pcc_interval.most)
     )
     return Interval(min(least_kw, most_kw), most_kw)
 
 
 def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, *, now_pu: float) -> float:
-    """The loading that the rating in force allows, less where its temperatures a step from now would exceed their limits."""
+    """The loading of the rating in force, or a lower one that keeps the temperatures within limits for a step."""
     limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(

@@ -1,6 +1,6 @@
-"""The present step of a plan, and the rung of the ladder that it is: a fresh plan, or an older one shifted to now. Pure.
+"""The present step of a plan and its fallback level: that of a fresh plan, or shifted for an older one. Pure.
 
-The rungs below need no plan: the rule works on what is measured, and `regulate` releases when the measurements are missing.
+The lower levels need no plan: the rule works on measurements, and `regulate` releases if these are missing.
 """
 
 import math
@@ -14,11 +14,11 @@ from ringmain_agent.snapshot import Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
 
 FRESH_S: Final = 60.0
-"""How long into the second step a plan still counts as the newest: its successor is being made."""
+"""Time of the second step in which a plan still counts as fresh, until its successor arrives."""
 
 
 class PlannedStep(Struct, frozen=True, kw_only=True):
-    """The present step of a plan, and which rung of the ladder that is."""
+    """The present step of a plan, and its fallback level."""
 
     fallback: Fallback
     reasons: tuple[Reason, ...]
@@ -30,14 +30,14 @@ class PlannedStep(Struct, frozen=True, kw_only=True):
     positions: dict[str, int]
     pcc_kw: float
     peak_kw: dict[str, float]
-    """Highest import that the plan has in the hours of each demand charge."""
+    """Highest planned import in the hours of each demand charge."""
 
 
 def present_step(plan: Plan | None, *, now_ms: int, site: Site) -> PlannedStep | None:
-    """The step of the plan that holds `now_ms`, or `None` when the plan cannot be used.
+    """The step of the plan at `now_ms`, or `None` if the plan is not usable.
 
-    A plan from the future (the clock was set back), past its horizon or older than `plan_age_max_s` is not used, nor is
-    one that is only the rule: the regulator knows more than a rule on forecasts. Nor is one with a power that is no number.
+    Not usable are plans from the future (the clock was set back), past their horizon, older than `plan_age_max_s`, or with a
+    power that is not finite. A plan by the rule is not usable either: the rule on measurements is better.
     """
     if plan is None or plan.fallback in {Fallback.RULE, Fallback.RELEASE}:
         return None

@@ -1,4 +1,4 @@
-"""The quarter of an hour by the clock over which limits and demand charges hold: its energy so far, the peaks so far."""
+"""The settlement period, a quarter hour by the clock, for limits and demand charges: its energy and the peaks so far."""
 
 import math
 from datetime import UTC, datetime
@@ -8,16 +8,15 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ringmain_agent.site.hours import holds
+from ringmain_agent.site.hours import MS_PER_H, holds
 from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
 from ringmain_agent.site.tariff import MONTHLY, DemandCharge
 from ringmain_agent.snapshot import Measured
 from ringmain_protocol.messages import AtMs
 
 PERIOD_MS: Final = 1000 * SETTLEMENT_PERIOD_S
-MS_PER_H: Final = 3_600_000
 COVERAGE_MIN: Final = 0.5
-"""A quarter with less measured time than this share has no mean that counts as a peak."""
+"""The mean of a period counts as a peak if at least this share of its time was measured."""
 
 
 class Peak(Struct, frozen=True):
@@ -28,10 +27,10 @@ class Peak(Struct, frozen=True):
 
 
 class SettlementPeriod(Struct, frozen=True, kw_only=True):
-    """Energy through the pcc in the running quarter, counted up to `counted_to_ms`; `last_reading` holds since then.
+    """Energy through the pcc in the current period, counted up to `counted_to_ms`; `last_reading` holds since then.
 
-    `billing_peak_kw` is the highest mean of the month, whether it is charged or not; `peaks` holds that of each demand
-    charge with hours or a period of its own, by its name.
+    `billing_peak_kw` is the highest mean of the month, charged or not; `peaks` holds the peak of each demand charge
+    with hours or a billing period of its own, by name.
     """
 
     start_ms: AtMs = 0
@@ -50,58 +49,56 @@ class SettlementPeriod(Struct, frozen=True, kw_only=True):
 
 
 class SoFar(NamedTuple):
-    """Energy of the running quarter up to now (import positive), and the time of it that was measured."""
+    """Energy of the current period up to now (import positive), and its measured time."""
 
     energy_kwh: float
     covered_h: float
 
 
-def update_period(quarter: SettlementPeriod, pcc: Measured | None, *, site: Site, now_ms: int) -> SettlementPeriod:
-    """The quarter with the newest reading of the pcc counted in, and closed when its time is over.
+def update_period(period: SettlementPeriod, pcc: Measured | None, *, site: Site, now_ms: int) -> SettlementPeriod:
+    """The period after the newest reading of the pcc; at its end the next period begins.
 
     A reading holds from its instant until the next one, for at most `stale_after_s`.
     """
     hold_ms = round(1000 * site.regulator.stale_after_s)
     start_ms = now_ms - now_ms % PERIOD_MS
-    if start_ms < quarter.start_ms:  # the clock was set back: what was counted belongs to another time
-        quarter = replace(
-            quarter, start_ms=start_ms, counted_to_ms=start_ms, counted_kwh=0.0, covered_ms=0, last_reading=None
-        )
+    if start_ms < period.start_ms:  # the clock was set back: the counted energy belongs to another period
+        period = replace(period, start_ms=start_ms, counted_to_ms=start_ms, counted_kwh=0.0, covered_ms=0, last_reading=None)
     usable = pcc is not None and pcc.value is not None and math.isfinite(pcc.value) and pcc.at_ms <= now_ms
-    if usable and pcc is not None and (quarter.last_reading is None or pcc.at_ms > quarter.last_reading.at_ms):
+    if usable and pcc is not None and (period.last_reading is None or pcc.at_ms > period.last_reading.at_ms):
         pcc_start_ms = pcc.at_ms - pcc.at_ms % PERIOD_MS
-        if pcc_start_ms > quarter.start_ms:
-            quarter = _closed(quarter, pcc_start_ms, hold_ms, site)
-        quarter = replace(_advanced(quarter, pcc.at_ms, hold_ms), last_reading=pcc)
-    if start_ms > quarter.start_ms:
-        quarter = _closed(quarter, start_ms, hold_ms, site)
-    return quarter
+        if pcc_start_ms > period.start_ms:
+            period = _close(period, pcc_start_ms, hold_ms, site)
+        period = replace(_advance(period, pcc.at_ms, hold_ms), last_reading=pcc)
+    if start_ms > period.start_ms:
+        period = _close(period, start_ms, hold_ms, site)
+    return period
 
 
-def energy_kwh(quarter: SettlementPeriod, *, now_ms: int, hold_s: float) -> SoFar:
-    """Energy of the running quarter up to now, with the newest reading held."""
-    until = _advanced(quarter, now_ms, round(1000 * hold_s))
+def energy_kwh(period: SettlementPeriod, *, now_ms: int, hold_s: float) -> SoFar:
+    """Energy of the current period up to now; the newest reading holds until then."""
+    until = _advance(period, now_ms, round(1000 * hold_s))
     return SoFar(until.counted_kwh, until.covered_ms / MS_PER_H)
 
 
-def _advanced(quarter: SettlementPeriod, until_ms: int, hold_ms: int) -> SettlementPeriod:
-    if until_ms <= quarter.counted_to_ms:
-        return quarter
-    last = quarter.last_reading
+def _advance(period: SettlementPeriod, until_ms: int, hold_ms: int) -> SettlementPeriod:
+    if until_ms <= period.counted_to_ms:
+        return period
+    last = period.last_reading
     if last is None or last.value is None:
-        return replace(quarter, counted_to_ms=until_ms)
-    covered_ms = max(min(until_ms, last.at_ms + hold_ms) - max(quarter.counted_to_ms, last.at_ms), 0)
+        return replace(period, counted_to_ms=until_ms)
+    covered_ms = max(min(until_ms, last.at_ms + hold_ms) - max(period.counted_to_ms, last.at_ms), 0)
     return replace(
-        quarter,
+        period,
         counted_to_ms=until_ms,
-        counted_kwh=quarter.counted_kwh + last.value * covered_ms / MS_PER_H,
-        covered_ms=quarter.covered_ms + covered_ms,
+        counted_kwh=period.counted_kwh + last.value * covered_ms / MS_PER_H,
+        covered_ms=period.covered_ms + covered_ms,
     )
 
 
-def _closed(quarter: SettlementPeriod, next_start_ms: int, hold_ms: int, site: Site) -> SettlementPeriod:
-    """The quarter that begins at `next_start_ms`, with the mean of the one before taken into the peaks."""
-    ended = _advanced(quarter, quarter.start_ms + PERIOD_MS, hold_ms)
+def _close(period: SettlementPeriod, next_start_ms: int, hold_ms: int, site: Site) -> SettlementPeriod:
+    """The period that begins at `next_start_ms`, with peaks that include the mean of the previous one."""
+    ended = _advance(period, period.start_ms + PERIOD_MS, hold_ms)
     mean_kw = 0.0
     if ended.covered_ms >= COVERAGE_MIN * PERIOD_MS:
         mean_kw = max(ended.counted_kwh / (ended.covered_ms / MS_PER_H), 0.0)
@@ -123,7 +120,7 @@ def _closed(quarter: SettlementPeriod, next_start_ms: int, hold_ms: int, site: S
 
 
 def _peak(charge: DemandCharge, ended: SettlementPeriod, mean_kw: float, next_start_ms: int, site: Site) -> Peak:
-    """The peak of a demand charge in the billing period of the next quarter."""
+    """The peak of a demand charge in the billing period of the next period."""
     month, kept_kw = _billing_month(next_start_ms, charge.period_months, site), 0.0
     known = ended.peaks.get(charge.name)
     if known is not None and known.month == month:
@@ -135,6 +132,6 @@ def _peak(charge: DemandCharge, ended: SettlementPeriod, mean_kw: float, next_st
 
 
 def _billing_month(at_ms: int, period_months: int, site: Site) -> str:
-    """First month of the billing period, by the calendar of the site; periods begin in January."""
+    """First month of the billing period, by the calendar of the site; billing periods begin in January."""
     local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
     return f"{local.year:04d}-{(local.month - 1) // period_months * period_months + 1:02d}"

@@ -16,7 +16,7 @@ from ringmain_agent.site.site import LOAD, PCC, Site
 from ringmain_agent.snapshot import Measurements, SentSetpoint
 
 AT_BOUND_PU: Final = 0.02
-"""A plant this close to its bound is held back by it: what it could give is not measured."""
+"""A plant this close to its bound is curtailed by it: its available power is not measured."""
 
 
 def uncontrolled_load_kw(
@@ -31,10 +31,10 @@ def uncontrolled_load_kw(
 
     Args:
         measurements: Newest value of each signal.
-        moves: Setpoints that were sent lately.
-        free_kw: What each plant gave while nothing held it back: what it goes back to when it is let go.
-        before_kw: What the load was.
-        site: Names and how long a setpoint takes to show.
+        moves: Recent changes of setpoints.
+        free_kw: Last power of each plant without curtailment, to which it returns after release.
+        before_kw: Previous estimate of the load.
+        site: Names, and the time until measurements show a setpoint.
     """
     load_kw = measurements.fresh(LOAD)
     plants = [measurements.fresh(plant.power_signal) for plant in site.generators]
@@ -49,7 +49,7 @@ def uncontrolled_load_kw(
         power_kw = measurements.unresponsive_kw.get(equipment.name, measured_kw)
         if power_kw is None and equipment in site.batteries:
             return None
-        if power_kw is None:  # stays inside what is called load: its sum with it is what counts
+        if power_kw is None:  # unmeasured equipment counts as part of the load
             continue
         drawn_kw = [
             power_kw,
@@ -64,7 +64,7 @@ def uncontrolled_load_kw(
 
 
 def _lately_kw(moves: Sequence[SentSetpoint], free_kw: float | None, site: Site, now_ms: int) -> list[float]:
-    """Setpoints that may still show in a measurement: none when the last change is long ago."""
+    """Setpoints that measurements may still show; none if the last change is older than `settle_s`."""
     since_ms = now_ms - 1000 * site.regulator.settle_s
     if not moves or not since_ms < moves[-1].at_ms <= now_ms:
         return []
@@ -73,7 +73,7 @@ def _lately_kw(moves: Sequence[SentSetpoint], free_kw: float | None, site: Site,
     return [power_kw for power_kw in shown_kw if power_kw is not None]
 
 
-def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remembered
+def available_kw(  # noqa: PLR0913  measured, planned, sent and kept values
     measurements: Measurements,
     *,
     step: PlannedStep | None,
@@ -82,9 +82,9 @@ def available_kw(  # noqa: PLR0913  what is measured, planned, sent and remember
     free_kw: Mapping[str, float],
     site: Site,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """What each plant could give now, and the same as last measured while nothing held it back.
+    """Available power of each plant now, and its last measured power without curtailment.
 
-    A plant at its bound shows the bound and not the sun: then the plan's forecast says what it could give.
+    A plant at its bound shows the bound instead of its available power; the plan's forecast then replaces the measurement.
     """
     available: dict[str, float] = {}
     free = dict(free_kw)

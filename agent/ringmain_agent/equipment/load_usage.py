@@ -39,13 +39,13 @@ def update_usage(
         usage = replace(count.usage, since_ms=min(count.usage.since_ms, now_ms))
         count = replace(count, usage=usage, counted_to_ms=now_ms, last_reading=None)
     if power is not None and _is_new(power, count.last_reading, now_ms):
-        count = _switched(_advanced(count, power.at_ms, load, site), power, load)
-    return _advanced(count, now_ms, load, site)
+        count = _switch(_advance(count, power.at_ms, load, site), power, load)
+    return _advance(count, now_ms, load, site)
 
 
 def usage_at(count: UsageCount, *, load: FlexibleLoad | OnOffLoad, site: Site, at_ms: int) -> LoadUsage:
     """The usage at the START of a plan: the newest reading holds until then."""
-    return _advanced(count, at_ms, load, site).usage
+    return _advance(count, at_ms, load, site).usage
 
 
 def plausible_usage(usage: LoadUsage) -> LoadUsage:
@@ -87,7 +87,7 @@ def _is_new(power: Measured, last_reading: Measured | None, now_ms: int) -> bool
     return usable and power.at_ms <= now_ms and (last_reading is None or power.at_ms > last_reading.at_ms)
 
 
-def _switched(count: UsageCount, power: Measured, load: FlexibleLoad | OnOffLoad) -> UsageCount:
+def _switch(count: UsageCount, power: Measured, load: FlexibleLoad | OnOffLoad) -> UsageCount:
     usage, on = count.usage, is_on(load, power.value or 0.0)
     if on != usage.on:
         was_off = count.last_reading is not None  # without an earlier reading its start is unknown
@@ -95,7 +95,7 @@ def _switched(count: UsageCount, power: Measured, load: FlexibleLoad | OnOffLoad
     return replace(count, usage=usage, last_reading=power)
 
 
-def _advanced(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, site: Site) -> UsageCount:
+def _advance(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, site: Site) -> UsageCount:
     """The count advanced to an instant; an earlier instant changes nothing."""
     if until_ms <= count.counted_to_ms:
         return count

@@ -89,7 +89,7 @@ class SeriesAndEnvelopes:
         if ahead == [True, False] or known.step_s != series.step_s:
             return series
         older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
-        return _merged(older, newer)
+        return _merge(older, newer)
 
     def known_future(self, *, start_ms: int, step_s: int, steps: int) -> dict[str, list[float | None]]:
         """Values of every series for the steps of a plan; None where missing."""
@@ -101,8 +101,8 @@ class SeriesAndEnvelopes:
         imports, exports = site.own_limits_kw(starts_ms)
         for envelope in self._envelopes.values():
             if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is None:
-                imports = _narrowed(imports, _limits_of(envelope, envelope.import_limit_kw, starts_ms))
-                exports = _narrowed(exports, _limits_of(envelope, envelope.export_limit_kw, starts_ms))
+                imports = _narrow(imports, _limits_of(envelope, envelope.import_limit_kw, starts_ms))
+                exports = _narrow(exports, _limits_of(envelope, envelope.export_limit_kw, starts_ms))
         return imports, exports
 
     def requested_limits_kw(self, starts_ms: Sequence[int], *, now_ms: int) -> RequestedLimits:
@@ -121,7 +121,7 @@ class SeriesAndEnvelopes:
         )
 
 
-def _merged(older: Series, newer: Series) -> Series:
+def _merge(older: Series, newer: Series) -> Series:
     """The newer issue, with values of the older one where it has none."""
     step_ms = 1000 * newer.step_s
     tail = (older.start_ms - newer.start_ms) // step_ms + len(older.values)
@@ -144,7 +144,7 @@ def _limits_of(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms:
     return [limits_kw[index] if 0 <= index < len(limits_kw) else None for index in indices]
 
 
-def _narrowed(limits_kw: Sequence[float], envelope_kw: Sequence[float | None]) -> list[float]:
+def _narrow(limits_kw: Sequence[float], envelope_kw: Sequence[float | None]) -> list[float]:
     return [own if other is None else min(own, other) for own, other in zip(limits_kw, envelope_kw, strict=True)]
 
 

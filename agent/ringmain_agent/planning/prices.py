@@ -51,7 +51,7 @@ def co2_g_per_kwh(snapshot: Snapshot, site: Site) -> tuple[Array, list[Reason]]:
         return fixed, []
     values = _series(site.tariff.co2_series, snapshot, site)
     values[~((values >= 0) & (values <= CO2_MAX_G_PER_KWH))] = np.nan
-    return _filled(values, fixed, site.tariff.co2_series)
+    return _fill(values, fixed, site.tariff.co2_series)
 
 
 def _co2_per_kwh(snapshot: Snapshot, site: Site) -> tuple[Array, list[Reason]]:
@@ -74,7 +74,7 @@ def _series_or(fixed: Array, series: str | None, snapshot: Snapshot, site: Site)
         return fixed, []
     values = _series(series, snapshot, site) * per_kwh(series)
     values[~(np.abs(values) <= PRICE_MAX_PER_KWH)] = np.nan
-    return _filled(values, fixed, series)
+    return _fill(values, fixed, series)
 
 
 def _series(series: str, snapshot: Snapshot, site: Site) -> Array:
@@ -85,7 +85,7 @@ def _series(series: str, snapshot: Snapshot, site: Site) -> Array:
     return values
 
 
-def _filled(values: Array, fixed: Array, series: str) -> tuple[Array, list[Reason]]:
+def _fill(values: Array, fixed: Array, series: str) -> tuple[Array, list[Reason]]:
     missing = np.isnan(values)
     if not missing.any():
         return values, []

@@ -61,7 +61,9 @@ def test_battery_that_reports_what_cannot_be_is_named_and_not_driven_further(
 ) -> None:
     made = planned(replace(snapshot, soc_kwh={"battery": soc_pu * 8000.0}), site)
     regulation, limited, _ = cycle(measured(now_ms, **USUAL | {"battery_soc_kwh": soc_pu * 8000.0}), made, site)
-    assert f"battery reports {100 * soc_pu:.0f} % of its capacity" in {reason.text for reason in regulation.reasons}
+    assert f"battery reports {100 * soc_pu:.0f} % of its capacity, outside 0 to 100 %" in {
+        reason.text for reason in regulation.reasons
+    }
     assert regulation.reason.count("battery reports") == 1  # the plan names it too
     power_kw = limited.power_kw["battery"]
     assert power_kw is not None

@@ -83,7 +83,7 @@ class _Solves:
     def _within_limits(self, formulation: Formulation, prices: Prices) -> tuple[DispatchProgram, Solution]:
         """The solution within the limits of transformers and voltage; its program includes them only if needed."""
         while True:
-            program, solution = self._solved(formulation, prices)
+            program, solution = self._solve(formulation, prices)
             kw, kvar = program.at_pcc(solution)
             transformers = formulation.transformers or limits_matter(np.hypot(kw, kvar), self._problem, self._site)
             switching_helps = transformers and bool(self._site.capacitor_banks)
@@ -92,7 +92,7 @@ class _Solves:
                 return program, solution
             formulation = formulation._replace(transformers=transformers, voltage=voltage)
 
-    def _solved(self, formulation: Formulation, prices: Prices) -> tuple[DispatchProgram, Solution]:
+    def _solve(self, formulation: Formulation, prices: Prices) -> tuple[DispatchProgram, Solution]:
         program = DispatchProgram(self._site, self._problem, prices, formulation)
         limit_s = SOLVE_SHARE * self._remaining_s
         spent_s = limit_s
@@ -119,7 +119,7 @@ class _Solves:
                 return program, solution
             candidates, bound = [(program, solution)], max(bound, solution.bound)
         try:
-            other, surcharged = self._surcharged(program.formulation._replace(exclusive_charging=False))
+            other, surcharged = self._with_surcharge(program.formulation._replace(exclusive_charging=False))
         except DispatchError:
             if not candidates:
                 raise
@@ -129,7 +129,7 @@ class _Solves:
         program, solution = min(candidates, key=lambda candidate: candidate[1].objective)
         return program, solution.above(bound)
 
-    def _surcharged(self, formulation: Formulation) -> tuple[DispatchProgram, Solution]:
+    def _with_surcharge(self, formulation: Formulation) -> tuple[DispatchProgram, Solution]:
         """A schedule with a surcharge on throughput that makes destroying energy unprofitable; its cost excludes it."""
         problem, step_h, excess = self._problem, self._site.step_h, self._prices.excess_per_kwh
         destroyed = max(0.0, -float(problem.import_price_per_kwh.min()), -float(problem.export_price_per_kwh.min()))

@@ -210,7 +210,7 @@ def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, n
     early_ms = now_ms - 86_400_000
     result, state = regulate(measured(early_ms, **values(4950.0)), None, state, site)
     assert result.setpoints["battery"] == pytest.approx(0.0, abs=1e-6)
-    assert state.quarter.start_ms == early_ms
+    assert state.period.start_ms == early_ms
 
 
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:
@@ -243,7 +243,7 @@ def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: 
     assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
         name: kw for name, kw in PLANNED.items() if name != "battery"
     }
-    assert result.reason == "battery does not follow and is taken to stay at 100.0 kW"
+    assert result.reason == "battery does not follow its setpoint: 100.0 kW is assumed"
 
 
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
@@ -253,7 +253,7 @@ def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_
     result, _ = regulate(stuck, plan(), state, SITE)
     assert result.setpoints["battery"] == -80.0
     assert sum(result.setpoints[name] or 0.0 for name in ("charger", "pump", "boiler", "mill")) == pytest.approx(0.0)
-    assert "battery does not follow and is taken to stay at 100.0 kW" in result.reason
+    assert "battery does not follow its setpoint: 100.0 kW is assumed" in result.reason
 
 
 def test_positions_are_those_of_the_plan_while_operations_are_left_and_stay_without_a_plan(measured: Measure) -> None:

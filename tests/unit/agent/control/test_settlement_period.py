@@ -70,10 +70,10 @@ def test_a_quarter_that_was_hardly_measured_is_no_peak() -> None:
 
 
 def test_peaks_survive_a_restart_and_those_of_an_older_version_are_read() -> None:
-    state = RegulatorState(quarter=after(SettlementPeriod(), "2024-01-03T12:00", 50.0))
-    assert decode_kept(encode_kept(state), RegulatorState).quarter.peaks_kw == state.quarter.peaks_kw
+    state = RegulatorState(period=after(SettlementPeriod(), "2024-01-03T12:00", 50.0))
+    assert decode_kept(encode_kept(state), RegulatorState).period.peaks_kw == state.period.peaks_kw
     older = b'{"quarter": {"start_ms": 1704283200000, "billing_month": "2024-01", "billing_peak_kw": 70.0}}'
-    assert decode_kept(older, RegulatorState).quarter.peaks_kw == {"month": 70.0}
+    assert decode_kept(older, RegulatorState).period.peaks_kw == {"month": 70.0}
 
 
 CYCLE_MS = 180_000
@@ -82,7 +82,7 @@ CYCLE_MS = 180_000
 def test_month_peak_is_the_highest_quarter_hour_mean_and_ends_with_the_local_month(site: Site) -> None:
     """November begins in Amsterdam at 23:00 UTC."""
     november_ms = 1_604_188_800_000 - 3_600_000
-    quarter = RegulatorState().quarter
+    quarter = RegulatorState().period
     for minute in range(-60, 15, 3):
         at_ms = november_ms + minute * 60_000
         power_kw = 9000.0 if -30 <= minute < -24 else 1000.0
@@ -94,6 +94,6 @@ def test_month_peak_is_the_highest_quarter_hour_mean_and_ends_with_the_local_mon
 
 
 def test_quarter_that_was_hardly_measured_makes_no_peak(site: Site, now_ms: int) -> None:
-    quarter = update_period(RegulatorState().quarter, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
+    quarter = update_period(RegulatorState().period, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
     quarter = update_period(quarter, None, site=site, now_ms=now_ms + 2_000_000)
     assert quarter.billing_peak_kw == 0.0
