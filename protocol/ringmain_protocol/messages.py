@@ -40,7 +40,7 @@ class Mode(StrEnum):
 
 
 class Fallback(StrEnum):
-    """Where a setpoint or schedule comes from: the ladder, from best to last."""
+    """Origin of a setpoint or schedule: the fallback levels, best first."""
 
     OPTIMAL = "optimal"
     INCUMBENT = "incumbent"
@@ -236,8 +236,8 @@ class Series(Struct, frozen=True, kw_only=True):
 class Envelope(Struct, frozen=True, kw_only=True):
     """Import and export limits by the network operator, both non-negative; `None` sets no limit for that step.
 
-    It must hold, or with `breach_price_per_kwh` is a wish, a demand-response request: each kWh beyond it costs that much.
-    Those that must hold count all together. Of several wishes for a step the one with the highest priority counts, among
+    It must hold, or with `breach_price_per_kwh` is a request (demand response): each kWh beyond it costs that much.
+    Those that must hold count all together. Of several requests for a step the one with the highest priority counts, among
     equals the narrower.
     """
 

@@ -73,7 +73,7 @@ def compare_steps(history: Path, sent: SentReadings, *, until_ms: int) -> dict[s
 
 
 def count_fallbacks(history: Path, *, from_ms: int) -> dict[str, dict[str, int]]:
-    """Setpoint reports of each site from an instant on that came from another rung of the ladder than `optimal`, by rung."""
+    """Setpoint reports of each site from an instant on at another fallback level than `optimal`, by level."""
     rows = read_table(history, "setpoints", ["site", "stream", "sequence", "issued_at", "fallback"])
     if rows.is_empty():
         return {}

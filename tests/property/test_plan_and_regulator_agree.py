@@ -291,7 +291,7 @@ def test_power_of_equipment_that_does_not_follow(both: Both) -> None:
     planned_kw = both.problem.snapshot.unresponsive_kw
     regulation, _ = regulate(both.measurements, None, RegulatorState(), both.site)
     assume(regulation.reason and not regulation.reason.startswith("load_kw is missing"))
-    held = [f"{name} does not follow its setpoint; {kw:.1f} kW is assumed" for name, kw in planned_kw.items()]
+    held = [f"{name} does not follow its setpoint: {kw:.1f} kW is assumed" for name, kw in planned_kw.items()]
     assert [reason for reason in regulation.reason.split("; ") if "does not follow" in reason] == held
 
 

@@ -148,7 +148,7 @@ class _Cycle(Struct, frozen=True, kw_only=True):
 
 
 def _unresponsive_kw(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Powers of batteries and loads that do not follow; a plant gives what it gives, and is never taken to stay."""
+    """Powers of unresponsive batteries and loads; plants are excluded, as a setpoint is only their upper bound."""
     unresponsive_kw = within_nameplates_kw(measurements.unresponsive_kw, site)
     return {name: kw for name, kw in unresponsive_kw.items() if all(name != plant.name for plant in site.generators)}
 
@@ -258,7 +258,7 @@ def _equipment_reasons(
             text = f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity, outside 0 to 100 %"
             yield Reason(ReasonCode.IMPLAUSIBLE, text, battery.name)
     for name, kw in unresponsive_kw.items():
-        yield Reason(ReasonCode.NOT_FOLLOWED, f"{name} does not follow its setpoint; {kw:.1f} kW is assumed", name)
+        yield Reason(ReasonCode.NOT_FOLLOWED, f"{name} does not follow its setpoint: {kw:.1f} kW is assumed", name)
     if cycle.pcc_range.transformer:
         text = f"{cycle.pcc_range.transformer} allows {cycle.pcc_range.interval.most:.0f} kW"
         yield Reason(ReasonCode.TRANSFORMER_LIMIT, text, cycle.pcc_range.transformer)

@@ -88,7 +88,7 @@ class Trace:
     soc_start_kwh: dict[str, float]
     hot_spot_degc: dict[str, FloatArray]
     levels: Counter[str] = field(default_factory=Counter)
-    """Cycles by the rung of the fallback ladder that they stood on."""
+    """Number of cycles at each fallback level."""
     solve_ms: list[float] = field(default_factory=list)
     plans: Counter[str] = field(default_factory=Counter)
     """Plans by what they were: optimal, incumbent or rule."""

@@ -266,7 +266,7 @@ def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: 
     assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
         name: kw for name, kw in PLANNED.items() if name != "battery"
     }
-    assert result.reason == "battery does not follow its setpoint; 100.0 kW is assumed"
+    assert result.reason == "battery does not follow its setpoint: 100.0 kW is assumed"
 
 
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
@@ -276,7 +276,7 @@ def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_
     result, _ = regulate(stuck, plan(), state, SITE)
     assert result.setpoints["battery"] == -80.0
     assert sum(result.setpoints[name] or 0.0 for name in ("charger", "pump", "boiler", "mill")) == pytest.approx(0.0)
-    assert "battery does not follow its setpoint; 100.0 kW is assumed" in result.reason
+    assert "battery does not follow its setpoint: 100.0 kW is assumed" in result.reason
 
 
 def test_envelope_at_a_price_is_held_as_far_as_the_plan_holds_it(measured: Measure) -> None:
