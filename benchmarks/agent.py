@@ -1,4 +1,4 @@
-"""How small and how fast the agent is: memory, cold start, one plan, one regulator cycle. Prints one JSON object.
+"""Size and speed of the agent: memory, cold start, one plan, one regulator cycle. Prints one JSON object.
 
 A gateway as it is in service: model fetched through TUF and active, a week of history restored, feeds every 0.1 s. The
 broker is the embedded one, on loopback. Limits to compare with: `limits` in the output (from the requirements).

@@ -1,4 +1,4 @@
-"""How fast the bridge is beside the broker's own limit, the stock paho loop and Telegraf. Prints one JSON object.
+"""Speed of the bridge compared with the broker's own limit, the stock paho loop and Telegraf. Prints one JSON object.
 
 Real Mosquitto, real Kafka with acks=all, genuine `readings` of about 200 bytes at QoS 1 from many sites; publisher, broker,
 bridge and Kafka share the machine. The bridge is the program as it is installed, with everything switched on. In `drain`
@@ -74,7 +74,7 @@ TELEGRAF: Final = """\
 
 
 class Run(NamedTuple):
-    """What one run has shown; `cpu_us` is per message."""
+    """Figures of one run; `cpu_us` is per message."""
 
     messages_s: float
     cpu_us: float

@@ -1,7 +1,7 @@
 """The agent in a closed loop on recorded sites: limits kept, money, time. Prints one JSON object.
 
 `python -m benchmarks.closed_loop [--data DIR] [--days N] [--plan-every-steps N] [--site NAME]`; the data are those of
-`$RINGMAIN_DATA` unless told.
+`$RINGMAIN_DATA` by default.
 Sites are sized from the first month of their record (see `ringmain_simulation/recorded.py`). Each runs with a forecast that
 comes true, with the agent's own seasonal persistence, and with the rule alone; beside them stands the site without control.
 """
@@ -23,7 +23,7 @@ def main() -> None:
     """Run every site, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("RINGMAIN_DATA"), help="folder of the recorded data")
-    parser.add_argument("--days", type=int, help="only so many days from the beginning of each record")
+    parser.add_argument("--days", type=int, help="number of days from the beginning of each record")
     parser.add_argument("--plan-every-steps", type=int, default=1, help="4: a plan an hour")
     parser.add_argument("--site", choices=sorted(RECORDED), action="append", help="only this one; may be repeated")
     options = parser.parse_args()

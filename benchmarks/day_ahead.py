@@ -1,4 +1,4 @@
-"""How good day-ahead forecasts by quantiles are, on any file of times, targets and weather. Prints one JSON object.
+"""Quality of day-ahead forecasts by quantiles, on any file of times, targets and weather. Prints one JSON object.
 
 Issued at 06:00 UTC of the day before for the whole day from 00:00 UTC on; retrained each week on the days before; scored on
 what the exported model says in ONNX Runtime. Weather counts as known ahead, as one forecast for all leads. Errors are shares
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.answers import answers
 from benchmarks.series_file import SeriesFile, SeriesFileError, read_series_file
 from ringmain_model.session import forecast, open_session
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
@@ -40,16 +41,15 @@ QUANTILES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 TARGET: Final = "target"
 RETRAIN_DAYS: Final = 7
 ISSUES_A_DAY: Final = 4
-"""Training forecasts are issued so often, one of them at the hour of those that are scored."""
-_DAY_S: Final = 86400
+"""Interval of training forecasts; one of them is at the hour of those that are scored."""
 _ISSUE_S: Final = 6 * 3600
-_AHEAD_S: Final = _DAY_S - _ISSUE_S
+_AHEAD_S: Final = DAY_S - _ISSUE_S
 """From issue to the first step that is scored."""
 _CONTEXT_DAYS: Final = 9
 
 
 class Protocol(NamedTuple):
-    """What is forecast from what, and when: the last `test_days` with a value, or from `test_from` on."""
+    """Targets, weather and time of the forecasts: the last `test_days` with a value, or from `test_from` on."""
 
     targets: tuple[str, ...]
     weather: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Protocol(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What was forecast of one target, `(days, steps)` and `(days, steps, quantiles)`; NaN where the target has a gap."""
+    """Forecasts of one target, `(days, steps)` and `(days, steps, quantiles)`; NaN where the target has a gap."""
 
     issued_at_s: NDArray[np.int64]
     quantiles: NDArray[np.float64]
@@ -147,11 +147,11 @@ def run(file: SeriesFile, protocol: Protocol, *, jobs: int = -1) -> dict[str, Sc
 
 
 def configuration(step_s: int, protocol: Protocol) -> TrainerConfig:
-    """How the trainer is set up: a blend of boosted trees, a linear model and random trees."""
+    """Configuration of the trainer: a blend of boosted trees, a linear model and random trees."""
     training = TrainingConfig(
         step_s=step_s,
-        history_steps=_CONTEXT_DAYS * _DAY_S // step_s,
-        horizon_steps=(_AHEAD_S + _DAY_S) // step_s,
+        history_steps=_CONTEXT_DAYS * DAY_S // step_s,
+        horizon_steps=(_AHEAD_S + DAY_S) // step_s,
         first_lead_steps=_AHEAD_S // step_s,
         quantiles=QUANTILES,
         lag_days=(1, 2, 3, 7),
@@ -202,8 +202,8 @@ def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) 
     known_s = file.start_s + np.flatnonzero(np.isfinite(file.columns[target])) * file.step_s
     if not len(known_s):
         raise SeriesFileError(f"{target} has no values")
-    day_known = np.unique(known_s // _DAY_S)
-    file_end = (file.start_s + len(file.columns[target]) * file.step_s) // _DAY_S
+    day_known = np.unique(known_s // DAY_S)
+    file_end = (file.start_s + len(file.columns[target]) * file.step_s) // DAY_S
     if first is not None:
         begin = (first - date(1970, 1, 1)).days
         days = range(begin, min(begin + count, file_end))
@@ -211,7 +211,7 @@ def test_days_of(file: SeriesFile, target: str, count: int, first: date | None) 
         days = range(file_end - count, file_end)
         if np.isin(days, day_known).sum() * 2 < count:
             days = range(int(day_known[-1]) - count + 1, int(day_known[-1]) + 1)
-    chosen = [day * _DAY_S for day in days if day * _DAY_S - int(known_s[0]) >= (RETRAIN_DAYS + 7) * _DAY_S]
+    chosen = [day * DAY_S for day in days if day * DAY_S - int(known_s[0]) >= (RETRAIN_DAYS + 7) * DAY_S]
     if not chosen:
         raise SeriesFileError(f"{target}: no day to forecast is two weeks after its first value")
     return chosen
@@ -222,12 +222,12 @@ def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: st
     step_s, window, model = file.step_s, window_of(config.training), config.model[0]
     issues = np.array([day - _AHEAD_S for day in days], np.int64)
     issued_s, horizon = int(issues[0]), window.horizon_steps
-    origin_s = issued_s - (protocol.train_days + _CONTEXT_DAYS + 3) * _DAY_S
-    whole = site_data(file, protocol, target, origin_s, int(days[-1]) + _DAY_S)
+    origin_s = issued_s - (protocol.train_days + _CONTEXT_DAYS + 3) * DAY_S
+    whole = site_data(file, protocol, target, origin_s, int(days[-1]) + DAY_S)
     known = (issued_s - origin_s) // step_s
     seen = whole._replace(steps=StepTable(origin_s, whole.steps.values[:known]))
-    every, newest = _DAY_S // ISSUES_A_DAY // step_s, known - horizon
-    oldest = max(every, newest - protocol.train_days * _DAY_S // step_s)
+    every, newest = DAY_S // ISSUES_A_DAY // step_s, known - horizon
+    oldest = max(every, newest - protocol.train_days * DAY_S // step_s)
     rows = range(newest - (newest - oldest) // every * every, newest + 1, every)
     has_target = [row for row in rows if np.isfinite(seen.steps.values[row : row + horizon, 0]).any()]
     trained = fit_site(recipe_of(config, model), seen, has_target, now=datetime.fromtimestamp(issued_s, UTC))
@@ -241,7 +241,7 @@ def week(file: SeriesFile, protocol: Protocol, config: TrainerConfig, target: st
 
 
 def site_data(file: SeriesFile, protocol: Protocol, target: str, from_s: int, until_s: int) -> SiteData:
-    """What the trainer would read from its history; weather as one forecast that was always known."""
+    """Data as the trainer would read them from its history; weather as one forecast that was always known."""
     step_s, values = file.step_s, file.columns[target]
     at = np.arange((until_s - from_s) // step_s) + (from_s - file.start_s) // step_s
     inside = (at >= 0) & (at < len(values))
@@ -294,7 +294,7 @@ def pinball(truth: NDArray[np.float64], said: NDArray[np.float64]) -> float:
 
 
 def as_frame(scored: dict[str, Scored], step_s: int) -> pl.DataFrame:
-    """What was scored, a row for each value; not where the target has a gap."""
+    """Scored values, a row each, without gaps of the target."""
     frames = []
     for target, one in scored.items():
         days, steps = one.actual.shape

@@ -3,8 +3,8 @@
 Each candidate is a Ridge on windows from which a level was taken off (the last value, or the mean of the last day or of
 the whole window) and put back after; one for all channels, or one for each. Its penalty is chosen on the validation part.
 The model is the mean of all candidates, which is again one matrix for each channel: an average loses little to the best
-candidate, and a wrong choice costs more. Sums of products of all windows come from one pass over the series, so that nothing
-is shuffled, drawn or repeated.
+candidate, and a wrong choice costs more. Sums of products of all windows come from one pass over the series: nothing is
+shuffled, drawn or repeated.
 
 Pure: arrays in, arrays and a sealed file out.
 """
@@ -34,7 +34,7 @@ _FILLED: Final = "filled"
 
 
 class DirectLinearConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is averaged: every lookback with every level, shared by the channels and not. `alphas` are per window."""
+    """The candidates: every lookback with every level, for all channels and for each. `alphas` are per window."""
 
     lookback_steps: Annotated[tuple[Annotated[int, Meta(ge=2, le=20_000)], ...], Meta(min_length=1)] = (336, 504, 720, 1008)
     alphas: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -49,16 +49,16 @@ class Split(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """How far ahead, and how many steps a day has."""
+    """Steps of the horizon, and steps of a day."""
 
     horizon_steps: int
     day_steps: int
 
 
 class Channel(Struct, frozen=True, kw_only=True):
-    """What a file says of the series it is made for.
+    """The series that a file is made for.
 
-    `typical` stands for what nothing else can fill; the tolerance is a share of `spread`, P99 - P1.
+    `typical` fills gaps that nothing else can fill; the tolerance is a share of `spread`, P99 - P1.
     """
 
     site: str
@@ -73,7 +73,7 @@ class Channel(Struct, frozen=True, kw_only=True):
 class DirectLinear(Struct, frozen=True, kw_only=True):
     """Weights `(lookback, horizon)` of each channel. Their columns add up to 1: a constant is forecast as itself.
 
-    `validation_mse` is that of the mean; `candidates` how many went into it.
+    `validation_mse` is that of the mean of so many `candidates`.
     """
 
     weights: tuple[Values, ...]
@@ -89,7 +89,7 @@ def fit_direct(values: Values, split: Split, shape: Shape, config: DirectLinearC
             are not looked at.
         split: Where the parts end.
         shape: Leads, and steps of a day.
-        config: What is averaged.
+        config: The candidates.
 
     Raises:
         TooLittleDataError: If no lookback leaves enough windows.
@@ -99,7 +99,7 @@ def fit_direct(values: Values, split: Split, shape: Shape, config: DirectLinearC
 
 
 def usable_lookbacks(split: Split, horizon_steps: int, config: DirectLinearConfig) -> list[int]:
-    """Lookbacks that leave so many windows to learn from, and windows to validate on; the shortest if there are any at all.
+    """Lookbacks that leave `windows_per_lookback_step` windows to learn from; the shortest if there is any window.
 
     Raises:
         TooLittleDataError: If there are none.
@@ -119,20 +119,20 @@ def usable_lookbacks(split: Split, horizon_steps: int, config: DirectLinearConfi
 
 
 class LookbackFit(NamedTuple):
-    """The sum of the candidates of one lookback, `(lookback, horizon)` for each channel, and how many they are."""
+    """The sum of the candidates of one lookback, `(lookback, horizon)` for each channel, and their number."""
 
     weights: list[Values]
     candidates: int
 
 
 def fit_lookback(values: Values, split: Split, shape: Shape, lookback: int, alphas: Sequence[float]) -> LookbackFit:
-    """All candidates of one lookback; lookbacks are independent, so that they may be fitted at the same time."""
+    """All candidates of one lookback; lookbacks are independent and may be fitted at the same time."""
     horizon_steps, day_steps = shape
     n = split.train - lookback - horizon_steps + 1
     size, channels = lookback + horizon_steps, values.shape[1]
     own = [products_of_windows(values[:, c], 0, n, size) for c in range(channels)]
     first, last = split.train - lookback, split.validation - lookback - horizon_steps + 1
-    judged = [products_of_windows(values[:, c], first, last, size) for c in range(channels)]
+    validation = [products_of_windows(values[:, c], first, last, size) for c in range(channels)]
     total = [np.zeros((lookback, horizon_steps)) for _ in range(channels)]
     count = 0
     for level_steps in sorted({1, min(day_steps, lookback), lookback}):
@@ -140,10 +140,10 @@ def fit_lookback(values: Values, split: Split, shape: Shape, lookback: int, alph
         level[-level_steps:] = 1 / level_steps
         around = [_about_level(one, level) for one in own]
         for channel in range(channels):
-            total[channel] += _best_ridge(around[channel], judged[channel], level, n, alphas)
+            total[channel] += _best_ridge(around[channel], validation[channel], level, n, alphas)
         count += 1
         if channels > 1:
-            together = np.sum(around, axis=0), np.sum(judged, axis=0)
+            together = np.sum(around, axis=0), np.sum(validation, axis=0)
             shared = _best_ridge(*together, level, n * channels, alphas)
             total = [one + shared for one in total]
             count += 1
@@ -187,7 +187,7 @@ def products_of_windows(series: Values, first: int, last: int, size: int) -> Val
 
 
 def forecast_direct(weights: Values, history: Values) -> Values:
-    """What the weights say of windows `(N, lookback)` without gaps, `(N, horizon)`."""
+    """Forecasts `(N, horizon)` by the weights, from windows `(N, lookback)` without gaps."""
     last = history[:, -1:]
     return np.asarray((history - last) @ weights + last)
 
@@ -202,7 +202,7 @@ def export_direct(weights: Values, channel: Channel, probes: Inputs, *, now: dat
         now: Goes into the manifest.
 
     Raises:
-        ExportError: If the file does not say what the weights say, in one call or one by one.
+        ExportError: If the file gives other values than the weights, in one call or one by one.
     """
     lookback, horizon = weights.shape
     spec = FeatureSpec(
@@ -258,13 +258,13 @@ def direct_graph(weights: Values, spec: FeatureSpec) -> onnx.ModelProto:
     # the instants count for nothing, but they are an input of every model
     nothing = g("Mul", g("Cast", g("Unsqueeze", "issued_at_s", row), to=onnx.TensorProto.FLOAT), g.const(0.0))
     g("Unsqueeze", g("Add", ahead, nothing), g.ints(2), name=QUANTILES)
-    made = g.model(spec, [value_info(QUANTILES, "batch", window.horizon_steps, 1)])
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    file = g.model(spec, [value_info(QUANTILES, "batch", window.horizon_steps, 1)])
+    onnx.checker.check_model(file, full_check=True)
+    return file
 
 
 def prove_direct(model: onnx.ModelProto, weights: Values, probes: Inputs, tolerance: float) -> None:
-    """The file says what the weights say of what it has filled, in one call and one by one.
+    """Prove that the file gives the values of the weights for the windows it has filled, in one call and one by one.
 
     Raises:
         ExportError: If not.
@@ -278,8 +278,8 @@ def prove_direct(model: onnx.ModelProto, weights: Values, probes: Inputs, tolera
         raise ExportError("values are changed where there is no gap")
     expected = forecast_direct(weights, filled.astype(np.float64))[:, :, None]
     for how, call in (("in one call", run), ("one by one", run_singly)):
-        found = call(session, probes, QUANTILES)
-        worst = float(np.abs(found - expected).max())
+        medians = call(session, probes, QUANTILES)
+        worst = float(np.abs(medians - expected).max())
         if not worst <= tolerance:
             raise ExportError(f"forecasts are off by {worst:.3g} {how}; allowed are {tolerance:.3g}")
 
@@ -291,7 +291,7 @@ def _about_level(products: Values, level: Values) -> Values:
     return products - with_level[None, :] - with_level[:, None] + float(with_level[:size] @ level)
 
 
-def _best_ridge(about: Values, judged: Values, level: Values, windows: int, alphas: Sequence[float]) -> Values:
+def _best_ridge(about: Values, validation: Values, level: Values, windows: int, alphas: Sequence[float]) -> Values:
     """Weights with the penalty that validates best, the level put back; from the middle to where it gets better."""
     size, tried = len(level), dict[int, tuple[float, Values]]()
 
@@ -302,7 +302,7 @@ def _best_ridge(about: Values, judged: Values, level: Values, windows: int, alph
             penalized = about[:size, :size] + alphas[i] * windows * np.eye(size)
             slopes = np.linalg.solve(penalized, about[:size, size:])
             weights = slopes - np.outer(level, slopes.sum(axis=0)) + level[:, None]
-            tried[i] = _mse(weights, judged), weights
+            tried[i] = _mse(weights, validation), weights
         return tried[i][0]
 
     at = len(alphas) // 2
@@ -313,8 +313,10 @@ def _best_ridge(about: Values, judged: Values, level: Values, windows: int, alph
         at = best
 
 
-def _mse(weights: Values, judged: Values) -> float:
+def _mse(weights: Values, products: Values) -> float:
     """Mean over the leads of the squared error summed over windows, from the products of the windows."""
     size = len(weights)
-    squared = np.diag(judged)[size:] + (weights * (judged[:size, :size] @ weights - 2 * judged[:size, size:])).sum(axis=0)
+    squared = np.diag(products)[size:] + (weights * (products[:size, :size] @ weights - 2 * products[:size, size:])).sum(
+        axis=0
+    )
     return float(squared.mean())

@@ -1,4 +1,4 @@
-"""How good and how fast the dispatch is: problems with known optima, and how it grows. Prints one JSON object.
+"""Quality and speed of the dispatch: problems with known optima, and growth with their size. Prints one JSON object.
 
 Each problem becomes a Site and a Snapshot and goes through the agent's own `plan`; its powers are then simulated by the
 problem's rules. `cold_ms` is the first plan of a fresh planner, building included; `warm_ms` that of a planner at work, with

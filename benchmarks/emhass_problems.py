@@ -26,7 +26,7 @@ SELL: Final = "sell_per_kwh"
 TOLERANCE_KW: Final = 1e-6
 """A thousandth of a watt, or of a watt hour: within it a limit holds."""
 MISSING_FACTOR: Final = 3.0
-"""What a deferrable load needs is worth more than anything else: there it must be met."""
+"""The need of a deferrable load is worth more than anything else: there it must be met."""
 
 
 class Battery(Struct, frozen=True):
@@ -58,7 +58,7 @@ class Deferrable(Struct, frozen=True):
 
     @property
     def energy_kwh(self) -> float:
-        """What it needs over the horizon."""
+        """Energy that it needs over the horizon."""
         return self.power_w * self.hours / 1000
 
 
@@ -104,7 +104,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class Score(Struct, frozen=True):
-    """What a plan costs when its powers are simulated, and in how many places it breaks a limit."""
+    """Cost of a plan with simulated powers, and the number of places at which it breaks a limit."""
 
     cost: float
     violations: int

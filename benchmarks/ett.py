@@ -34,6 +34,7 @@ from benchmarks.direct_linear import (
 )
 from benchmarks.series_file import SeriesFileError, instants, numbers, read_table
 from ringmain_model.session import forecast, open_session
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.features.examples import Inputs
 
@@ -125,7 +126,7 @@ def run(
     train = data.values[: data.split.train]
     spread = train.std(axis=0)
     scaled = (data.values - train.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    day = 86400 // data.step_s
+    day = DAY_S // data.step_s
     parts = {MULTIVARIATE: scaled, UNIVARIATE: scaled[:, -1:]}
     tasks = [
         (kind, horizon, lookback)

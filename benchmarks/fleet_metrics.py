@@ -1,4 +1,4 @@
-"""What a scrape of a large fleet costs, and how long it holds up other threads. Prints one JSON object.
+"""Cost of a scrape of a large fleet, and its delay of other threads. Prints one JSON object.
 
 Two fleets, of 2,000 and of 10,000 sites with 12 series each. Between two scrapes every site has sent a new status, in
 which half of the numbers have changed, and readings: the busiest that a fleet gets, with a status every 15 s. Beside the
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _measure(count: int, show: Callable[[list[SiteState]], bytes]) -> dict[str, float]:
-    """Scrape a fleet of so many sites some times; the first scrape, which renders everything, is reported by itself."""
+    """Scrape a fleet several times; the first scrape, which renders everything, is reported by itself."""
     durations_ms, stalls_ms, size = [], [], 0
     for scrape in range(SCRAPES + 1):
         sites = [_site(number, scrape) for number in range(count)]

@@ -1,4 +1,4 @@
-"""How fast Kafka becomes history, and how fast a site comes out of it again. Prints one JSON object.
+"""Speed from Kafka to the history, and of reading a site out of it again. Prints one JSON object.
 
 Real Kafka, records as the bridge writes them (key, headers, compression) from 500 sites; `readings` in batches of 20 as the
 agent sends them while its feeds are busy, `steps` with one value of each signal. The ingest is the program as it is
@@ -40,7 +40,7 @@ STEP_S: Final = 900
 
 
 class Run(NamedTuple):
-    """What the program has shown."""
+    """Figures of one run."""
 
     summary: dict[str, Any]
     process_s: float
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
 
 def readings(count: int) -> Iterator[tuple[str, bytes]]:
-    """Batches of so many sites in turn: site and payload."""
+    """Batches of `sites` sites in turn: site and payload."""
     for number in range(count):
         sequence = 1 + number // SITES
         at_ms = BEGIN_MS + 7000 * sequence

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ringmain_trainer.calendar import DAY_S
+
 STEPS_S: Final = (300, 600, 900, 1200, 1800, 3600)
-_DAY_S: Final = 86400
 _DATES: Final = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%d/%m/%y", "%m/%d/%Y", "%m/%d/%y")
 _CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%H:%M:%S%.f")
 _NOTHING: Final = ("", "nan", "NaN", "NA", "N/A", "null", "NULL", "None", "-")
@@ -170,7 +171,7 @@ def _next_day_at_midnight(local: pl.Series) -> pl.Series:
         return local
     steps = np.diff(at)
     step = int(np.median(steps))
-    back = np.concatenate([[False], steps == step - _DAY_S]) & (at % _DAY_S == 0)
+    back = np.concatenate([[False], steps == step - DAY_S]) & (at % DAY_S == 0)
     return local + pl.Series([timedelta(days=1) if one else timedelta() for one in back])
 
 

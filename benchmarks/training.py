@@ -1,4 +1,4 @@
-"""What a model of each of many sites costs: a history of a year for each, the real `ringmain-trainer train`, JSON.
+"""Cost of a model for each of many sites: a history of a year for each, the real `ringmain-trainer train`, JSON.
 
     python -m benchmarks.training --sites 1000 --jobs 2
 
@@ -106,7 +106,7 @@ def measure(folder: Path, sites: int, days: int, jobs: int, dask: str | None = N
 
 
 def generate(location: Path, sites: int, days: int) -> None:
-    """A history of so many sites, in few large files for each site bucket and month."""
+    """A history of `sites` sites, in few large files for each site bucket and month."""
     names = sorted((f"site-{number:05d}" for number in range(sites)), key=lambda name: (bucket(name), name))
     tables = {kind: open_table(str(location), TABLES[kind]) for kind in (topics.STEPS, topics.SERIES)}
     for first in range(0, sites, _SITES_PER_COMMIT):

@@ -23,7 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of `ringmain-bridge`; returns the exit status (78: a person must mend the configuration)."""
+    """Entry point of `ringmain-bridge`; returns the exit status (78: a person must correct the configuration)."""
     return run_program(lambda: _run(arguments), extra="bridge")
 
 
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("run", "forward until SIGTERM or SIGINT"),
-        ("check", "look at configuration, broker and Kafka; say what is wrong and what to do"),
+        ("check", "examine configuration, broker and Kafka; list each problem with its remedy"),
         ("replay", "put dead letters that pass the present rules into their proper topics"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -49,14 +49,19 @@ def _parser() -> argparse.ArgumentParser:
             continue
         add_json(command)
         if name == "check":
-            command.add_argument("--offline", action="store_true", help="connect to nothing, say what the bridge will do")
+            command.add_argument(
+                "--offline", action="store_true", help="connect to nothing; print the effect of the configuration"
+            )
         else:
             command.add_argument("--reason", help="only dead letters with this reason")
-            command.add_argument("--site", help="only those of this site")
+            command.add_argument("--site", help="only dead letters of this site")
             command.add_argument(
-                "--since", type=_instant, metavar="TIME", help="only those received since, for example 2026-03-01T12:00Z"
+                "--since",
+                type=_instant,
+                metavar="TIME",
+                help="only dead letters received since this time, for example 2026-03-01T12:00Z",
             )
-            command.add_argument("--dry-run", action="store_true", help="count only; write and remember nothing")
+            command.add_argument("--dry-run", action="store_true", help="count only; write no record and no progress")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The bridge itself: what the network thread does with a message, and what the poll thread does in each round."""
+"""The bridge itself: the network thread takes a message in, the poll thread serves each round."""
 
 import logging
 from collections import Counter
@@ -31,13 +31,13 @@ LATER_MAX_S: Final = 30.0
 IN_BATCH_ATTEMPTS: Final = 3
 
 _PLAIN: Final = frozenset((topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT))
-"""Kinds that tell the fleet no more than that their site is alive."""
+"""Kinds that only show that their site is alive."""
 
 LOG = logging.getLogger("ringmain_bridge")
 
 
 class _Sending(Entry, eq=False, gc=False):
-    """A record on its way to Kafka. It holds the payload and not what was decoded from it."""
+    """A record on its way to Kafka. It holds the payload, but not the decoded message."""
 
     message: MqttMessage
     site: str | None
@@ -57,7 +57,7 @@ class _Sending(Entry, eq=False, gc=False):
 
 
 class Bridge:
-    """Forwards what a reader receives, and acknowledges it after Kafka has confirmed.
+    """Forwards the messages of a reader, and acknowledges each after Kafka has confirmed it.
 
     `connected`, `disconnected` and `received` run in the reader's network thread, `round` in the poll thread,
     `metrics` in any. The window, the fleet and the writer have their own locks; all other state is the poll thread's.
@@ -74,9 +74,9 @@ class Bridge:
         receipts: Receipts,
         sources: Sequence[Callable[[], Sequence[Counts]]] = (),
     ) -> None:
-        """`sources` count what came over other connections, for the same books.
+        """`sources` give the counts of other connections, to be added to our own.
 
-        Bridges may share `receipts`: one of them publishes; the others call `confirm` instead of `round`.
+        Bridges may share `receipts`: one of them publishes, the others call `confirm` instead of `round`.
         """
         limits = config.limits
         self._reader = reader
@@ -118,15 +118,15 @@ class Bridge:
         self._window.closed()
 
     def may_read(self) -> bool:
-        """Whether what is under way is within the limits; a broker that keeps to its own never lets it be more."""
+        """Whether the messages under way are within the limits; a broker that keeps its own window never exceeds them."""
         return not self._window.exceeded()
 
     def may_connect(self) -> bool:
-        """Whether there is room for what a new connection would bring."""
+        """Whether there is room for the messages of a new connection."""
         return self._window.drained()
 
     def received(self, messages: Sequence[MqttMessage]) -> None:
-        """Take in what one read brought: note it, then hand its records over."""
+        """Note the messages of one read, then hand their records to the writer."""
         if self._stopping:  # with QoS 1 the broker keeps it for the next start
             for _ in [message for message in messages if not message.mid]:
                 self._window.dropped(STOPPING)
@@ -138,7 +138,7 @@ class Bridge:
         for message in messages:
             forwarded = forward(message)
             if own is not None and message.topic[_SHARD] not in own:
-                pass  # what an older session still held: another replica tells the state of that site
+                pass  # an older session: another replica shows the state of this site
             elif forwarded.kind in self._plain and forwarded.reason is None and not message.retain:
                 alive.add(forwarded.site)  # type: ignore[arg-type]  # a kind comes with its site
             else:
@@ -158,10 +158,10 @@ class Bridge:
         self._writer.produce([(sending.record, sending.reported) for sending in fresh if isinstance(sending, _Sending)])
 
     def round(self, *, now_s: float) -> None:
-        """One round of the poll thread: serve reports, acknowledge once, say what has arrived.
+        """One round of the poll thread: serve reports, acknowledge once, publish receipts.
 
         Raises:
-            KafkaFatalError: If the producer is of no use any more; end the process.
+            KafkaFatalError: If the producer has failed for good; end the process.
         """
         self._writer.poll(POLL_S, now_s=now_s)
         self.confirm(now_s=now_s)
@@ -174,7 +174,7 @@ class Bridge:
             self._receipts.expire(now_s=now_s)
 
     def confirm(self, *, now_s: float) -> None:
-        """Acknowledge what Kafka has confirmed since the last time, once; note what receipts shall say."""
+        """Acknowledge all records confirmed since the last call, and note them for the receipts."""
         self._now_s = now_s
         confirmed = self._confirmed.copy()
         self._confirmed.clear()
@@ -187,25 +187,25 @@ class Bridge:
             if site is not None and identity is not None:
                 self._receipts.arrived(site, identity.stream, identity.sequence, now_s=now_s)
         if self._window.overfull() and self._reader.is_connected:
-            LOG.warning("more than twice the window is under way: disconnecting until Kafka has caught up")
+            LOG.warning("more than twice the window (`limits`) is under way: disconnecting until Kafka has caught up")
             self._reader.pause()
 
     def begin_stop(self) -> None:
-        """Take in nothing more; what is under way goes on."""
+        """Refuse new messages; messages under way are completed."""
         self._stopping = True
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing more is taken in."""
+        """Whether new messages are refused."""
         return self._stopping
 
     def is_drained(self) -> bool:
-        """Whether Kafka has everything, and the broker every receipt."""
-        said = not self._reader.is_connected or (self._receipts.unpublished == 0 and self._reader.unconfirmed == 0)
-        return said and self.counts().in_flight == 0
+        """Whether Kafka has every record, and the broker every receipt."""
+        receipts_published = self._receipts.unpublished == 0 and self._reader.unconfirmed == 0
+        return (receipts_published or not self._reader.is_connected) and self.counts().in_flight == 0
 
     def counts(self) -> Counts:
-        """What was counted so far."""
+        """Counts so far, of this and the other connections."""
         return total([self._window.counts(), *(counts for source in self._sources for counts in source())])
 
     def metrics(self) -> bytes:
@@ -215,7 +215,7 @@ class Bridge:
         return render(sites, self._state()) + generate_latest(self._process)
 
     def fleet_page(self, now_s: float) -> bytes:
-        """The page for people; `now_s` is the time of the day, not of the monotonic clock."""
+        """The page for people; `now_s` is in seconds since 1970, not on the monotonic clock."""
         return fleet_page(
             self._fleet.states(), self._state(), replica=self._replica, series_dropped=self._series_dropped, now_s=now_s
         )
@@ -236,14 +236,14 @@ class Bridge:
         )
 
     def _failed(self, sending: _Sending, error: KafkaError) -> None:
-        """Kafka does not take this record, now or for good."""
+        """Send a refused record again later, or as a dead letter if Kafka will never take it."""
         self._delivery_errors[error.name()] += 1
         if self._failing != error.name():
             self._failing = error.name()
             LOG.error(
                 "kafka does not take a record topic=%s site=%s error=%r", sending.record.topic, sending.site, error.str()
             )
-        # A batch fails as a whole, with records in it that are neither too large nor invalid: those go through on their own.
+        # A batch fails as a whole, with its good records. Sent again apart, the good ones pass.
         in_batch = error.code() in BATCH_ERRORS and sending.attempt < IN_BATCH_ATTEMPTS
         if sending.reason is None and error.code() in PERMANENT and not in_batch:
             sending.reason = KAFKA_REJECTED
@@ -251,9 +251,9 @@ class Bridge:
             sending.attempt = 1
             self._writer.produce([(sending.record, sending.reported)])
             return
-        if error.code() == KafkaError.INVALID_TIMESTAMP:  # one of our clocks is wrong: by the time of the next attempt
+        if error.code() == KafkaError.INVALID_TIMESTAMP:  # a clock is wrong: take the time of the next attempt
             sending.record = structs.replace(sending.record, timestamp_ms=0)
-        # Never given up: it stays unacknowledged, holds what came after it, and its age shows in the metrics.
+        # No attempt is the last: the record stays unacknowledged, holds all later ones, and its age shows in the metrics.
         delay_s = min(2.0 ** (sending.attempt - 1), LATER_MAX_S) * self._random.uniform(0.5, 1.0)
         sending.attempt = min(sending.attempt + 1, 10)
         self._writer.produce_later(sending.record, sending.reported, at_s=self._now_s + delay_s)

@@ -13,7 +13,7 @@ from ringmain_protocol import topics
 
 REPLICA: Final = "{replica}"
 CLIENT_ID: Final = f"ringmain-bridge-{REPLICA}"
-"""The client id; what stands in braces is replaced."""
+"""Default client id; `{replica}` is replaced by the number of the replica."""
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 
@@ -26,7 +26,7 @@ class Mqtt(MqttBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Kafka(KafkaBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Kafka to write to, and how missing topics are created."""
+    """The Kafka to write to, and the settings of topics that the bridge creates."""
 
     linger_ms: Annotated[int, Meta(ge=0, le=1000)] = 5
     compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "lz4"
@@ -37,7 +37,7 @@ class Kafka(KafkaBroker, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Http(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where /metrics and /healthz are served; port 0 takes a free one, which the log names."""
+    """Address of the fleet page, /metrics and /healthz; port 0 takes a free one, which the log names."""
 
     listen: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 9464
@@ -58,7 +58,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Fleet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Readings of the sites that Prometheus shows besides their status."""
+    """Signals with readings in Prometheus, in addition to the status of each site."""
 
     signals: list[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]] = []
 
@@ -80,14 +80,14 @@ class BridgeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def client_id(self) -> str:
-        """The MQTT client id: the same for a replica, whatever their number."""
+        """The MQTT client id of this replica; it does not depend on the number of replicas."""
         return self._client_id_of(self.replica)
 
     @property
     def abandoned_client_ids(self) -> list[str]:
-        """Whose sessions this replica ends, in case that there once were more replicas: each ends every n-th.
+        """Client ids of sessions that this replica ends, if there once were more replicas: each replica ends every n-th.
 
-        Nobody's if the client id does not tell the replica.
+        Empty if the client id does not contain the number of the replica.
         """
         if REPLICA not in self._client_id:
             return []
@@ -117,6 +117,6 @@ def load(path: Path) -> BridgeConfig:
 
 
 def secret_files(config: BridgeConfig) -> dict[str, str]:
-    """The files that nobody else should read, by their keys in the configuration."""
+    """Files with secrets, by their keys in the configuration."""
     tables = (("mqtt", config.mqtt), ("kafka", config.kafka))
     return {f"{table}.{key}": name for table, broker in tables for key, name in private_files(broker).items()}

@@ -1,6 +1,6 @@
 """Wiring of the running bridge: threads, signals, start and stop.
 
-The main thread is the poll thread. Beside it run the reader's threads and the web server's.
+The main thread is the poll thread. The reader and the web server have threads of their own.
 """
 
 import argparse
@@ -32,7 +32,7 @@ HEARTBEAT_MAX_S: Final = 60.0
 FLOW_EVERY_S: Final = 60.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
 DRAINED_ROUNDS: Final = 2
-"""The network thread may just have let a message in when the stop began; it is there in the next round."""
+"""A message that the network thread was just taking in when the stop began appears in the next round."""
 
 LOG = logging.getLogger("ringmain_bridge")
 
@@ -44,7 +44,7 @@ def run(config: BridgeConfig, _options: argparse.Namespace, _clock: Clock) -> Ou
     except KafkaException as error:  # librdkafka reads certificates and keys at once
         LOG.error("configuration: kafka: %s", error.args[0].str())  # noqa: TRY400
         return Outcome(status=EXIT_CONFIG)
-    except (OSError, ValueError) as error:  # the password has gone since the configuration was checked
+    except (OSError, ValueError) as error:  # the password file was removed after the check of the configuration
         LOG.error("configuration: kafka: %s", error)  # noqa: TRY400
         return Outcome(status=EXIT_CONFIG)
     return Outcome(status=running.run())
@@ -83,7 +83,7 @@ class _Running:
                 http.listen, http.port, metrics=self._bridge.metrics, health=self._health, fleet=self._fleet_page
             )
         except OSError as error:
-            LOG.error("cannot listen on %s:%d: %s", http.listen, http.port, error.strerror)  # noqa: TRY400
+            LOG.error("cannot listen on %s:%d: %s; choose another `http.port`", http.listen, http.port, error.strerror)  # noqa: TRY400
             return EXIT_FAILED
         web.start()
         LOG.info("listening http://%s:%d/metrics", http.listen, web.port)
@@ -95,16 +95,16 @@ class _Running:
             self._forward()
             self._drain()
         except KafkaFatalError as error:
-            LOG.critical("kafka producer has failed, ending: %s", error)
+            LOG.critical("kafka producer has failed for good, stopping: %s", error)
             return EXIT_FAILED
         finally:
             web.stop()
         return EXIT_DONE
 
     def _await_topics(self) -> None:
-        """Wait until Kafka has all topics; MQTT is not read before, and the broker keeps the session."""
+        """Wait until Kafka has all topics. MQTT is not read before; the broker keeps the messages."""
         backoff = BackOff(self._random)
-        names, said = [*topics.KAFKA_TOPICS.values(), topics.DEADLETTER], ""
+        names, logged = [*topics.KAFKA_TOPICS.values(), topics.DEADLETTER], ""
         while not self._stop.is_set():
             self._heartbeat_s = time.monotonic()
             problem = self._writer.create_missing_topics(names)
@@ -114,9 +114,9 @@ class _Running:
                 LOG.info("kafka ready bootstrap_servers=%s", self._config.kafka.bootstrap_servers)
                 return
             delay_s = backoff.next_s()
-            level = logging.DEBUG if problem == said else logging.WARNING
+            level = logging.DEBUG if problem == logged else logging.WARNING
             LOG.log(level, "kafka not ready, waiting: %s", problem)
-            said = problem
+            logged = problem
             self._stop.wait(delay_s)
 
     def _forward(self) -> None:
@@ -134,7 +134,7 @@ class _Running:
                 )  # fmt: skip
 
     def _drain(self) -> None:
-        """Acknowledge what Kafka confirms before the deadline; the rest comes again at the next start."""
+        """Acknowledge all records that Kafka confirms before the deadline; the broker sends the rest at the next start."""
         LOG.info("stopping")
         self._bridge.begin_stop()
         self._abandoned.stop()
@@ -154,7 +154,7 @@ class _Running:
         self._abandoned.confirm(now_s=now_s)
 
     def _health(self) -> tuple[bool, str]:
-        """Whether the poll thread goes round. An absent neighbor is no reason to restart: see the metrics."""
+        """Whether the poll thread is alive. A missing broker or Kafka shows in the metrics; a restart would not help."""
         age_s = time.monotonic() - self._heartbeat_s
         well = age_s < HEARTBEAT_MAX_S
         return well, f"{'ok' if well else 'stuck'} heartbeat_age_s={age_s:.1f} mqtt_connected={self._reader.is_connected}"
@@ -167,9 +167,9 @@ class _Running:
 
 
 def _end_the_process(args: threading.ExceptHookArgs) -> None:
-    """A thread has died of an unknown error: the supervisor of the process starts it anew, and nothing is lost."""
+    """End the process after an unknown error in a thread. Its supervisor restarts it, and no message is lost."""
     if args.exc_type is SystemExit or args.exc_value is None:
         return
-    LOG.critical("thread %s died", args.thread and args.thread.name, exc_info=args.exc_value)
+    LOG.critical("thread %s failed, stopping", args.thread and args.thread.name, exc_info=args.exc_value)
     logging.shutdown()
     os._exit(EXIT_FAILED)

@@ -1,8 +1,8 @@
-"""When the number of replicas changes: subscriptions and sessions that nobody wants any more.
+"""Abandoned sessions: subscriptions and sessions that a change of the number of replicas leaves behind.
 
-A session keeps its subscriptions, and the broker queues for it, until somebody says otherwise. So every replica takes
-back what an older number of replicas left in its own session, and ends the sessions of replicas that are gone: it
-connects as one of them, ends its subscriptions, forwards what the broker holds for it, and lets the broker forget it.
+A session keeps its subscriptions, and the broker queues messages for it, until a client ends it. Each replica therefore
+ends the subscriptions that an older number of replicas left in its own session, and the sessions of replicas that no
+longer exist. It connects with their client id, ends the subscriptions, forwards the queued messages, and ends the session.
 """
 
 import logging
@@ -22,17 +22,17 @@ from ringmain_bridge.mqtt.session import PahoReader
 from ringmain_protocol import topics
 
 BEGIN_S: Final = 5.0
-"""So long after the start, when the other replicas have subscribed as well."""
+"""Delay after the start; by then the other replicas have subscribed as well."""
 
 AGAIN_S: Final = 90.0
-"""A replica that still runs takes its session back; so often it is tried whether it is gone."""
+"""Interval at which to check whether a replica with a session in use has stopped."""
 
 QUIET_S: Final = 3.0
-"""A session is drained when for so long nothing came and nothing is under way. Longer than a running replica's first
-back-off, so that one that lives has taken its session back by then."""
+"""A session is drained after this time without a message and with none under way. It is longer than the first back-off of
+a replica: a running replica has taken its session back by then."""
 
 ABSENT: Final = 3
-"""After so many client ids in a row without a session, there are no more."""
+"""Client ids in a row without a session after which the search ends."""
 
 STOP_S: Final = 2.0
 TICK_S: Final = 0.05
@@ -41,7 +41,7 @@ LOG = logging.getLogger("ringmain_bridge.replicas")
 
 
 def foreign_filters(replica: int, replicas: int) -> list[str]:
-    """Every filter that some replica of some number subscribes to, without those of this one."""
+    """Filters of every possible replica, without the filters of this one."""
     return _every_filter(without=frozenset(topics.bridge_filters(replica, replicas)))
 
 
@@ -51,16 +51,16 @@ def _every_filter(*, without: frozenset[str] = frozenset()) -> list[str]:
 
 
 class _Outcome(Enum):
-    """What became of a visit to a session."""
+    """Outcome of a visit to a session."""
 
     ABSENT = "absent"
     DRAINED = "drained"
-    IN_USE = "in use"  # taken back by a replica that runs
+    IN_USE = "in use"  # a running replica took it back
     UNREACHABLE = "unreachable"
 
 
 class AbandonedSessions:
-    """Ends the sessions of replicas that are gone, one after the other, in a thread of its own.
+    """Ends the sessions of replicas that no longer exist, one after the other, in its own thread.
 
     `confirm` runs in the poll thread, `counts` in any.
     """
@@ -73,7 +73,7 @@ class AbandonedSessions:
         self._new_bridge = new_bridge
         self._random = random
         self._lock = threading.Lock()
-        self._taken: list[Bridge] = []  # one a session: its own connection and window; Kafka and receipts are shared
+        self._open: list[Bridge] = []  # one a session, with its own connection and window; Kafka and receipts are shared
         self._past = total([])
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="abandoned-sessions", daemon=True)
@@ -84,21 +84,21 @@ class AbandonedSessions:
             self._thread.start()
 
     def confirm(self, *, now_s: float) -> None:
-        """Acknowledge what Kafka has confirmed."""
+        """Acknowledge the records that Kafka has confirmed."""
         for bridge in self._of_now():
             bridge.confirm(now_s=now_s)
             if bridge.is_stopping and bridge.counts().in_flight == 0:
                 with self._lock:
-                    self._taken.remove(bridge)
+                    self._open.remove(bridge)
                     self._past = total([self._past, bridge.counts()])
 
     def counts(self) -> list[Counts]:
-        """What came over those sessions, for the books."""
+        """Counts of the messages of these sessions, for the totals of the bridge."""
         with self._lock:
-            return [self._past, *(bridge.counts() for bridge in self._taken)]
+            return [self._past, *(bridge.counts() for bridge in self._open)]
 
     def stop(self) -> None:
-        """Take in nothing more; returns at once. What is not forwarded yet stays with the broker."""
+        """Refuse new messages; returns at once. Messages not forwarded yet stay with the broker."""
         self._stopping.set()
         for bridge in self._of_now():
             bridge.begin_stop()
@@ -110,7 +110,7 @@ class AbandonedSessions:
 
     def _of_now(self) -> list[Bridge]:
         with self._lock:
-            return list(self._taken)
+            return list(self._open)
 
     def _run(self) -> None:
         self._stopping.wait(BEGIN_S)
@@ -120,14 +120,16 @@ class AbandonedSessions:
             explored = explored or reached
             if waiting:
                 LOG.warning(
-                    "sessions of other replicas are in use or out of reach, trying again later: %s", ", ".join(waiting)
+                    "sessions of other replicas are in use or unreachable, next attempt in about %.0f s: %s",
+                    AGAIN_S,
+                    ", ".join(waiting),
                 )
                 self._stopping.wait(AGAIN_S * self._random.uniform(0.9, 1.1))
 
     def _visit(self, client_ids: Sequence[str], *, absent_max: int) -> tuple[list[str], bool]:
-        """Drain these sessions; returns those that are to be visited again, and whether the broker was there.
+        """Drain these sessions; returns the sessions to visit again, and whether the broker was reachable.
 
-        They are ended only after all have been drained, the highest first: what an interruption leaves is found again.
+        They are ended only after all have been drained, the highest first: the search finds the rest after an interruption.
         """
         again: list[str] = []
         drained: list[str] = []
@@ -142,18 +144,18 @@ class AbandonedSessions:
             (again if outcome is _Outcome.IN_USE else drained).append(client_id)
         for client_id in reversed(drained):
             if self._stopping.is_set() or not end_session(self._config, client_id):
-                again.append(client_id)  # noqa: PERF401  it acts, and not only tells
+                again.append(client_id)  # noqa: PERF401  it acts
         return again, True
 
     def _drain(self, client_id: str) -> _Outcome:
-        """Forward what the broker holds for a session."""
+        """Forward the messages that the broker holds for a session."""
         random = Random(self._random.random())  # noqa: S311  jitter
         reader = PahoReader(
             self._config, client_id=client_id, filters=(), foreign=_every_filter(), random=random, quiet=True
         )
         bridge = self._new_bridge(reader)
         with self._lock:
-            self._taken.append(bridge)
+            self._open.append(bridge)
         reader.start(bridge)
         try:
             outcome = self._watch(reader, bridge)

@@ -1,4 +1,4 @@
-"""The error of a model file. Stands alone, so that it can be caught where there is neither NumPy nor ONNX Runtime."""
+"""The error of a model file, in its own module: it can be caught without NumPy and ONNX Runtime."""
 
 
 class ModelRejectedError(Exception):

@@ -1,4 +1,4 @@
-"""ONNX Runtime as the contract wants it: one thread, on the CPU. Sums then have one order, in training and at the edge."""
+"""ONNX Runtime by the protocol: one thread, on the CPU. Sums then have one order, in training and at the edge."""
 
 import statistics
 import time
@@ -40,7 +40,7 @@ _LATENCY_RUNS: Final = 21
 class Serializable(Protocol):
     """A model in memory, such as `onnx.ModelProto`."""
 
-    def SerializeToString(self) -> bytes:  # noqa: N802  the name that protobuf gives it
+    def SerializeToString(self) -> bytes:  # noqa: N802  protobuf's name
         """The bytes of its file."""
 
 
@@ -52,7 +52,7 @@ def open_session(model: bytes | Serializable) -> ort.InferenceSession:
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL  # an exception carries the text
+    options.log_severity_level = _FATAL  # the exception has the text
     content = model if isinstance(model, bytes) else model.SerializeToString()
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
@@ -68,7 +68,7 @@ def run(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
 
 
 def run_in_blocks(session: ort.InferenceSession, inputs: Inputs, output: str) -> Floats:
-    """One output for the whole batch, a cache full of forecasts at a time: the same to the bit, and faster."""
+    """One output for the whole batch, in blocks that fit the cache: the same bits, and faster."""
     count = len(inputs["issued_at_s"])
     first = run(session, {name: value[:_BLOCK] for name, value in inputs.items()}, output)
     whole = np.empty((count, *first.shape[1:]), first.dtype)
@@ -94,14 +94,14 @@ def single_latency_ms(session: ort.InferenceSession, inputs: Inputs) -> float:
     """Median processor time of one forecast on one thread; other load of the machine does not count."""
     one = {name: value[:1] for name, value in inputs.items()}
     session.run(None, one)
-    taken = []
+    durations_s = []
     for _ in range(_LATENCY_RUNS):
         begin = time.thread_time()
         session.run(None, one)
-        taken.append(time.thread_time() - begin)
-    return 1000 * statistics.median(taken)
+        durations_s.append(time.thread_time() - begin)
+    return 1000 * statistics.median(durations_s)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error of ONNX Runtime, which may have many and long ones."""
+    """The first line of an error of ONNX Runtime, at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

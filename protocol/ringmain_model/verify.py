@@ -1,4 +1,4 @@
-"""The promises of a model file, checked before it is published and before it runs. The same check in both places."""
+"""The promises of a model file; the same check before it is published and before it runs."""
 
 import base64
 import binascii
@@ -52,7 +52,7 @@ class Model(NamedTuple):
 
 
 def read_model(path: Path) -> bytes:
-    """The bytes of a model file, for `check_model`; one that is too large is not read.
+    """The bytes of a model file, for `check_model`; a file that is too large is not read.
 
     Raises:
         ModelRejectedError: If it cannot be read, or is too large.
@@ -65,16 +65,16 @@ def read_model(path: Path) -> bytes:
 
 
 def check_model(content: bytes, *, site: str | None = None, signal: str | None = None) -> Model:
-    """The model, open, after it has kept every promise.
+    """The open model, if the file keeps every promise.
 
     - It has at most `MAX_MODEL_BYTES`, and ONNX Runtime can open it.
-    - It has a valid manifest, of this site and signal if they are given.
+    - It has a valid manifest, for this site and signal if they are given.
     - Its inputs have the types and shapes of the manifest.
     - Its golden vectors are the three inputs and the output, not empty, in the shapes of the manifest.
     - It reproduces them within the tolerance of the manifest, and its quantiles do not fall.
 
     Raises:
-        ModelRejectedError: With the promise that is broken.
+        ModelRejectedError: With the broken promise; do not publish or run the file.
     """
     _require_size(len(content))
     try:
@@ -87,9 +87,9 @@ def check_model(content: bytes, *, site: str | None = None, signal: str | None =
     except MessageError as error:
         raise ModelRejectedError(f"no usable manifest: {error}") from error
     if site is not None and manifest.site != site:
-        raise ModelRejectedError(f"model is for site {manifest.site}, this is {site}")
+        raise ModelRejectedError(f"model is for site {manifest.site}, expected is site {site}")
     if signal is not None and manifest.signal != signal:
-        raise ModelRejectedError(f"model is for {manifest.signal}, wanted is {signal}")
+        raise ModelRejectedError(f"model is for signal {manifest.signal}, expected is signal {signal}")
     _require_inputs(session, manifest)
     model = Model(manifest, session)
     _require_golden(model, _golden(texts.get(GOLDEN_KEY, "")))
@@ -98,7 +98,7 @@ def check_model(content: bytes, *, site: str | None = None, signal: str | None =
 
 def _require_size(size: int) -> None:
     if size > MAX_MODEL_BYTES:
-        raise ModelRejectedError(f"model of {size} bytes exceeds {MAX_MODEL_BYTES}")
+        raise ModelRejectedError(f"model of {size} bytes exceeds the limit of {MAX_MODEL_BYTES} bytes")
 
 
 def _require_inputs(session: ort.InferenceSession, manifest: ModelManifest) -> None:
@@ -109,9 +109,9 @@ def _require_inputs(session: ort.InferenceSession, manifest: ModelManifest) -> N
     }
     actual = {i.name: (i.type, list(i.shape[1:])) for i in session.get_inputs()}
     if actual != expected:
-        raise ModelRejectedError(f"inputs are {actual}, the manifest says {expected}")
+        raise ModelRejectedError(f"inputs are {actual}, expected by the manifest are {expected}")
     if QUANTILES not in [o.name for o in session.get_outputs()]:
-        raise ModelRejectedError(f"there is no output {QUANTILES}")
+        raise ModelRejectedError(f"output {QUANTILES} is missing")
 
 
 def _golden(text: str) -> dict[str, NDArray[Any]]:
@@ -121,7 +121,7 @@ def _golden(text: str) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(archive) as members:
             size = sum(member.file_size for member in members.infolist())
         if size > MAX_GOLDEN_BYTES:
-            raise ModelRejectedError(f"golden vectors unpack to {size} bytes, allowed are {MAX_GOLDEN_BYTES}")
+            raise ModelRejectedError(f"golden vectors unpack to {size} bytes, the limit is {MAX_GOLDEN_BYTES} bytes")
         with np.load(archive, allow_pickle=False) as arrays:
             golden: dict[str, NDArray[Any]] = dict(arrays)
     except _ARCHIVE_ERRORS as error:
@@ -144,9 +144,9 @@ def _require_golden(model: Model, golden: dict[str, NDArray[Any]]) -> None:
     shape = (len(golden["issued_at_s"]), manifest.horizon_steps, len(manifest.quantiles))
     if shape[0] == 0 or actual.shape != shape or expected.shape != shape:
         raise ModelRejectedError(f"quantiles have the shape {actual.shape}, golden {expected.shape}, expected is {shape}")
-    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, and fails
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which fails the check
         error_max = float(np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max())
     if not error_max <= manifest.tolerance:
-        raise ModelRejectedError(f"golden vectors are off by {error_max:.2g}, allowed are {manifest.tolerance:.2g}")
+        raise ModelRejectedError(f"golden vectors are off by {error_max:.2g}, the tolerance is {manifest.tolerance:.2g}")
     if not (np.diff(actual, axis=2) >= 0).all():
         raise ModelRejectedError("quantiles of the golden vectors do not rise")

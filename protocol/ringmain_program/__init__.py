@@ -1,4 +1,4 @@
-"""What every program of Ringmain needs of its host.
+"""Services of the host for every program of Ringmain.
 
 A configuration file, secrets and certificates come in; files, delays and exit statuses leave. Needs msgspec only.
 """

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt. Pure: chance and time are given."""
+"""Delay before the next attempt. Pure: random numbers and time come from the caller."""
 
 from random import Random
 from typing import Final
@@ -9,7 +9,7 @@ STABLE_S: Final = 60.0
 
 
 class BackOff:
-    """Doubling delays, each shortened by chance to between a half and the whole: a fleet does not come back at once."""
+    """Doubling delays, each shortened at random to between a half and the whole: a fleet does not reconnect all at once."""
 
     def __init__(self, random: Random, *, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
         self._random = random
@@ -17,10 +17,10 @@ class BackOff:
         self._longest_s = longest_s
 
     def next_s(self, *, stable_for_s: float = 0.0) -> float:
-        """The next delay. The delays start again after a stable minute: a server that accepts and hangs up is not hammered.
+        """The next delay. Only a stable minute resets it: a server that accepts and closes at once gets longer delays, too.
 
         Args:
-            stable_for_s: How long the last attempt was good for.
+            stable_for_s: Time for which the last connection lasted.
         """
         if stable_for_s >= STABLE_S:
             self.reset()

@@ -32,7 +32,7 @@ class MqttBroker(TlsFiles, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def uses_tls(self) -> bool:
-        """Whether the connection is encrypted: with a `ca_file` or a certificate it is."""
+        """Whether the connection is encrypted: with a `ca_file` or a certificate."""
         return self.ca_file is not None or self.certificate_file is not None
 
     def password(self) -> str | None:
@@ -61,7 +61,7 @@ class KafkaBroker(TlsFiles, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError("sasl needs sasl_mechanism, sasl_username and sasl_password_file")
 
     def connection_settings(self) -> dict[str, str]:
-        """The connection in the words of librdkafka, with the password read now.
+        """Settings of librdkafka for the connection, with the password read now.
 
         Raises:
             OSError: If the password file cannot be read.
@@ -84,13 +84,13 @@ Table = TypeVar("Table", bound=TlsFiles)
 
 
 def files(table: TlsFiles) -> dict[str, str]:
-    """The files that a table names, by key."""
+    """Files of a table, by key."""
     named = ((key, getattr(table, key)) for key in table.__struct_fields__ if key.endswith(_FILE))
     return {key: name for key, name in named if name is not None}
 
 
 def private_files(table: TlsFiles) -> dict[str, str]:
-    """The files that nobody else should read, by key: passwords and private keys."""
+    """Files with passwords and private keys, by key."""
     return {key: name for key, name in files(table).items() if key.endswith(_PRIVATE)}
 
 
@@ -101,7 +101,7 @@ def with_absolute_files(table: Table, folder: Path) -> Table:
 
 
 def file_problems(table: TlsFiles) -> Iterator[str]:
-    """Each file that this program cannot use now: key, file and reason."""
+    """Each unusable file: key, file and reason."""
     for key, name in files(table).items():
         try:
             if key.endswith(_PASSWORD):

@@ -1,7 +1,7 @@
 """A program on the command line: commands by name, exit statuses, results for a person or as JSON.
 
-A table names where each command stands, as `module:function`. Only the chosen one is imported: what a command needs beyond
-msgspec is loaded when it is asked for, and a missing package names the extra that brings it.
+A table gives the place of each command, as `module:function`. Only the chosen command is imported: packages beyond msgspec
+are loaded only if needed, and the message about a missing package names the extra to install.
 """
 
 import argparse
@@ -22,25 +22,25 @@ from ringmain_program.config import ConfigError
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78
-"""Exit status for a configuration that a person must mend (EX_CONFIG of sysexits.h); systemd does not restart on it."""
+"""Exit status of an invalid configuration (EX_CONFIG of sysexits.h); systemd does not restart on it."""
 EXIT_PIPE: Final = 141
-"""Exit status when nobody reads the output any more, as of any program that SIGPIPE ends (128 + 13)."""
+"""Exit status after the reader of the output has closed it, as after SIGPIPE (128 + 13)."""
 
 STANDARD_OUTPUT: Final = "-"
 DISTRIBUTION: Final = "ringmain"
 
 Clock: TypeAlias = Callable[[], datetime]
-"""The time now, in UTC; given to the commands that need it."""
+"""The present time in UTC, as a command gets it."""
 
 
 def as_lines(result: Any) -> str:  # noqa: ANN401  Structs and dicts
-    """A result for a person: `name: value`, one a line."""
+    """A result for a person: one `name: value` a line."""
     values = msgspec.to_builtins(result).items()
     return "\n".join(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in values)
 
 
 class Outcome(NamedTuple):
-    """The result of a command, if it has any; the exit status; and how a person reads the result."""
+    """Result of a command, if any, its exit status, and the text of the result for a person."""
 
     result: Any = None
     status: int = EXIT_DONE
@@ -48,14 +48,14 @@ class Outcome(NamedTuple):
 
 
 def new_parser(program: str, description: str) -> argparse.ArgumentParser:
-    """A parser of a command line that knows `--version`."""
+    """A parser of the command line with `--version`."""
     parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return parser
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """`--json [FILE]`: the result for programs."""
+    """Add `--json [FILE]`: the result for programs."""
     parser.add_argument(
         "--json", nargs="?", const=STANDARD_OUTPUT, metavar="FILE", help="the result as JSON, to standard output or FILE"
     )
@@ -64,8 +64,8 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def load(place: str) -> Callable[..., Any]:
     """The function at `module:function`, imported now."""
     module, _, function = place.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), function)
-    return found
+    loaded: Callable[..., Any] = getattr(import_module(module), function)
+    return loaded
 
 
 def write_result(result: Any, destination: str | None, *, text: Callable[[Any], str] = as_lines) -> None:  # noqa: ANN401
@@ -81,19 +81,19 @@ def write_result(result: Any, destination: str | None, *, text: Callable[[Any], 
 
 
 def finish(outcome: Outcome, destination: str | None) -> int:
-    """Write the result, if there is one; returns the exit status."""
+    """Write the result, if any; returns the exit status."""
     if outcome.result is not None:
         write_result(outcome.result, destination, text=outcome.text)
     return outcome.status
 
 
 def run_program(program: Callable[[], int], *, extra: str, other_extras: Mapping[str, str] = MappingProxyType({})) -> int:
-    """Run a program to its exit status; a person reads one line, and no traceback, about what only a person can mend.
+    """Run a program to its exit status. Errors that a person must correct print one line instead of a traceback.
 
     Args:
         program: Parses, acts, returns the exit status.
-        extra: The extra that brings the program's packages.
-        other_extras: By package: the extra that brings it, if it is another one.
+        extra: The extra with the program's packages.
+        other_extras: The extra of a package, by package, where it is another one.
     """
     try:
         try:
@@ -104,20 +104,20 @@ def run_program(program: Callable[[], int], *, extra: str, other_extras: Mapping
         except ImportError as error:
             if error.name is None or error.name.startswith("ringmain"):
                 raise
-            wanted = other_extras.get(error.name.partition(".")[0], extra)
-            print(f"{error.name} is not installed: pip install '{DISTRIBUTION}[{wanted}]'", file=sys.stderr)
+            missing = other_extras.get(error.name.partition(".")[0], extra)
+            print(f"{error.name} is not installed: pip install '{DISTRIBUTION}[{missing}]'", file=sys.stderr)
             return EXIT_FAILED
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        if not _is_closed(sys.stdout):  # a pipe to somewhere else has broken: that is an error
+        if not _is_closed(sys.stdout):  # another pipe is broken: an error
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the interpreter
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it at its end
         return EXIT_PIPE
 
 
 class _Version(argparse.Action):
-    """Asks for the version when it is wanted: the look at the installed packages costs the start of a program."""
+    """Reads the version only for `--version`: the search of installed packages would slow every start."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         from importlib.metadata import version  # noqa: PLC0415  only here
@@ -127,7 +127,7 @@ class _Version(argparse.Action):
 
 
 def _is_closed(output: IO[str]) -> bool:
-    """Whether nobody reads a pipe any more."""
+    """Whether the reading end of a pipe is closed."""
     try:
         poll = select.poll()
         poll.register(output.fileno(), select.POLLERR)

@@ -1,8 +1,8 @@
 """Reads the TOML of every program into typed Structs, and reports all problems in one text.
 
-msgspec stops at the first problem; a field engineer wants the list. Therefore the table is walked beside `msgspec.inspect`,
-and each problem names its key and, for an unknown key, the nearest valid name. Declared field types: Structs, lists, dicts,
-enums, numbers, strings, booleans, each optionally with `None` or constraints.
+msgspec stops at the first problem; a field engineer needs the whole list. This module therefore walks the table along
+`msgspec.inspect`. Each problem names its key and, for an unknown key, the nearest valid name. Supported field types:
+Structs, lists, dicts, enums, numbers, strings, booleans, each optionally with `None` or constraints.
 """
 
 import difflib
@@ -18,7 +18,7 @@ MAX_CONFIG_BYTES: Final = 1_000_000
 
 Config = TypeVar("Config", bound=Struct)
 Check = Callable[[dict[str, Any]], Iterable[str]]
-"""Problems of a table beyond its types. The table may be of any shape: wrong shapes are reported already."""
+"""Problems of a table beyond its types. The table may have any shape: wrong shapes are already reported."""
 
 
 class ConfigError(Exception):
@@ -34,7 +34,7 @@ def load(path: Path, kind: type[Config], *, check: Check | None = None) -> Confi
     try:
         size = path.stat().st_size
         if size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: {size} bytes; a configuration file has at most {MAX_CONFIG_BYTES}")
+            raise ConfigError(f"{path}: {size} bytes; a configuration file has at most {MAX_CONFIG_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
@@ -99,9 +99,9 @@ def _problems(value: object, kind: inspect.Type, key: str) -> Iterator[str]:  # 
             return
         case inspect.UnionType():
             options = [t for t in kind.types if not isinstance(t, inspect.NoneType)]
-            found = [list(_problems(value, option, key)) for option in options]
-            if all(found):
-                yield from min(found, key=len)
+            by_option = [list(_problems(value, option, key)) for option in options]
+            if all(by_option):
+                yield from min(by_option, key=len)
         case inspect.StructType():
             yield from _struct_problems(value, kind, key)
         case inspect.DictType():
@@ -126,27 +126,27 @@ def _struct_problems(value: object, kind: inspect.StructType, key: str) -> Itera
         yield f"{key}: must be a table, not {_name(value)}"
         return
     fields = {field.encode_name: field for field in kind.fields}
-    before, found = f"{key}." if key else "", False
+    before, faulty = f"{key}." if key else "", False
     for name in value:
         if name not in fields:
-            found = True
+            faulty = True
             near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
             hint = f"; did you mean `{near[0]}`?" if near else f"; valid are {', '.join(fields)}"
             yield f"{before}{name}: unknown key{hint}"
     for name, field in fields.items():
         if name in value:
             for problem in _problems(value[name], field.type, before + name):
-                found = True
+                faulty = True
                 yield problem
         elif field.required:
-            found = True
+            faulty = True
             yield f"{before}{name}: missing"
-    if not found:
+    if not faulty:
         yield from _converted(value, kind, key)
 
 
 def _converted(value: object, kind: inspect.Type, key: str) -> Iterator[str]:
-    """Problems of one value that msgspec itself finds, constraints and `__post_init__` of a Struct included."""
+    """Problems of one value by msgspec itself, constraints and `__post_init__` of a Struct included."""
     if isinstance(kind, inspect.IntType | inspect.FloatType) and isinstance(value, float) and value - value != 0:
         yield f"{key}: {value} is not a finite number"
         return
@@ -156,7 +156,7 @@ def _converted(value: object, kind: inspect.Type, key: str) -> Iterator[str]:
         yield f"{key}: {str(error).removesuffix(' - at `$`')}" if key else str(error)
 
 
-def _python_type(kind: inspect.Type) -> Any:  # noqa: ANN401, PLR0911  what msgspec.convert takes; one case a type
+def _python_type(kind: inspect.Type) -> Any:  # noqa: ANN401, PLR0911  a type for msgspec.convert; one case a type
     match kind:
         case inspect.StructType() | inspect.EnumType():
             return kind.cls

@@ -1,11 +1,11 @@
-"""Files that are whole: after a power cut there is the old one or the new one."""
+"""Atomic files: a power cut leaves the old content or the new one, never a part."""
 
 import os
 from pathlib import Path
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write beside the file, onto the disk, then rename into place. Makes the folders above it."""
+    """Write a `.part` file next to it, sync it to the disk, then rename it. Makes missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
@@ -15,7 +15,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def move_into_place(part: Path, path: Path) -> None:
-    """Rename a finished file of the same folder; content and name are then on the disk."""
+    """Rename a finished file in the same folder; content and name are then on the disk."""
     _sync(part)
     part.replace(path)
     _sync(path.parent)

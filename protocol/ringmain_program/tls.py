@@ -1,4 +1,4 @@
-"""TLS towards a server: which authority a program trusts, and the certificate with which it proves itself."""
+"""TLS to a server: the trusted authority, and the program's own certificate."""
 
 import ssl
 from typing import Annotated
@@ -9,7 +9,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=4000)]
 
 
 class TlsFiles(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Files for TLS, as a configuration names them."""
+    """Files for TLS in a configuration."""
 
     ca_file: Text | None = None
     certificate_file: Text | None = None
@@ -21,9 +21,9 @@ class TlsFiles(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """A context that verifies the server: by `ca_file`, or by the authorities that the host trusts.
+    """A context that verifies the server: by `ca_file`, or by the trusted authorities of the host.
 
-    The files are read afresh each time, so that a new connection takes up exchanged ones.
+    The files are read afresh each time: exchanged files take effect with the next connection.
 
     Raises:
         OSError: If a file cannot be read or holds nothing usable.

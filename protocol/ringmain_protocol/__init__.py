@@ -1,1 +1,1 @@
-"""What every process of Ringmain agrees on: topics, messages, step values, the model manifest. Needs msgspec only."""
+"""The contract between all processes of Ringmain: topics, messages, step values, the model manifest. Needs msgspec only."""

@@ -1,4 +1,4 @@
-"""What a model file says of itself, and which site may run which release.
+"""Manifest of a model file, and the release that each site may run.
 
 A model is ONE ONNX file per site and signal. Inputs `history` float32 [batch, history_steps, signals] (NaN = missing,
 the target first, last row = the step that ended at `issued_at_s`), `known_future` float32 [batch, horizon_steps, series]
@@ -21,16 +21,16 @@ MANIFEST_KEY: Final = "manifest"
 GOLDEN_KEY: Final = "golden"
 MAX_MODEL_BYTES: Final = 20_000_000
 MODEL_FOLDER: Final = "models/"
-"""Agents refuse every model path outside: the online role may sign anything below `rollout/`."""
+"""Agents refuse a model path outside this folder: the online role may sign any file below `rollout/`."""
 
 Release = Annotated[int, Meta(ge=1, le=2**31)]
 
 
 class ModelManifest(Struct, frozen=True, kw_only=True):
-    """All that an agent must know of a model before it runs it.
+    """Description of a model for the agent that runs it.
 
-    `signals` and `series` map names to units in the order of the columns, the target first. Outside `years`, or with less
-    than `history_share_min` of the target column, the model is not used. `tolerance` is the largest allowed difference
+    `signals` and `series` map names to units in the order of the columns, the target first. The model is not used outside
+    `years`, or with less than `history_share_min` of the target column. `tolerance` is the largest allowed difference
     from the golden vectors, in the unit of the target.
     """
 
@@ -67,9 +67,9 @@ class ModelManifest(Struct, frozen=True, kw_only=True):
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
-    """Which sites run which genuine release: `rollout/<channel>.json`, signed by the online role.
+    """Release of each site: `rollout/<channel>.json`, signed by the online role.
 
-    A site runs `release` when it is named in `sites` or its hash is below `permille`, else `previous` (0: what it has).
+    A site runs `release` if `sites` names it or its hash is below `permille`, else `previous` (0: its present release).
     """
 
     release: Release
@@ -112,7 +112,7 @@ def rollout_path(channel: str) -> str:
 
 
 def selected_release(rollout: Rollout, site: str) -> int:
-    """The release that this site shall run; 0 is no opinion. Deterministic, without asking anybody."""
+    """The release of this site; 0 means its present one. Deterministic and local."""
     bucket = int.from_bytes(sha256(f"{rollout.salt}:{site}".encode()).digest()[:8], "big") % 1000
     chosen = site in rollout.sites or bucket < rollout.permille
     return rollout.release if chosen else rollout.previous

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from ringmain_protocol.errors import MessageError
 
 MAX_MESSAGE_BYTES: Final = 1_000_000
-"""Largest payload that anybody sends; larger ones are refused unread."""
+"""Largest payload; larger ones are refused unread."""
 
 AtMs = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 Count = Annotated[int, Meta(ge=0, le=2**62)]
@@ -25,7 +25,7 @@ Position = Annotated[int, Meta(ge=-1000, le=1000)]
 
 
 class Quality:
-    """Quality of a reading or step value, as a number on the wire (the quality of IEC 61850 in three words)."""
+    """Quality of a reading or step value, as a number in a message (three levels of the quality of IEC 61850)."""
 
     GOOD: Final = 0
     SUSPECT: Final = 1
@@ -33,14 +33,14 @@ class Quality:
 
 
 class Mode(StrEnum):
-    """`observe` computes and reports and sends nothing; `control` sends."""
+    """In `observe` the agent computes and reports; in `control` it also sends setpoints to the equipment."""
 
     OBSERVE = "observe"
     CONTROL = "control"
 
 
 class Fallback(StrEnum):
-    """Origin of a setpoint or schedule: the fallback levels, best first."""
+    """Source of a setpoint or schedule: the fallback ladder, from best to last."""
 
     OPTIMAL = "optimal"
     INCUMBENT = "incumbent"
@@ -50,7 +50,7 @@ class Fallback(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Kind of problem, for programs; the text beside it is for people. A code of a newer agent is read as `OTHER`."""
+    """Kind of problem, for programs; `reason` is the text for people. A newer agent's code reads as `OTHER`."""
 
     STARTING = "starting"
     NO_PLAN = "no_plan"
@@ -104,14 +104,14 @@ class _Columns(Struct, frozen=True, kw_only=True):
 
 
 class Readings(_Columns, frozen=True, kw_only=True):
-    """What the feeds delivered, in our units and sign: agent to bridge."""
+    """Readings of the feeds, in our units and sign: agent to bridge."""
 
     stream: StreamId
     sequence: Count
 
 
 class Steps(_Columns, frozen=True, kw_only=True):
-    """Step values that the agent forecasts from; `at_ms` is the START of the step."""
+    """Step values, the input of the agent's forecasts; `at_ms` is the START of the step."""
 
     stream: StreamId
     sequence: Count
@@ -121,7 +121,7 @@ class Steps(_Columns, frozen=True, kw_only=True):
 class Forecast(Struct, frozen=True, kw_only=True):
     """Quantiles of one signal for the steps from `issued_at_ms` on.
 
-    `values[lead][quantile]`, non-decreasing along the quantiles. `release` is 0 for persistence; then `reason` says why
+    `values[lead][quantile]`, non-decreasing along the quantiles. `release` is 0 for persistence; `reason` then tells why
     no model was used.
     """
 
@@ -141,7 +141,7 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 
 class Schedule(Struct, frozen=True, kw_only=True):
-    """What was decided for the steps from `issued_at_ms` on. State of charge is the value at the END of a step.
+    """Decisions for the steps from `issued_at_ms` on. State of charge is the value at the END of a step.
 
     `positions` are those of tap changers and capacitor banks.
     """
@@ -160,9 +160,9 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
 
 class Setpoint(Struct, frozen=True, kw_only=True):
-    """Setpoints of one control cycle. `None` releases the equipment; in observe nothing of it was sent.
+    """Setpoints of one control cycle. `None` releases the equipment; in observe the agent sent none of them.
 
-    A position that is `None` stays as it is.
+    A position of `None` leaves the equipment in its position.
     """
 
     stream: StreamId
@@ -236,9 +236,9 @@ class Series(Struct, frozen=True, kw_only=True):
 class Envelope(Struct, frozen=True, kw_only=True):
     """Import and export limits by the network operator, both non-negative; `None` sets no limit for that step.
 
-    It must hold, or with `breach_price_per_kwh` is a request (demand response): each kWh beyond it costs that much.
-    Those that must hold count all together. Of several requests for a step the one with the highest priority counts, among
-    equals the narrower.
+    Without `breach_price_per_kwh` an envelope is binding. With it, it is a demand-response request: each kWh beyond it has
+    that price. All binding envelopes of a step apply together. Of several requests for a step the one with the highest
+    priority applies, and among equals the narrowest.
     """
 
     issued_at_ms: AtMs
@@ -252,9 +252,9 @@ class Envelope(Struct, frozen=True, kw_only=True):
 
 
 class Tick(Struct, frozen=True, kw_only=True):
-    """Lockstep clock: it is `now_ms`, and the site was sent `messages[site]` feed messages for this tick.
+    """Lockstep clock: `now_ms` is the simulated time, `messages[site]` the number of feed messages of this tick.
 
-    A tick that was not answered is sent again, with its feed messages, under the same number.
+    An unanswered tick is sent again, with its feed messages, under the same number.
     """
 
     tick: Count
@@ -263,7 +263,7 @@ class Tick(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """The agent has done `tick`, committed it, and sent `setpoints` messages to its equipment."""
+    """The agent has computed and committed `tick`, and sent `setpoints` messages to its equipment."""
 
     tick: Count
     setpoints: Count
@@ -279,7 +279,7 @@ def encode(message: Struct) -> bytes:
     """The payload of a message.
 
     Raises:
-        MessageError: If it holds a number that is not finite or a value out of the range that the reader checks.
+        MessageError: If it holds a number that is not finite, or a value out of its range.
     """
     _require_finite(message)
     payload = _ENCODER.encode(message)
@@ -294,12 +294,12 @@ def decode(payload: bytes | bytearray | memoryview, kind: type[Message]) -> Mess
         MessageError: With reason `too_large`, `undecodable` (not JSON, not UTF-8) or `invalid` (another shape or range).
     """
     if len(payload) > MAX_MESSAGE_BYTES:
-        raise MessageError("too_large", f"payload of {len(payload)} bytes exceeds {MAX_MESSAGE_BYTES}")
+        raise MessageError("too_large", f"payload of {len(payload)} bytes exceeds the limit of {MAX_MESSAGE_BYTES} bytes")
     decoder = _DECODERS.get(kind)
     if decoder is None:
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
     try:
-        message: Message = decoder.decode(str(payload, "utf-8"))  # msgspec would not look into fields that it skips
+        message: Message = decoder.decode(str(payload, "utf-8"))  # msgspec does not check the UTF-8 of skipped fields
     except msgspec.ValidationError as error:
         raise MessageError("invalid", f"{kind.__name__}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -310,7 +310,7 @@ def decode(payload: bytes | bytearray | memoryview, kind: type[Message]) -> Mess
 def _require_finite(value: object) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise MessageError("not_finite", f"{value} has no place in a message; send null for an absent value")
+            raise MessageError("not_finite", f"{value} is not a finite number; send null for an absent value")
     elif isinstance(value, list | tuple):
         for item in value:
             if item.__class__ is not str and item.__class__ is not int:

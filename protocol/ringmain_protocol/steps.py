@@ -1,4 +1,4 @@
-"""What a step value is: the one definition that training and the edge share.
+"""Step values: one definition for training and edge.
 
 A step is `[start, start + step)`, stamped with its START. A reading holds from its own instant until the next reading of
 that signal, for at most `hold_s`. The value of a flow (power, price, speed) is the time-weighted mean over the step, of a
@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 from ringmain_protocol.messages import Quality
 
 COVERAGE_MIN: Final = 0.5
-"""A mean over less than this share of the step is missing."""
+"""Smallest covered share of a step; a mean over less is missing."""
 
 _STATE_SUFFIXES: Final = ("_kwh", "_degc", "_pu")
 _FLOAT32: Final = struct.Struct("<f")
 
 
 class Reading(NamedTuple):
-    """One value of one signal, in our unit and sign; `value` is `None` when the sender said that it has none."""
+    """One value of one signal, in our unit and sign; `value` is `None` if the sender reports none."""
 
     signal: str
     at_ms: int
@@ -64,7 +64,7 @@ def step_value(signal: str, readings: Sequence[Reading], *, start_ms: int, step_
         readings: Readings of this signal in order of time; those from before the step count while they hold.
         start_ms: START of the step.
         step_s: Length of the step.
-        hold_s: How long a reading holds when no other follows.
+        hold_s: Time for which a reading holds if no other follows.
     """
     end_ms, hold_ms = start_ms + 1000 * step_s, round(1000 * hold_s)
     covered_ms, weighted, last, suspect = 0, 0.0, None, False
@@ -89,7 +89,7 @@ def step_value(signal: str, readings: Sequence[Reading], *, start_ms: int, step_
 
 
 def hold_within(readings: Iterable[Reading], *, start_ms: int, hold_s: float) -> list[Reading]:
-    """The readings that can still count for a step that begins at `start_ms`: what may be kept when a step closes."""
+    """Readings that can still count for a step from `start_ms` on; the others may be dropped when a step closes."""
     kept = list(readings)
     first = 0
     for i, reading in enumerate(kept):

@@ -1,7 +1,7 @@
-"""The only place where an MQTT or Kafka topic is spelled.
+"""All MQTT and Kafka topics; no other module spells one.
 
-`ringmain/1/<shard>/<site>/<kind>`; a series has its name behind the kind, an envelope may have one. The shard is two hex
-digits, so that replicas of the bridge can divide the fleet by subscription and each site stays with one of them.
+`ringmain/1/<shard>/<site>/<kind>`; a series has its name after the kind, an envelope may have one. The shard is two hex
+digits: replicas of the bridge divide the fleet by subscription, and each site stays with one of them.
 """
 
 import re
@@ -51,7 +51,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Topic(NamedTuple):
-    """A topic taken apart; `name` is that of a series, or of one of several envelopes."""
+    """The parts of a topic; `name` is the name of a series or of an envelope."""
 
     shard: str
     site: str
@@ -97,15 +97,15 @@ def all_series(site: str) -> str:
 
 
 def all_envelopes(site: str) -> str:
-    """Filter for every envelope of a site that has a name; the one without has a topic of its own."""
+    """Filter for every envelope of a site with a name; the envelope without a name has its own topic."""
     return f"{PREFIX}/{shard(site)}/{site}/{ENVELOPE}/+"
 
 
 def parse(text: str) -> Topic:
-    """Take a topic apart.
+    """The parts of a topic.
 
     Raises:
-        MessageError: With reason `unknown_topic`, also if the shard is not that of the site.
+        MessageError: With reason `unknown_topic`, also if the shard is not the one of the site.
     """
     parts = text.split("/")
     if "/".join(parts[:2]) == PREFIX and len(parts) in (5, 6) and is_site(parts[3]) and parts[2] == shard(parts[3]):
@@ -117,7 +117,7 @@ def parse(text: str) -> Topic:
 
 
 def bridge_filters(replica: int = 0, replicas: int = 1) -> list[str]:
-    """What replica k of n bridges subscribes to: the shards with `shard % n == k`.
+    """Subscriptions of replica k of n bridges: the shards with `shard % n == k`.
 
     Raises:
         ValueError: If there is no such replica.
@@ -130,5 +130,5 @@ def bridge_filters(replica: int = 0, replicas: int = 1) -> list[str]:
 
 
 def simulation_answer(site: str) -> str:
-    """Where an agent in lockstep says that it has done a tick."""
+    """Topic on which an agent in lockstep answers a tick."""
     return f"ringmain-simulation/answer/{site}"

@@ -1,4 +1,4 @@
-"""Simulated substations: `demo` shows the whole ring, `run` puts simulated sites on given brokers."""
+"""Simulated substations: `demo` runs the whole ring, `run` connects simulated sites to given brokers."""
 
 import argparse
 import logging
@@ -18,7 +18,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of `ringmain-simulate`; returns the exit status (78: a person must mend the configuration)."""
+    """Entry point of `ringmain-simulate`; returns the exit status (78: a person must correct the configuration)."""
     return run_program(lambda: _run(arguments), extra="demo")
 
 
@@ -38,11 +38,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = new_parser("ringmain-simulate", "Simulated substations: the whole ring, or sites on given brokers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="the whole ring on this machine, with nothing installed beside it")
-    demo.add_argument("--duration", type=float, metavar="S", help="wall-clock seconds for the whole run; 90 are enough")
-    demo.add_argument("--folder", type=Path, default=Path("demo"), help="work folder, emptied at start (default: demo)")
+    demo = commands.add_parser("demo", help="the whole ring on this machine; needs no other installation")
+    demo.add_argument("--duration", type=float, metavar="S", help="wall-clock seconds of the whole run; at least 90")
+    demo.add_argument("--folder", type=Path, default=Path("demo"), help="work folder, emptied at the start (default: demo)")
     demo.add_argument("--http-port", type=int, default=9464, help="port of the bridge's /metrics (default: 9464)")
-    run = commands.add_parser("run", help="simulated sites in lockstep on given brokers, programs started by somebody else")
+    run = commands.add_parser("run", help="simulated sites in lockstep on given brokers; start the programs yourself")
     run.add_argument("--config", type=Path, required=True)
     for command in (demo, run):
         add_json(command)

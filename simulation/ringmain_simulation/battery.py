@@ -1,9 +1,9 @@
-"""A simulated battery that behaves as the nameplate says, and lets go by itself when nobody speaks to it any more.
+"""A simulated battery: it follows its nameplate, and returns to 0 kW when its setpoint expires.
 
 Invariants:
-- The stored energy stays between `soc_min_pu` and `soc_max_pu` of the capacity, whatever is asked for.
+- The stored energy stays between `soc_min_pu` and `soc_max_pu` of the capacity, for any setpoint.
 - Energy stored = charge x charge efficiency - discharge / discharge efficiency, over any time.
-- `valid_for_s` after a setpoint was received, the power is 0 kW.
+- The power is 0 kW `valid_for_s` after the receipt of a setpoint.
 """
 
 from typing import Annotated
@@ -44,13 +44,13 @@ class Battery:
         self.command: Command | None = None
 
     def accepts(self, power_kw: float) -> bool:
-        """Whether a setpoint is within the nameplate; another one is refused as a whole."""
+        """Whether a setpoint is within the nameplate; otherwise it is refused as a whole."""
         return -self.design.discharge_max_kw <= power_kw <= self.design.charge_max_kw
 
     def advance(self, since_ms: int, until_ms: int, *, stuck: bool = False) -> float:
         """Mean power between two instants; the state of charge is that of `until_ms` afterwards.
 
-        A stuck battery goes on with the power that it had, deaf to setpoints and to their expiry.
+        A stuck battery keeps its power and ignores setpoints and their expiry.
         """
         command = self.command
         if stuck:
@@ -60,13 +60,13 @@ class Battery:
             return self._deliver(0.0, since_ms, until_ms)
         if command.expires_ms >= until_ms:
             return self._deliver(command.power_kw, since_ms, until_ms)
-        held_ms = command.expires_ms - since_ms
-        held_kw = self._deliver(command.power_kw, since_ms, command.expires_ms)
+        in_force_ms = command.expires_ms - since_ms
+        in_force_kw = self._deliver(command.power_kw, since_ms, command.expires_ms)
         self.command, self.power_kw = None, 0.0
-        return held_kw * held_ms / (until_ms - since_ms)
+        return in_force_kw * in_force_ms / (until_ms - since_ms)
 
     def _deliver(self, power_kw: float, since_ms: int, until_ms: int) -> float:
-        """Mean power that energy allows; when full or empty within the time, the rest of it passes at 0 kW."""
+        """Mean power within the energy limits; once full or empty, the rest of the time passes at 0 kW."""
         hours, design = (until_ms - since_ms) / 3_600_000, self.design
         if power_kw >= 0:
             room_kwh = max(design.soc_max_pu * design.capacity_kwh - self.soc_kwh, 0.0)

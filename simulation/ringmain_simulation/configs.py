@@ -1,4 +1,4 @@
-"""The TOML files of the real programs for a simulated site: what a field engineer would write for it."""
+"""The TOML files of the real programs for a simulated site, as a field engineer would write them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +17,7 @@ HOLIDAYS: Final = ("2020-12-25", "2020-12-26", "2021-01-01")
 WEATHER: Final = ("temperature_degc", "radiation_w_per_m2", "windspeed_m_per_s")
 VALID_FOR_S: Final = 600
 RESERVE_PU: Final = 0.6
-"""Share of the battery that is kept for the limit: it was bought for that, and trades with the rest."""
+"""Share of the battery reserved for the import limit, its purpose; the rest may trade."""
 _UNITS: Final = {"kw": "kW", "kwh": "kWh", "degc": "degC"}
 
 
@@ -31,14 +31,14 @@ def write_agent_config(  # noqa: PLR0913  keyword-only: one file
     repository: str | None = None,
     root: Path | None = None,
 ) -> Path:
-    """Write `site.toml` of one site into a folder, and say where it is.
+    """Write `site.toml` of one site into a folder; returns its path.
 
     Args:
-        folder: Where the file, and the agent's state, shall be; made if missing.
-        design: What stands at the site.
-        scenario: Its cycle decides how old a measurement may be.
+        folder: Folder of the file and of the agent's state; made if missing.
+        design: Equipment and limits of the site.
+        scenario: Its cycle sets the maximum age of a measurement.
         local: Broker of feeds and setpoints.
-        upstream: Broker of everything else; the local one if not given.
+        upstream: Broker of all other messages; the local one if not given.
         repository: Address or folder of the signed models; without it the agent has no `[models]`.
         root: The first root of trust of that repository.
     """
@@ -86,7 +86,7 @@ import_surcharge_per_kwh = 0.02
 
 
 def write_bridge_config(folder: Path, *, mqtt: Address, kafka: str, http_port: int, receipt_interval_s: float = 2.0) -> Path:
-    """Write `bridge.toml` into a folder, and say where it is."""
+    """Write `bridge.toml` into a folder; returns its path."""
     host, port = mqtt
     tables = [
         "replica = 0\nreplicas = 1\n",
@@ -99,7 +99,7 @@ def write_bridge_config(folder: Path, *, mqtt: Address, kafka: str, http_port: i
 
 
 def write_trainer_config(folder: Path, *, kafka: str, scenario: Scenario) -> Path:
-    """Write `trainer.toml` into a folder, and say where it is; history, models, keys and repository will stand beside it."""
+    """Write `trainer.toml` into a folder; returns its path. History, models, keys and repository go into the same folder."""
     tables = [
         'history = "history"\nrepository = "repository"\nkeys = "keys"\ncandidates = "candidates"',
         f'time_zone = "{scenario.time_zone}"\nholidays = {_array(HOLIDAYS)}\n',

@@ -1,6 +1,6 @@
-"""What the simulated sensors sent against what stands in the history: the product's own counters are not asked.
+"""Readings of the simulated sensors compared with the history, without the counters of the programs.
 
-The history is read as anybody would read it: Delta tables, opened with `deltalake` and Polars.
+The history is read from outside: Delta tables, opened with `deltalake` and Polars.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ _ENTRY: Final = {"signal": pl.String, "at_ms": pl.Int64, "value": pl.Float64}
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """Entries of one site: expected ones, and what the history has of them.
+    """Expected entries of one site, and the entries in the history.
 
-    `lost` are expected and not there, `duplicated` are the second and further ones of what is there more than once,
-    `differing` have another value than expected, `unexpected` are there and were never sent.
+    `lost` entries are expected and missing, `duplicated` ones are repetitions, `differing` ones have another value than
+    expected, `unexpected` ones were never sent.
     """
 
     expected: int
@@ -38,7 +38,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     @property
     def exactly_once(self) -> bool:
-        """Whether the history has exactly what was sent."""
+        """Whether the history has exactly the readings that were sent."""
         return not (self.lost or self.duplicated or self.differing or self.unexpected)
 
 
@@ -54,33 +54,33 @@ def read_table(history: Path, name: str, columns: Sequence[str]) -> pl.DataFrame
 
 
 def compare_readings(history: Path, sent: SentReadings) -> dict[str, Comparison]:
-    """The readings of each site in the history against what its sensors sent."""
+    """The readings of each site in the history against the readings of its sensors."""
     rows = _entries(read_table(history, "readings", ["site", "signal", "at", "value"]), "at")
     return {site: _compare(_sent_readings(sent, site), _of_site(rows, site)) for site in sent.sites}
 
 
 def compare_steps(history: Path, sent: SentReadings, *, until_ms: int) -> dict[str, Comparison]:
-    """The step values of each site in the history against those of what its sensors sent, bit for bit.
+    """The step values of each site in the history against the step values of its sensors' readings, bit for bit.
 
     Only steps that ended at or before `until_ms` are expected. A step without a value need not be in the history.
     """
     rows = _entries(read_table(history, "steps", ["site", "signal", "start_at", "value"]), "start_at")
     result = {}
     for site in sent.sites:
-        found = _of_site(rows, site).filter(pl.col("value").is_not_null())
-        result[site] = _compare(_expected_steps(sent, site, until_ms), found)
+        in_history = _of_site(rows, site).filter(pl.col("value").is_not_null())
+        result[site] = _compare(_expected_steps(sent, site, until_ms), in_history)
     return result
 
 
 def count_fallbacks(history: Path, *, from_ms: int) -> dict[str, dict[str, int]]:
-    """Setpoint reports of each site from an instant on at another fallback level than `optimal`, by level."""
+    """Setpoint reports of each site from an instant on with a fallback level other than `optimal`, by level."""
     rows = read_table(history, "setpoints", ["site", "stream", "sequence", "issued_at", "fallback"])
     if rows.is_empty():
         return {}
     shown = rows.filter(pl.col("issued_at").dt.epoch("ms") >= from_ms, pl.col("fallback") != Fallback.OPTIMAL.value)
-    counted = shown.unique(["site", "stream", "sequence"]).group_by("site", "fallback").len()
+    by_level = shown.unique(["site", "stream", "sequence"]).group_by("site", "fallback").len()
     fallbacks: dict[str, dict[str, int]] = {}
-    for site, fallback, count in counted.iter_rows():
+    for site, fallback, count in by_level.iter_rows():
         fallbacks.setdefault(site, {})[fallback] = count
     return fallbacks
 
@@ -130,7 +130,7 @@ def _expected_steps(sent: SentReadings, site: str, until_ms: int) -> pl.DataFram
 
 
 def step_values(sent: SentReadings, site: str, signal: str, *, until_ms: int) -> dict[int, float | None]:
-    """Step values of a signal by START, as the protocol defines them, out of the readings that were sent."""
+    """Step values of a signal by START, by the protocol's definition, from the sent readings."""
     readings = [Reading(signal, at_ms, value) for at_ms, value in zip(*sent.column(site, signal), strict=True)]
     values: dict[int, float | None] = {}
     if not readings:
@@ -140,13 +140,13 @@ def step_values(sent: SentReadings, site: str, signal: str, *, until_ms: int) ->
         last = first
         while last < len(readings) and readings[last].at_ms < start_ms + step_ms:
             last += 1
-        within = readings[max(first - 1, 0) : last]  # the one before may still hold
+        within = readings[max(first - 1, 0) : last]  # the reading before may still hold
         values[start_ms] = step_value(signal, within, start_ms=start_ms, step_s=STEP_S, hold_s=HOLD_S).value
         first = last
     return values
 
 
 def count_rows(history: Path, name: str) -> int:
-    """Number of rows of a history table, out of its log."""
+    """Number of rows of a history table, from its log."""
     folder = str(history / name)
     return int(DeltaTable(folder).count()) if DeltaTable.is_deltatable(folder) else 0

@@ -1,7 +1,7 @@
-"""The excerpt of real data that the simulated substations replay; licence and attribution stand in `data/LICENSE.md`.
+"""The excerpt of real data that the simulated substations replay; license and attribution stand in `data/LICENSE.md`.
 
 Four Dutch substations from October 2020 to January 2021, in quarter-hours stamped with their START. Cleaned here, once:
-radiation becomes W/m2 and non-negative, cloud cover is cut to 0..100 %, MW becomes kW. What is missing stays NaN.
+radiation becomes W/m2 and non-negative, cloud cover is cut to 0..100 %, MW becomes kW. Missing values stay NaN.
 """
 
 import csv

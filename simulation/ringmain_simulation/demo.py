@@ -1,7 +1,7 @@
 """The whole ring on one machine: real programs as processes, an embedded broker and Kafka, four simulated substations.
 
-History first, in observe mode and as fast as it goes; then the trainer learns from what arrived, and publishes; the agents
-fetch, verify and activate; then the switches are turned to control for some days. Everything runs in lockstep.
+The history comes first, in observe mode and at full speed. The trainer then learns from it and publishes; the agents fetch,
+verify and activate the models. The switches then turn to control for some days. Everything runs in lockstep.
 """
 
 import shutil
@@ -28,17 +28,17 @@ ARRIVE_TIMEOUT_S: Final = 60.0
 ACTIVATE_TIMEOUT_S: Final = 60.0
 SHOW_EVERY_S: Final = 0.25
 FINISH_S: Final = 10.0
-"""Kept from the budget for the last ingest and the summary."""
+"""Part of the budget for the last ingest and the summary."""
 
 Show = Callable[[Lockstep, str], None]
 
 
 class DemoError(Exception):
-    """The demo cannot go on; the text says why and which log to read."""
+    """The demo cannot go on; the text has the cause and the log to read."""
 
 
 class Demo:
-    """One run in one folder. `show` is called a few times a second with the phase that runs."""
+    """One run in one folder. `show` gets the running phase a few times a second."""
 
     def __init__(
         self, folder: Path, *, show: Show, duration_s: float | None = None, scenario: Scenario = DEMO, http_port: int = 9464
@@ -58,11 +58,11 @@ class Demo:
         return time.monotonic() - self._began_s
 
     def run(self) -> Summary:
-        """Run it from start to end; everything that was started is stopped again, whatever happens.
+        """Run from start to end; every started program is stopped again, also after an error.
 
         Raises:
-            DemoError: If the folder holds something else, or a part of the ring does not do its work.
-            ProgramError: If a program ended that should not.
+            DemoError: If the folder holds other files, or a part of the ring does not work.
+            ProgramError: If a program ended unexpectedly.
         """
         clear_folder(self.folder)
         with ExitStack() as stack:
@@ -108,7 +108,7 @@ class Demo:
 
 
 class _Phases:
-    """The phases of a run after everything has been started."""
+    """The phases of a run after the start of all programs."""
 
     def __init__(self, demo: Demo, lockstep: Lockstep, programs: Programs, trainer: Path, broker: str) -> None:
         self._demo = demo
@@ -134,10 +134,10 @@ class _Phases:
         return summarize(lockstep, self._history, duration_s=self._demo.elapsed_s)
 
     def _control(self) -> None:
-        """Days in control, as many as the scenario has or the budget allows, but not less than the shown ones."""
+        """Days in control: all of the scenario, or as many as the budget allows, but at least the shown ones."""
         lockstep, scenario = self._lockstep, self._lockstep.scenario
         lockstep.switch(Mode.CONTROL)
-        lockstep.idle(0.3)  # the switch is heard before time goes on
+        lockstep.idle(0.3)  # agents receive the switch before time goes on
         began_s, ingest = time.monotonic(), None
         for result in lockstep.control():
             self._demo.show(lockstep, "control")
@@ -152,7 +152,7 @@ class _Phases:
             self._wait_for(ingest, "control")
 
     def _next_day_is_too_much(self, shown_ms: int, control_s: float) -> bool:
-        """Whether the day that begins now would not end within the budget; asked when a scored forecast has ended."""
+        """Whether the next day would exceed the budget; true only at the end of a scored forecast."""
         scenario, left_s = self._lockstep.scenario, self._demo.left_s
         ends_day = (shown_ms - 900_000) % DAY_MS == 0
         if left_s is None or not ends_day or shown_ms < round(scenario.shown_days * DAY_MS):
@@ -160,20 +160,22 @@ class _Phases:
         return left_s < FINISH_S + control_s * DAY_MS / shown_ms
 
     def _ingest_all(self, phase: str) -> None:
-        """Ingest until the history has as many readings as were sent.
+        """Ingest until the history has all sent readings.
 
         Raises:
-            DemoError: If they do not arrive.
+            DemoError: If readings are missing after the time.
         """
         until_s = time.monotonic() + ARRIVE_TIMEOUT_S
         self._wait_for_outboxes(phase)
         while True:
             self._trainer_run("ingest", phase, "ingest", "--once")
-            found, sent = count_rows(self._history, "readings"), self._lockstep.sent.count()
-            if found >= sent:
+            ingested, sent = count_rows(self._history, "readings"), self._lockstep.sent.count()
+            if ingested >= sent:
                 return
             if time.monotonic() > until_s:
-                raise DemoError(f"{found} of {sent} readings are in the history after {ARRIVE_TIMEOUT_S:g} s")
+                raise DemoError(
+                    f"{ingested} of {sent} readings are in the history after {ARRIVE_TIMEOUT_S:g} s; see logs/bridge.log"
+                )
             self._idle(phase)
 
     def _wait_for_outboxes(self, phase: str) -> None:
@@ -185,7 +187,7 @@ class _Phases:
                 return
 
     def _wait_for_models(self) -> None:
-        """Let the agents fetch, verify and activate.
+        """Wait until the agents have fetched, verified and activated the models.
 
         Raises:
             DemoError: If an agent does not run the published models.
@@ -206,7 +208,7 @@ class _Phases:
 
     def _reason(self, site: str) -> str:
         status = self._lockstep.status(site)
-        return "no status" if status is None else status.reason or "no reason given"
+        return "no status" if status is None else status.reason or "no reason in its status"
 
     def _trainer_run(self, name: str, phase: str, *arguments: str) -> None:
         self._wait_for(self._start_trainer(name, *arguments), phase)
@@ -234,7 +236,7 @@ def first_root(repository: Path) -> Path:
     """
     root = repository / "metadata" / "1.root.json"
     if not root.is_file():
-        raise ProgramError(f"{root} is missing: `ringmain-trainer repository init` did not make the repository")
+        raise ProgramError(f"{root} is missing: `ringmain-trainer repository init` failed, see logs/repository.log")
     return root
 
 
@@ -242,11 +244,11 @@ def clear_folder(folder: Path) -> None:
     """Empty the folder of an earlier demo, or make it.
 
     Raises:
-        DemoError: If it holds something that no demo has made.
+        DemoError: If it holds files of other origin.
     """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).is_file():
-            raise DemoError(f"{folder} holds something else (there is no {MARKER} in it): name another folder")
+            raise DemoError(f"{folder} holds other files ({MARKER} is missing): choose another --folder")
         shutil.rmtree(folder)
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / MARKER).touch()

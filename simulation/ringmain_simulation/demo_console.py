@@ -1,4 +1,4 @@
-"""`ringmain-simulate demo` on a terminal: the phases as they come, a table that lives, the summary at the end."""
+"""`ringmain-simulate demo` on a terminal: the phases, a live table, and the summary at the end."""
 
 import argparse
 
@@ -12,11 +12,11 @@ from ringmain_simulation.programs import ProgramError
 from ringmain_simulation.table import live_table, summary_table
 
 LOG_COLUMNS = 110
-"""Width of the output where it does not go to a terminal."""
+"""Width of the output outside a terminal."""
 
 
 def run(options: argparse.Namespace) -> Outcome:
-    """Show the demo; the summary, which a person has seen in the table, is its result for programs."""
+    """Show the demo; its result is the summary, which a person sees as a table."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=LOG_COLUMNS)

@@ -1,9 +1,9 @@
-"""A broker and a Kafka without installing anything, for the demo and for fast tests; both listen on 127.0.0.1 only.
+"""A broker and a Kafka without any installation, for the demo and for fast tests; both listen on 127.0.0.1 only.
 
 `python -m ringmain_simulation.embedded mqtt|kafka` serves until Ctrl-C or SIGTERM. If standard input is a pipe, it also ends
-when the pipe is closed, as happens when the process that started it dies. The first line on standard output is the address,
-the first on standard error says how the server ends. Both servers forget everything when they end.
-Production and the end-to-end test use Mosquitto and Apache Kafka; `KNOWN_DIFFERENCES` lists what they do and these do not.
+when the pipe is closed, for example by the death of the parent process. The first line on standard output is the address,
+the first on standard error the way to end the server. Both servers keep no data beyond their end. Production and the
+end-to-end test use Mosquitto and Apache Kafka; `KNOWN_DIFFERENCES` lists the differences to these.
 """
 
 import argparse
@@ -32,9 +32,9 @@ KNOWN_DIFFERENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "mqtt": MappingProxyType(
             {
                 "no_mqtt_5": "speaks MQTT 3.1.1 only",
-                "no_dup": "redelivers what was not acknowledged with DUP = 0 and new packet ids",
-                "no_receive_maximum": "sends at most 100 unacknowledged messages, whatever the client asks for",
-                "subscription_qos": "delivers with the QoS of the subscription, also what was published with QoS 0",
+                "no_dup": "redelivers unacknowledged messages with DUP = 0 and new packet ids",
+                "no_receive_maximum": "sends at most 100 unacknowledged messages, regardless of the client",
+                "subscription_qos": "delivers with the QoS of the subscription, also messages published with QoS 0",
                 "no_order_between_topics": "keeps the order within a topic, not between two topics",
                 "no_disk": "sessions and retained messages end with the process",
                 "no_keepalive_0": "refuses a keep-alive of 0",
@@ -42,7 +42,7 @@ KNOWN_DIFFERENCES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         ),
         "kafka": MappingProxyType(
             {
-                "no_create_topics": "AdminClient.create_topics times out; the topics are there already, with 12 partitions",
+                "no_create_topics": "AdminClient.create_topics times out; the topics exist already, with 12 partitions",
                 "no_offsets_for_times": "answers -1",
                 "no_transactions": "aborted records are visible to read_committed",
                 "no_retention_settings": "keeps 5 MiB or 100,000 batches a partition and drops the oldest",
@@ -84,7 +84,7 @@ def start_mqtt(*, port: int = 0, log: Path | None = None) -> EmbeddedServer:
     """An MQTT broker in a child process; port 0 takes a free one.
 
     Raises:
-        RuntimeError: If it does not start; its log says why.
+        RuntimeError: If it does not start; see its log.
     """
     return _start(["mqtt", "--port", str(port)], log)
 
@@ -93,13 +93,13 @@ def start_kafka(*, log: Path | None = None) -> EmbeddedServer:
     """A Kafka in a child process, on a free port, with the topics of Ringmain.
 
     Raises:
-        RuntimeError: If it does not start; its log says why.
+        RuntimeError: If it does not start; see its log.
     """
     return _start(["kafka"], log)
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses at this moment."""
+    """A TCP port on loopback that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -113,7 +113,7 @@ def _start(arguments: list[str], log: Path | None) -> EmbeddedServer:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the program that started it, which stops it last
+            start_new_session=True,  # Ctrl-C goes to the parent, which stops this server last
         )
     timer = threading.Timer(_START_TIMEOUT_S, process.kill)
     timer.start()
@@ -123,12 +123,14 @@ def _start(arguments: list[str], log: Path | None) -> EmbeddedServer:
     server = EmbeddedServer(host, int(port or 0), process)
     if not host:
         server.stop()
-        raise RuntimeError(f"the embedded {arguments[0]} server did not start; log: {log or 'none'}")
+        raise RuntimeError(
+            f"the embedded {arguments[0]} server did not start within {_START_TIMEOUT_S:g} s; log: {log or 'none'}"
+        )
     return server
 
 
 def serve_mqtt(port: int) -> None:
-    """Be an MQTT broker until somebody ends it."""
+    """Serve MQTT until the process ends."""
     from iotcore.iotcore import IotCoreBroker  # noqa: PLC0415  the demo's extra
 
     # The broker writes an error record for every packet.
@@ -144,7 +146,7 @@ def serve_mqtt(port: int) -> None:
 
 
 def serve_kafka() -> None:
-    """Be a Kafka until somebody ends it."""
+    """Serve Kafka until the process ends."""
     cluster = MockCluster()
     for topic in (*topics.KAFKA_TOPICS.values(), topics.DEADLETTER):
         cluster.create_topic(topic, PARTITIONS)
@@ -152,7 +154,7 @@ def serve_kafka() -> None:
 
 
 class MockCluster:
-    """librdkafka's mock cluster with one broker, hosted in this process through the library inside confluent-kafka."""
+    """librdkafka's mock cluster with one broker, in this process, from the library inside confluent-kafka."""
 
     def __init__(self) -> None:
         import confluent_kafka  # noqa: PLC0415  the demo's extra
@@ -208,9 +210,9 @@ def _wait_for_port(port: int) -> None:
 
 
 def _send_without_delay(port: int) -> None:
-    """Let the broker's small packets go out at once; it has no setting for it, and they would wait 40 ms for each other.
+    """Make the broker send small packets at once; it has no such setting, and each packet would wait 40 ms for the last.
 
-    Connections inherit the option from the socket that listens, which is one of this process.
+    Connections inherit the option from the listening socket, which belongs to this process.
     """
     for path in Path("/proc/self/fd").iterdir():
         try:
@@ -220,14 +222,14 @@ def _send_without_delay(port: int) -> None:
         if not stat.S_ISSOCK(os.fstat(duplicate).st_mode):
             os.close(duplicate)
             continue
-        with socket.socket(fileno=duplicate) as found:
-            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens and found.family == socket.AF_INET and found.getsockname()[1] == port:
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with socket.socket(fileno=duplicate) as listener:
+            listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listens and listener.family == socket.AF_INET and listener.getsockname()[1] == port:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _announce_and_wait(address: str) -> None:
-    """Say where the server listens, then wait for the end of a pipe or for a signal."""
+    """Print the address of the server, then wait for the end of a pipe or for a signal."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     piped = stat.S_ISFIFO(os.fstat(0).st_mode)
@@ -243,11 +245,11 @@ def _announce_and_wait(address: str) -> None:
 
 
 def _end(_number: int = 0, _frame: FrameType | None = None) -> None:
-    os._exit(0)  # neither server can be shut down in order, and neither has anything to lose
+    os._exit(0)  # neither server has an orderly shutdown, or data to lose
 
 
 def main() -> None:
-    """Serve until somebody ends it."""
+    """Serve until the process ends."""
     parser = argparse.ArgumentParser(prog="python -m ringmain_simulation.embedded", description=__doc__.split("\n", 1)[0])
     parser.add_argument("server", choices=["mqtt", "kafka"])
     parser.add_argument("--port", type=int, default=0, help="port of the MQTT broker; default: a free one")

@@ -1,9 +1,9 @@
-"""The clock of simulated time: sensors speak, the clock ticks, agents answer, and only then does time go on.
+"""The clock of simulated time: sensors publish, the clock ticks, agents answer, and only then does time go on.
 
-For each tick: the sites live through the time since the last one, their readings are published, then the `Tick`; each
-agent computes, sends its setpoints and answers; when all answers and all announced setpoints are here, the tick is over.
-Nothing sleeps, so results are the same on a busy machine. What is not answered, because an agent, a bridge or the broker
-was killed, is sent again until it is.
+For each tick the sites simulate the time since the last one and publish their readings; then the clock publishes `Tick`.
+Each agent computes, sends its setpoints and answers. The tick ends when all answers and all announced setpoints have
+arrived. No part sleeps: results are the same on a busy machine. An unanswered tick, because an agent, a bridge or the
+broker was killed, is sent again until its answer comes.
 """
 
 import logging
@@ -37,11 +37,11 @@ _log = logging.getLogger("ringmain_simulation")
 
 
 class LockstepError(Exception):
-    """Agents did not answer in time: their processes are gone or stuck, see their logs. Time cannot go on."""
+    """Agents did not answer in time: their processes have ended or are stuck, see their logs."""
 
 
 class TickResult(Struct, frozen=True, kw_only=True):
-    """One tick that is over: how often it was sent again, and how many setpoints it brought."""
+    """One finished tick: number of repetitions and of setpoints."""
 
     tick: int
     now_ms: int
@@ -51,7 +51,7 @@ class TickResult(Struct, frozen=True, kw_only=True):
 
 
 class SiteCounts(Struct, frozen=True, kw_only=True):
-    """What the simulation itself counted at one site; violations are those of the control phase."""
+    """Counts of the simulation at one site; violations of the control phase only."""
 
     readings_published: int
     setpoints_received: int
@@ -64,7 +64,7 @@ class SiteCounts(Struct, frozen=True, kw_only=True):
 
 
 class _Awaited(Struct):
-    """What one site still owes for this tick."""
+    """Messages of one site for this tick, and its answer and setpoints so far."""
 
     messages: list[tuple[str, bytes]]
     announced: int | None = None
@@ -80,14 +80,14 @@ class _Awaited(Struct):
 
 
 class Lockstep:
-    """Drives simulated sites against agents in `--clock simulation`; one MQTT connection, one thread, the caller's.
+    """Drives simulated sites against agents in `--clock simulation`, over one MQTT connection, in the caller's thread.
 
     Raises:
         ValueError: If the broker is not on loopback.
         TimeoutError: If there is no broker.
     """
 
-    def __init__(  # noqa: PLR0913  keyword-only after the world
+    def __init__(  # noqa: PLR0913  keyword-only after three
         self,
         sites: Mapping[str, SimulatedSite],
         scenario: Scenario,
@@ -133,7 +133,7 @@ class Lockstep:
     def history(self, until_ms: int | None = None) -> Iterator[TickResult]:
         """Ticks of `history_tick_s` with one reading of each signal a quarter-hour, to the end of the history.
 
-        The last quarter-hour of the history goes in cycles, so that control begins with fresh measurements.
+        The last quarter-hour of the history runs in cycles: control then begins with fresh measurements.
         """
         until_ms = until_ms or self.scenario.control_ms
         coarse_ms = min(until_ms, self.scenario.control_ms - STEP_MS)
@@ -145,7 +145,7 @@ class Lockstep:
         yield from self._ticks(until_ms or self.scenario.end_ms, self.scenario.cycle_s, self.scenario.cycle_s)
 
     def idle(self, duration_s: float) -> None:
-        """Let real time pass and simulated time not; agents go on with their cycles: they send, fetch, activate."""
+        """Let real time pass, but not simulated time; agents continue their cycles: they send, fetch, activate."""
         until = time.monotonic() + duration_s
         while (left_s := until - time.monotonic()) > 0:
             self.tick(self.now_ms, _STEP_S)
@@ -154,7 +154,7 @@ class Lockstep:
             self._take_all({})
 
     def status(self, site: str) -> Status | None:
-        """The newest status of a site that can be read."""
+        """The newest status of a site; None without a readable one."""
         payload = self._statuses.get(site)
         if payload is None:
             return None
@@ -164,7 +164,7 @@ class Lockstep:
             return None
 
     def counts(self, site: str, *, from_ms: int | None = None, to_ms: int | None = None) -> SiteCounts:
-        """What was counted at a site, its violations between two instants (default: the control phase so far)."""
+        """Counts at a site, with its violations between two instants (default: the control phase so far)."""
         simulated = self.sites[site]
         from_ms = self.scenario.control_ms if from_ms is None else from_ms
         to_ms = self.now_ms if to_ms is None else to_ms
@@ -182,10 +182,10 @@ class Lockstep:
         )
 
     def tick(self, until_ms: int, interval_s: int) -> TickResult:
-        """Live to an instant, publish, and wait for every agent.
+        """Simulate to an instant, publish, and wait for every agent.
 
         Raises:
-            LockstepError: If an agent does not answer within the time, however often the tick is sent.
+            LockstepError: If an agent does not answer within the time, in spite of repetitions.
         """
         began = time.monotonic()
         self._tick += 1
@@ -220,7 +220,9 @@ class Lockstep:
                 break
             now = time.monotonic()
             if now >= give_up:
-                raise LockstepError(f"tick {self._tick}: no answer from {', '.join(silent)} within {timeout_s:g} s")
+                raise LockstepError(
+                    f"tick {self._tick}: no answer from {', '.join(silent)} within {timeout_s:g} s; see their logs"
+                )
             if now >= send_at:
                 resent += 1
                 resent_for_setpoints += not silent
@@ -258,11 +260,11 @@ class Lockstep:
                 self._take_setpoint(*self._outputs[topic], payload, awaited)
 
     def _take_setpoint(self, site: str, equipment: str, payload: bytes, awaited: dict[str, _Awaited]) -> None:
-        """Give a setpoint to its equipment, unless it came before or is older than the newest."""
+        """Give a setpoint to its equipment, unless it is repeated or older than the newest."""
         try:
             setpoint = msgspec.json.decode(payload, type=plant.SetpointPayload)
         except msgspec.MsgspecError as error:
-            _log.warning("setpoint not understood site=%s equipment=%s reason=%s", site, equipment, error)
+            _log.warning("setpoint is malformed site=%s equipment=%s reason=%s", site, equipment, error)
             return
         owing = awaited.get(site)
         if owing is not None and setpoint.issued_at_ms == self.now_ms:
@@ -273,7 +275,7 @@ class Lockstep:
             self.sites[site].receive(equipment, setpoint.power_kw, setpoint.valid_for_s)
 
     def _connect(self) -> None:
-        """Connect, and say again what a broker that was killed has forgotten."""
+        """Connect, and republish the retained messages, which a killed broker has lost."""
         self._connection.connect(self._times_s[0])
         self._publish_switch()
         for topic, payload in self._issued:
@@ -284,7 +286,7 @@ class Lockstep:
             self._connection.publish(plant.switch(site), self._mode.value.encode(), retain=True)
 
     def _issue_series(self) -> None:
-        """Publish the series that are due; known before the agents compute at this instant, as their issue time says."""
+        """Publish the due series before the tick: the agents know them at their issue time."""
         if self.now_ms < self._issue_ms:
             return
         self._issue_ms = self.now_ms - (self.now_ms - self.scenario.start_ms) % (1000 * self.scenario.series_every_s)

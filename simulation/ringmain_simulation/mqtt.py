@@ -1,7 +1,7 @@
-"""One MQTT connection without a thread of its own: it works while `pump` is called, in the thread that calls it.
+"""One MQTT connection without its own thread: it works only in `pump`, in the thread of the caller.
 
-In lockstep nothing happens between two ticks, so a network thread would only cost its hand-overs. The keep-alive is an
-hour for the same reason: the caller may be busy training models and need not pump meanwhile.
+In lockstep no message arrives between two ticks; a network thread would only cost its hand-overs. The keep-alive is an hour
+for the same reason: the caller may be busy with training and need not pump meanwhile.
 """
 
 import ipaddress
@@ -16,12 +16,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 KEEPALIVE_S: Final = 3600
 UNACKNOWLEDGED_MAX: Final = 60
-"""The client searches its table at every acknowledgement, so the table is kept short."""
+"""Limit of the client's table, which it searches at every acknowledgment."""
 _RETRY_S: Final = 0.1
 
 
 class Connection:
-    """A connection to a broker on loopback that comes back by itself; `epoch` counts how often it was made."""
+    """A connection to a broker on loopback; `epoch` counts its subscriptions, one after each connect."""
 
     def __init__(self, host: str, port: int, *, client_id: str, topics: list[str]) -> None:
         require_loopback(host)
@@ -39,10 +39,10 @@ class Connection:
         self._client.on_socket_open = _without_delay
 
     def connect(self, timeout_s: float) -> None:
-        """Connect and subscribe, trying until it works.
+        """Connect and subscribe, with attempts until the time is over.
 
         Raises:
-            TimeoutError: If there is no broker within the time.
+            TimeoutError: If no broker answers within the time; start one and run again.
         """
         epoch, until = self.epoch, time.monotonic() + timeout_s
         while self.epoch == epoch:
@@ -51,14 +51,14 @@ class Connection:
                 while self.epoch == epoch and self._turn(_RETRY_S) and time.monotonic() < until:
                     pass
             except OSError:
-                pass  # not there yet, or not there any more
+                pass  # not up yet, or down again
             if self.epoch == epoch:
                 if time.monotonic() >= until:
                     raise TimeoutError(f"no MQTT broker at {self._address[0]}:{self._address[1]} within {timeout_s:g} s")
                 time.sleep(_RETRY_S)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Publish with QoS 1. While the connection is lost the message waits for the next one."""
+        """Publish with QoS 1. Without a connection the message waits for the next one."""
         self._unacknowledged += 1
         self._client.publish(topic, payload, qos=1, retain=retain)
         if self._unacknowledged >= UNACKNOWLEDGED_MAX:
@@ -77,7 +77,7 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """Say goodbye, after what was published has gone out."""
+        """Disconnect after the published messages have been sent."""
         until = time.monotonic() + 1.0
         while self._unacknowledged and time.monotonic() < until and self._turn(_RETRY_S):
             pass
@@ -88,10 +88,10 @@ class Connection:
         """One round of the network; False if the connection is lost."""
         connection = self._client.socket()
         if not isinstance(connection, socket.socket):
-            return False  # paho also knows web sockets; this connection is plain
+            return False  # paho may return a web socket; this connection is plain
         writing = [connection] if self._client.want_write() else []
-        # The embedded broker lets small packets wait for the acknowledgement of the one before, which is late by 40 ms
-        # unless it is asked for each time.
+        # The embedded broker holds small packets until the TCP acknowledgment of the last one, which the kernel delays by
+        # 40 ms unless this option is set each time.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         readable, writable, _ = select.select([connection], writing, [], timeout_s)
         if readable and self._client.loop_read():
@@ -115,7 +115,7 @@ class Connection:
 
 
 def _without_delay(_client: paho.Client, _userdata: Any, opened: Any) -> None:  # noqa: ANN401
-    """Small packets go out at once: otherwise the kernel holds each tick back for 40 ms."""
+    """Send small packets at once: otherwise the kernel delays each tick by 40 ms."""
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
@@ -127,4 +127,4 @@ def require_loopback(host: str) -> None:
     """
     addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
-        raise ValueError(f"simulated time needs a broker on loopback, and {host} is not on it")
+        raise ValueError(f"broker host {host} is not on loopback; simulated time needs one that is")

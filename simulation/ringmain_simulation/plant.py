@@ -1,6 +1,6 @@
-"""How the equipment of a simulated site speaks MQTT: topics and payloads of sensors, switch and setpoints.
+"""MQTT of the equipment of a simulated site: topics and payloads of sensors, switch and setpoints.
 
-This is what a field engineer would find at a real site and write into the site's TOML; it is no part of the protocol.
+A field engineer finds these at a real site and writes them into the site's TOML. They are not part of the protocol.
 """
 
 from typing import Final
@@ -22,7 +22,7 @@ _FEEDS: Final = {
 
 
 class SetpointPayload(Struct, frozen=True, kw_only=True):
-    """What an equipment takes: a power for some time, or nothing, which releases it."""
+    """A setpoint for the equipment: a power with its validity; `None` releases the equipment."""
 
     sequence: int
     issued_at_ms: int
@@ -36,7 +36,7 @@ def feed(site: str, signal: str) -> str:
 
 
 def setpoint(site: str, equipment: str) -> str:
-    """Topic on which an equipment listens."""
+    """Topic of the setpoints of a piece of equipment."""
     return f"plant/{site}/{equipment}/setpoint"
 
 

@@ -1,7 +1,7 @@
 """Starts and stops the real programs as processes, as an operator would, each with its log file.
 
-Every program gets a session of its own, so that Ctrl-C reaches only the simulation, which then stops them in order. Where
-the system has `setpriv`, a program is also ended when the simulation dies without saying goodbye.
+Every program gets its own session: Ctrl-C reaches only the simulation, which then stops the programs in order. With
+`setpriv` on the system, a program also ends when the simulation is killed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _POLL_S: Final = 0.05
 
 
 class ProgramError(Exception):
-    """A program ended that should not, or with a status other than 0: its log file says why."""
+    """A program ended unexpectedly, or with a status other than 0: see its log file."""
 
 
 class Program:
@@ -38,7 +38,7 @@ class Program:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Start it; what it says goes to the end of its log file."""
+        """Start the program; its output goes to the end of its log file."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -56,7 +56,7 @@ class Program:
         """Process id of the newest start.
 
         Raises:
-            ProgramError: If it was never started.
+            ProgramError: If the program was never started.
         """
         if self._process is None:
             raise ProgramError(f"{self.name} was not started")
@@ -64,36 +64,36 @@ class Program:
 
     @property
     def status(self) -> int | None:
-        """Exit status, or None while it runs or before it was started."""
+        """Exit status; None before the start and while the program runs."""
         return None if self._process is None else self._process.poll()
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
+        """Whether the program runs."""
         return self._process is not None and self._process.poll() is None
 
     def require_running(self) -> None:
-        """Make sure that it did not end by itself.
+        """Make sure that the program still runs.
 
         Raises:
-            ProgramError: If it did; the text has the end of its log.
+            ProgramError: If it has ended; the text has the end of its log.
         """
         if not self.running:
             raise ProgramError(f"{self.name} ended with status {self.status}; end of {self.log}:\n{self.end_of_log()}")
 
     def interrupt(self) -> None:
-        """Ask it to end, as Ctrl-C does."""
+        """Send SIGINT, as Ctrl-C does."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it as a power cut would, with every process that it started."""
+        """End the program and all its processes at once, as a power cut would."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Ask it to end, and kill it if it does not."""
+        """Interrupt the program, and kill it if it does not end within the time."""
         self.interrupt()
         try:
             if self._process is not None:
@@ -103,10 +103,10 @@ class Program:
         self.kill()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until it has ended by itself.
+        """Wait until the program has ended by itself.
 
         Raises:
-            ProgramError: If it does not within the time, or with a status other than 0; the text has the end of its log.
+            ProgramError: If it still runs after the time, or ended with a status other than 0; the text names its log.
         """
         until = time.monotonic() + timeout_s
         while self.running:
@@ -117,7 +117,7 @@ class Program:
             raise ProgramError(f"{self.name} ended with status {self.status}; end of {self.log}:\n{self.end_of_log()}")
 
     def end_of_log(self, lines: int = 15) -> str:
-        """The last lines that it said."""
+        """The last lines of its log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def _signal(self, number: signal.Signals) -> None:
@@ -126,7 +126,7 @@ class Program:
 
 
 class Programs:
-    """The programs of one simulation by name; leaving the `with` block stops all of them."""
+    """The programs of one simulation, by name; the end of the `with` block stops all of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -151,16 +151,16 @@ class Programs:
         return self._programs[name].start()
 
     def require_running(self, *names: str) -> None:
-        """Make sure that these programs did not end by themselves.
+        """Make sure that these programs still run.
 
         Raises:
-            ProgramError: If one did.
+            ProgramError: If one has ended.
         """
         for name in names:
             self._programs[name].require_running()
 
     def stop_all(self) -> None:
-        """Ask all to end at once, wait, and kill what is left."""
+        """Interrupt all programs at once, wait, and kill the remaining ones."""
         for program in self._programs.values():
             program.interrupt()
         until = time.monotonic() + STOP_TIMEOUT_S
@@ -172,7 +172,7 @@ def wait_for_http(url: str, timeout_s: float, program: Program) -> None:
     """Wait until a program answers on its HTTP address.
 
     Raises:
-        ProgramError: If it does not within the time, or ends.
+        ProgramError: If it does not answer within the time, or ends.
     """
     until = time.monotonic() + timeout_s
     while True:
@@ -182,7 +182,7 @@ def wait_for_http(url: str, timeout_s: float, program: Program) -> None:
         except (urllib.error.URLError, OSError) as error:
             program.require_running()
             if time.monotonic() > until:
-                raise ProgramError(f"{program.name} does not answer at {url}: {error}") from error
+                raise ProgramError(f"{program.name} does not answer at {url} within {timeout_s:g} s: {error}") from error
         time.sleep(_POLL_S)
 
 

@@ -1,9 +1,9 @@
-"""What happens at a site whatever anybody controls: load, available PV power and temperature, minute by minute.
+"""Uncontrolled course of a site: load, available PV power and temperature, minute by minute.
 
-The record knows quarter-hours only. Between them the load follows the slope of its neighbors with noise on top, both with a
-mean of zero over the quarter-hour: **the mean of each quarter-hour is that of the record, exactly**. PV follows the
-radiation of the weather series with clouds that no series knows, so that its forecast is imperfect as in life. Everything
-is drawn from the seed and the name of the site, so that two runs are the same.
+The record has quarter-hours only. Within each, the load follows the slope of its neighbors with noise on top, both with a
+mean of zero: **the mean of each quarter-hour equals the record, exactly**. PV follows the radiation of the weather series,
+with clouds that no series contains: its forecast is imperfect, as at a real site. All random numbers come from the seed and
+the name of the site: two runs are the same.
 """
 
 from hashlib import sha256
@@ -25,7 +25,7 @@ _CLOUD_MEMORY: Final = 0.97
 
 
 class Replay(NamedTuple):
-    """Arrays of shape `(n_minutes,)` from `start_ms` on; `load_known`, one a step, is False in holes of the record."""
+    """Arrays of shape `(n_minutes,)` from `start_ms` on; `load_known`, one a step, is False in gaps of the record."""
 
     start_ms: int
     load_kw: FloatArray
@@ -41,9 +41,9 @@ class Replay(NamedTuple):
 def replay(  # noqa: PLR0913  keyword-only after two
     excerpt: Excerpt, site: str, *, pv_rated_power_kw: float, since_ms: int, until_ms: int, seed: int
 ) -> Replay:
-    """Everything that will happen at a site between two instants on whole quarter-hours.
+    """Course of a site between two instants on whole quarter-hours.
 
-    A hole in the recorded load is bridged in a straight line: the load was there, the meter was not.
+    A gap in the recorded load is bridged in a straight line: the load was there, the reading was not.
 
     Raises:
         ValueError: If the excerpt does not cover the time.
@@ -51,7 +51,7 @@ def replay(  # noqa: PLR0913  keyword-only after two
     first, last = excerpt.step_at(since_ms), excerpt.step_at(until_ms)
     recorded = excerpt.load_kw[site]
     if first < 0 or last > len(recorded) or not np.isfinite(recorded[first:last]).any():
-        raise ValueError(f"site {site}: the excerpt holds no load for the whole time")
+        raise ValueError(f"site {site}: the excerpt does not cover the load of the whole time")
     random = np.random.default_rng([seed, *sha256(site.encode()).digest()[:4]])
     load_kw = bridged(recorded)[first:last]
     temperature_degc = bridged(excerpt.temperature_degc)

@@ -1,4 +1,4 @@
-"""Simulated sites on given brokers: agents, bridge and trainer are started by somebody else."""
+"""Simulated sites on given brokers, for agents, bridge and trainer that the user starts."""
 
 import argparse
 import sys
@@ -28,8 +28,8 @@ class RunBroker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file of `ringmain-simulate run`.
 
-    With `agents`, a folder, a `site.toml` is written there for each site before the run waits for the agents;
-    `answer_timeout_s` is how long it waits for one that does not answer.
+    `agents` is a folder: the run writes a `site.toml` for each site there before it waits for the agents.
+    `answer_timeout_s` is the longest wait for the answer of an agent.
     """
 
     mqtt: RunBroker = RunBroker()
@@ -41,7 +41,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RunResult(Struct, frozen=True, kw_only=True):
-    """What the simulation counted."""
+    """Counts of the simulation."""
 
     ticks: int
     now_ms: int
@@ -49,7 +49,7 @@ class RunResult(Struct, frozen=True, kw_only=True):
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """The configuration; `agents` is relative to the file.
+    """The configuration in a file; `agents` is relative to that file.
 
     Raises:
         ConfigError: With every problem in it.
@@ -70,7 +70,7 @@ def run_command(options: argparse.Namespace) -> Outcome:
 
 
 def run(config: RunConfig) -> RunResult:
-    """Drive the sites through the history in observe, then in control, against agents that somebody starts."""
+    """Drive the sites through the history in observe, then in control, against agents that the user starts."""
     scenario = DEMO if config.scenario == "demo" else LONG
     excerpt = load_excerpt()
     sites = simulated_sites(scenario, excerpt)

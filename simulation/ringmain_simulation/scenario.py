@@ -1,7 +1,7 @@
-"""Which days are replayed: some weeks of history, then some days in control.
+"""Days to replay: some weeks of history, then some days in control.
 
-Both scenarios begin their control phase at 05:45 UTC, so that the forecast of 06:00, which is the one that is scored, is the
-first of the control phase, and N days of control hold N scored forecasts with all their 96 leads (plus a quarter-hour).
+Both scenarios begin their control phase at 05:45 UTC: the scored forecast, of 06:00, is then the first of the control phase,
+and N days of control plus a quarter-hour hold N scored forecasts with all their 96 leads.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,13 +10,13 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 SCORED_HOUR_UTC: Final = 6
-"""Hour of the day at which the forecast that is scored is issued."""
+"""Hour of the day of the scored forecast."""
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """A window of the excerpt, and how it is walked through.
+    """A window of the excerpt, and its ticks.
 
-    The limits of the sites are chosen from the first `shown_days` of control, see `ringmain_simulation.sites`.
+    The limits of the sites come from the first `shown_days` of control, see `ringmain_simulation.sites`.
     """
 
     start_at: datetime
@@ -33,7 +33,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.start_at >= self.control_at:
-            raise ValueError("start_at must lie before control_at")
+            raise ValueError("start_at must be before control_at")
         for name, period_s in (("cycle_s", 900 % self.cycle_s), ("history_tick_s", self.history_tick_s % 900)):
             if period_s:
                 raise ValueError(f"{name} must divide into quarter-hours")

@@ -1,4 +1,4 @@
-"""Everything that the simulated sensors said, kept small, so that the history can be compared with it afterwards."""
+"""All readings of the simulated sensors, in compact form, for a comparison with the history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ringmain_protocol.steps import Reading
 
 
 class SentReadings:
-    """Times and values of every reading, by site and signal, in order of time. What was sent again counts once."""
+    """Times and values of every reading, by site and signal, in order of time. A repeated reading counts once."""
 
     def __init__(self) -> None:
         self._columns: dict[str, dict[str, tuple[array[int], array[float]]]] = {}
@@ -26,11 +26,11 @@ class SentReadings:
 
     @property
     def sites(self) -> list[str]:
-        """Sites that said anything."""
+        """Sites with readings."""
         return list(self._columns)
 
     def signals(self, site: str) -> list[str]:
-        """Signals that a site said anything of."""
+        """Signals of a site with readings."""
         return list(self._columns.get(site, {}))
 
     def column(self, site: str, signal: str) -> tuple[array[int], array[float]]:
@@ -38,6 +38,6 @@ class SentReadings:
         return self._columns[site][signal]
 
     def count(self, site: str | None = None) -> int:
-        """How many readings one site, or all of them, said."""
+        """Number of readings of one site, or of all of them."""
         sites = self._columns if site is None else [site]
         return sum(len(times) for name in sites for times, _ in self._columns.get(name, {}).values())

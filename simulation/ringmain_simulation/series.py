@@ -1,7 +1,7 @@
-"""What is known ahead: weather and day-ahead price, as a weather service and an exchange would publish them.
+"""Known-future series: weather and day-ahead price, as a weather service and an exchange would publish them.
 
-The weather of the record is itself the newest forecast run, so it stands for the best forecast that there was. The price
-of a day is known from noon UTC of the day before on.
+The weather of the record is itself the newest forecast run, in other words the best forecast of its time. The price of a
+day is known from noon UTC of the day before on.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _STEP_MS: Final = 1000 * STEP_S
 
 
 class KnownAhead:
-    """The series of a region, cut out of the record at any issue time. All sites get the same."""
+    """The series of a region at any issue time, from the record. They are the same for all sites."""
 
     def __init__(self, excerpt: Excerpt, *, time_zone: str, ahead_s: int) -> None:
         at_end = np.roll(bridged(excerpt.temperature_degc), -1)  # a temperature is the value at the END of its step
@@ -37,7 +37,7 @@ class KnownAhead:
         self._steps = ahead_s // STEP_S
 
     def issued(self, now_ms: int) -> Iterator[tuple[str, Series]]:
-        """Every series by name, as known now: from the step that holds this instant on."""
+        """Every series by name, as known now, from the present step on."""
         first = (now_ms - self._start_ms) // _STEP_MS
         price_steps = (_price_known_until_ms(now_ms, self._zone) - now_ms) // _STEP_MS
         for name, (unit, column) in self._columns.items():

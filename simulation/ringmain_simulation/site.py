@@ -1,9 +1,9 @@
-"""A simulated substation: real load, simulated PV and battery, sensors and faults. No network, no clock: time is given.
+"""A simulated substation: real load, simulated PV and battery, sensors and faults. It has no network and no clock.
 
 Invariants:
 - pcc = load + PV + battery in every interval; positive is drawn from the network.
-- A sensor says the mean over an interval, stamped with the START of the interval; state of charge and temperature are the
-  values at its END.
+- A sensor reports the mean over an interval, stamped with the START of the interval; state of charge and temperature are
+  the values at its END.
 - Every setpoint expires: PV is unlimited and the battery at 0 kW `valid_for_s` of simulated time after receipt.
 """
 
@@ -23,7 +23,7 @@ SIGNALS: Final = ("load_kw", "pv_kw", "battery_kw", "battery_soc_kwh", "pcc_kw",
 
 
 class SiteDesign(Struct, frozen=True, kw_only=True):
-    """What stands at a site, and what the network operator allows there."""
+    """Equipment of a site, and the limits of its network operator."""
 
     site: str
     import_limit_kw: float
@@ -34,7 +34,7 @@ class SiteDesign(Struct, frozen=True, kw_only=True):
 
 
 class FaultKind(StrEnum):
-    """What can be broken on purpose."""
+    """Kinds of faults to simulate."""
 
     SILENT_SENSOR = "silent_sensor"
     STUCK_BATTERY = "stuck_battery"
@@ -42,7 +42,7 @@ class FaultKind(StrEnum):
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One thing broken from one instant to another; `signal` says which sensor is silent."""
+    """One fault from one instant to another; `signal` names a silent sensor."""
 
     kind: FaultKind
     from_ms: int
@@ -51,7 +51,7 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class Exchange(Struct, frozen=True):
-    """One quarter-hour at the point of common coupling: as it was, and as it would have been without control."""
+    """One quarter-hour at the point of common coupling: power with control, and without it."""
 
     start_ms: int
     pcc_kw: float
@@ -74,11 +74,11 @@ class SimulatedSite:
         self._energy_kwms = [0.0, 0.0]
 
     def add_fault(self, fault: Fault) -> None:
-        """Break something for some time."""
+        """Simulate a fault for its time."""
         self._faults.append(fault)
 
     def receive(self, equipment: str, power_kw: float | None, valid_for_s: float) -> bool:
-        """Take a setpoint, from now on for `valid_for_s` of simulated time; `None` releases. False if it is refused.
+        """Take a setpoint for `valid_for_s` of simulated time from now; `None` releases it. False if the equipment refuses.
 
         Raises:
             ValueError: If there is no such equipment.
@@ -97,7 +97,7 @@ class SimulatedSite:
         return True
 
     def advance(self, until_ms: int, interval_s: int) -> list[Reading]:
-        """Let time pass, and say what the sensors measured, one reading of each signal for every interval."""
+        """Let time pass; returns the readings of the sensors, one of each signal for every interval."""
         readings: list[Reading] = []
         while self.now_ms < until_ms:
             readings += self._interval(min(self.now_ms + 1000 * interval_s, until_ms))
@@ -151,8 +151,8 @@ class SimulatedSite:
             self._energy_kwms = [0.0, 0.0]
 
     def _silent(self, signal: str, at_ms: int) -> bool:
-        hole = signal == "load_kw" and not self._replay.load_known[(at_ms - self._replay.start_ms) // STEP_MS]
-        return hole or self._broken(FaultKind.SILENT_SENSOR, at_ms, signal)
+        gap = signal == "load_kw" and not self._replay.load_known[(at_ms - self._replay.start_ms) // STEP_MS]
+        return gap or self._broken(FaultKind.SILENT_SENSOR, at_ms, signal)
 
     def _broken(self, kind: FaultKind, at_ms: int, signal: str = "") -> bool:
         return any(f.kind == kind and f.from_ms <= at_ms < f.to_ms and f.signal == signal for f in self._faults)

@@ -1,15 +1,15 @@
-"""The four sites, sized from the data of a scenario and from nothing else.
+"""The four sites, sized from the data of a scenario alone.
 
 | quantity | chosen as |
 |---|---|
 | PV rated power | half of the typical high load (95th percentile of its size in the history) |
-| import limit | so that `excess_steps` quarter-hours of the first `shown_days` of control exceed it without control |
-| margin | the most that a quarter-hour near the limit can get wrong because a regulator knows only the cycle before |
+| import limit | exceeded without control in `excess_steps` quarter-hours of the first `shown_days` of control |
+| margin | largest error of a quarter-hour near the limit, because a regulator knows only the cycle before |
 | battery power | `POWER_FACTOR` x the largest excess over limit - margin |
 | battery energy | `ENERGY_FACTOR` x the energy over limit - margin of the worst day |
 
-Net load is load and PV together. So without control there is something to see, and a battery of that size can hold the limit
-although the forecast is wrong. A real engineer would choose limits from years of records; the demo has to show it in days.
+Net load is load and PV together. Without control the limit is exceeded, and a battery of this size can hold it in spite of
+forecast errors. A real engineer would choose limits from years of records; the demo must show the effect in days.
 """
 
 import math
@@ -32,12 +32,12 @@ _STEPS_PER_DAY: Final = 96
 
 def simulated_sites(scenario: Scenario, excerpt: Excerpt) -> dict[str, SimulatedSite]:
     """The four sites of a scenario at its first instant."""
-    made = {}
+    sites = {}
     for site in SITES:
         rated_kw = _pv_rated_power_kw(scenario, excerpt, site)
         record = _replay(scenario, excerpt, site, rated_kw)
-        made[site] = SimulatedSite(_design(scenario, site, rated_kw, record), record)
-    return made
+        sites[site] = SimulatedSite(_design(scenario, site, rated_kw, record), record)
+    return sites
 
 
 def _pv_rated_power_kw(scenario: Scenario, excerpt: Excerpt, site: str) -> float:
@@ -84,16 +84,16 @@ def _limit_kw(shown_kw: FloatArray, excess_steps: int) -> float:
 
 
 def _margin_kw(by_minute_kw: FloatArray, limit_kw: float, cycle_minutes: int) -> float:
-    """By how much a quarter-hour mean can exceed what a regulator aims at that knows the cycle before.
+    """Largest excess of a quarter-hour mean over the target of a regulator that knows only the cycle before.
 
-    In each cycle it is wrong by the rise since the one before; the mean of these over a quarter-hour telescopes to the rise
-    from the last cycle of the quarter-hour before to the last of this one, over the number of cycles.
+    In each cycle its error is the rise since the cycle before. The mean of these errors over a quarter-hour telescopes to
+    the rise from the last cycle of the quarter-hour before to the last of this one, over the number of cycles.
     """
     steps_kw = by_minute_kw.reshape(-1, MINUTES)
     last_kw = steps_kw[:, -cycle_minutes:].mean(axis=1)
     rises_kw = np.diff(last_kw) * cycle_minutes / MINUTES
     margin_kw = 0.0
-    for _ in range(2):  # which rises are near the limit depends on the margin
+    for _ in range(2):  # the margin decides which rises are near the limit
         near = steps_kw.mean(axis=1)[1:] > limit_kw - margin_kw
         margin_kw = _up(float(rises_kw[near].max()), 10)
     return margin_kw

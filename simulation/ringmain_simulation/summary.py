@@ -1,4 +1,4 @@
-"""What a run has shown: forecasts against persistence, limits with and without control, readings sent and kept."""
+"""Result of a run: forecasts against persistence, limits with and without control, readings sent and stored."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ _FORECAST: Final = ("site", "signal", "issued_at", "valid_at", "lead", "quantile
 class Score(Struct, frozen=True, kw_only=True):
     """Mean absolute errors of one signal of one site on the same steps.
 
-    Persistence is the better of the same step yesterday and last week, both known at issue time; `persistence` says which.
+    Persistence is the better of the same step yesterday and last week, both known at issue time; `persistence` names it.
     """
 
     forecast_mae_kw: float
@@ -34,7 +34,7 @@ class Score(Struct, frozen=True, kw_only=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What `ringmain-simulate demo --json` writes; the fields up to `duration_s` are its contract."""
+    """Result of `ringmain-simulate demo --json`; the fields up to `duration_s` are its contract."""
 
     sites: list[str]
     readings_published: int
@@ -71,9 +71,9 @@ class SiteSummary(Struct, frozen=True, kw_only=True):
 
 
 def forecast_scores(history: Path, sent: SentReadings, *, signal: str, from_ms: int, to_ms: int) -> dict[str, Score]:
-    """Scores of the forecasts that the agents published with a model, issued once a day at `SCORED_HOUR_UTC`.
+    """Scores of the agents' forecasts with a model, issued once a day at `SCORED_HOUR_UTC`.
 
-    A forecast counts when all of its 96 steps lie before `to_ms`. Sites without such a forecast are missing in the result.
+    A forecast counts if all of its 96 steps lie before `to_ms`. Sites without such a forecast are not in the result.
     """
     rows = read_table(history, "forecasts", list(_FORECAST))
     if rows.is_empty():
@@ -97,7 +97,7 @@ def forecast_scores(history: Path, sent: SentReadings, *, signal: str, from_ms: 
 
 
 def step_means(sent: SentReadings, site: str, signal: str) -> dict[int, float]:
-    """Mean of the readings of each step by START: what really was, for scores."""
+    """Mean of the readings of each step by START: the actual values for scores."""
     times, values = (np.asarray(column) for column in sent.column(site, signal))
     starts, index = np.unique(times - times % STEP_MS, return_inverse=True)
     means = np.bincount(index, weights=values) / np.bincount(index)
@@ -105,7 +105,7 @@ def step_means(sent: SentReadings, site: str, signal: str) -> dict[int, float]:
 
 
 def summarize(lockstep: Lockstep, history: Path, *, duration_s: float) -> Summary:
-    """Everything that the run has shown, out of the history and of what the simulation counted."""
+    """Summary of the run, from the history and the counts of the simulation."""
     start_ms, end_ms = lockstep.scenario.control_ms, lockstep.now_ms
     readings = compare_readings(history, lockstep.sent)
     fallbacks = count_fallbacks(history, from_ms=start_ms)

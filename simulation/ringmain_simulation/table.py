@@ -1,4 +1,4 @@
-"""How the demo looks in the terminal: one row a site while it runs, one table at the end."""
+"""The demo in the terminal: one row a site during the run, one table at the end."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -46,7 +46,7 @@ def live_table(lockstep: Lockstep, *, phase: str, elapsed_s: float, metrics_url:
 
 
 def summary_table(summary: Summary) -> Table:
-    """What the run has shown, site by site and in all."""
+    """Result of the run, site by site and in all."""
     title = f"Summary: {len(summary.sites)} sites, {summary.shown_days:g} days in control"
     table = Table(title=title, box=SIMPLE_HEAD, caption_justify="left")
     table.add_column("site", no_wrap=True)
@@ -78,7 +78,7 @@ def summary_table(summary: Summary) -> Table:
     )
     fallbacks = ", ".join(f"{count} x {name}" for name, count in summary.fallbacks.items()) or "none"
     table.caption = (
-        "Forecast: load, day-ahead, all 96 quarter-hours, issued at 06:00 UTC, days that no model has seen. Persistence: "
+        "Forecast: load, day-ahead, all 96 quarter-hours, issued at 06:00 UTC, days after training. Persistence: "
         f"{summary.persistence}. Over limit: quarter-hours of import above the limit. Fallbacks: {fallbacks}. "
         f"{summary.duration_s:.0f} s in all."
     )

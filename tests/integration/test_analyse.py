@@ -37,7 +37,7 @@ def test_every_site_gets_all_kinds_or_reasons_and_its_files(
         write_history(Path(trainer_config.history), site, site_values(days), stream=stream)
     config = msgspec.structs.replace(trainer_config, analysis=AnalysisConfig(violation_rows_max=5_000, trees=20))
     assert train_model(config, "good", config.model[0], now=NOW, until=None).trained
-    stale = analysis_folder(config, "profiles", "load_kw", "short")
+    stale = analysis_folder(Path(config.candidates), "profiles", "load_kw", "short")
     stale.mkdir(parents=True)
     (stale / RECORD).write_text("{}")
     found = {(one.site, one.kind): one for one in analyse(config, now=NOW)}
@@ -48,7 +48,7 @@ def test_every_site_gets_all_kinds_or_reasons_and_its_files(
     assert 0.5 < found["good", "hours"].metrics["coverage"] <= 1
     assert "fitted on these days" in found["good", "hours"].texts["note"]
     for kind in ("days", "profiles", "violations"):
-        folder = analysis_folder(config, kind, "load_kw", "good")
+        folder = analysis_folder(Path(config.candidates), kind, "load_kw", "good")
         assert sorted(path.name for path in folder.iterdir()) == ["model.joblib", "model.onnx", RECORD]
         record = msgspec.json.decode((folder / RECORD).read_bytes(), type=AnalysisResult)
         assert record == found["good", kind]

@@ -15,6 +15,7 @@ from ringmain_trainer.analysis.anomalies import day_features, fit_forest, forest
 from ringmain_trainer.analysis.day_clusters import cluster_days, cluster_model, normalized, whole_days
 from ringmain_trainer.analysis.limit_violations import expected_risk, fit_violations, violations_model
 from ringmain_trainer.analysis.onnx_files import prove_same
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.export.onnx_file import damaged
 from ringmain_trainer.features.feature_graph import FEATURES, feature_model
@@ -57,7 +58,7 @@ def site(columns: dict[str, NDArray[np.float32]], point: int) -> SiteData:
 @pytest.mark.parametrize("point", [307, 435])
 def test_peaks_are_told_better_than_by_yesterday(columns: dict[str, NDArray[np.float32]], point: int) -> None:
     data = site(columns, point)
-    fitted = fit_violations(CONFIG, MODEL, data, rows_of(CONFIG.training, data), now=NOW)
+    fitted = fit_violations(recipe_of(CONFIG, MODEL), CONFIG.analysis, data, rows_of(CONFIG.training, data), now=NOW)
     assert fitted.by_step.events > 200
     assert fitted.by_step.f1 > 0.4
     assert fitted.by_step.f1 > fitted.persistence_f1 + 0.05

@@ -167,7 +167,7 @@ def test_a_replica_subscribes_to_its_own_shards_only_whatever_its_session_held(
 def test_a_replica_that_still_runs_keeps_its_session(fleet: Fleet, fresh_kafka: Kafka, mosquitto: Mosquitto) -> None:
     running = fleet.start(1, 2)
     survivor = fleet.start(0, 1)
-    wait_until(lambda: "in use or out of reach" in survivor.log.read_text(), what="left for later")
+    wait_until(lambda: "in use or unreachable" in survivor.log.read_text(), what="left for later")
     running.wait_for("mqtt_connected")
     assert running.samples()["session_lost_total"] == 0
     payload = b'{"stream":"0123456789abcdef","sequence":1,"signals":[],"at_ms":[],"values":[],"quality":[]}'

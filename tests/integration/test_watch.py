@@ -194,18 +194,18 @@ def test_it_looks_until_it_is_stopped_and_survives_a_look_that_fails(
         log.write_bytes(b"nonsense" if len(looks) == 2 else whole)
         return now
 
-    def told(results: list[Watched]) -> None:
+    def deliver(results: list[Watched]) -> None:
         seen.append(results)
         if len(seen) == 2:
             stop.set()
 
-    last = watch(config, clock=clock, told=told, stop=stop)
+    last = watch(config, clock=clock, deliver=deliver, stop=stop)
     assert looks == [0, 1, 1]
     assert last == seen[-1] == seen[0]
     assert "this look failed, the next is in 1 s: the history cannot be read" in caplog.text
     log.write_bytes(b"nonsense")
     with pytest.raises(HistoryError, match="the history cannot be read"):
-        watch(config, clock=lambda: now, told=told, stop=stop, once=True)
+        watch(config, clock=lambda: now, deliver=deliver, stop=stop, once=True)
 
 
 def test_it_trains_nothing_while_a_training_runs(

@@ -16,16 +16,15 @@ from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.inputs.feeds import VALUE_MAX, is_plausible, read_feed
 from ringmain_agent.inputs.series_and_envelopes import MAX_SERIES, MAX_SERIES_STEPS, SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
-from ringmain_agent.site.grid_connection import GridConnection
-from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measured, Measurements
+from ringmain_agent.site.nameplates import Generator
+from ringmain_agent.snapshot import Measured
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import ModelManifest, Rollout, decode_document, encode_document, selected_release
 from ringmain_protocol.messages import Envelope, Quality, Readings, Series, Steps, decode, encode
 from ringmain_protocol.steps import Reading, StepValue
 from support.hostile import FUZZ, hostile_payloads, hostile_topics, instants, raw_numbers
+from support.sites import battery, measured, station
 from support.strategies import structs
 
 Outcome = TypeVar("Outcome")
@@ -45,10 +44,12 @@ UPSTREAM_REASONS = {
 }
 SIGNALS = {"load_kw": "kW", "pcc_kw": "MW", "temperature_degc": "degF", "battery_soc_kwh": "Wh", "soc_pu": "percent"}
 HOLD_S = {"load_kw": 900.0, "battery_soc_kwh": 86_400.0, "temperature_degc": 1.0}
-SITE = Site(
+SITE = station(
     site="s",
-    grid_connection=GridConnection(import_limit_kw=500.0, export_limit_kw=400.0, margin_kw=5.0),
-    batteries=(Battery(name="battery", capacity_kwh=800.0, charge_max_kw=200.0, discharge_max_kw=200.0),),
+    import_limit_kw=500.0,
+    export_limit_kw=400.0,
+    margin_kw=5.0,
+    batteries=(battery("battery", 800.0, 200.0),),
     generators=(Generator(name="pv", rated_power_kw=300.0),),
 )
 
@@ -323,13 +324,7 @@ def test_a_damaged_state_is_not_used_or_does_no_harm(
         restored = decode_kept(kept, RegulatorState)
     except ValueError:
         restored = RegulatorState()
-    measurements = Measurements(
-        now_ms=NOW_MS,
-        stale_after_s=SITE.regulator.stale_after_s,
-        newest=newest,
-        import_limit_kw=500.0,
-        export_limit_kw=400.0,
-    )
+    measurements = measured(SITE, NOW_MS, newest=newest)
     regulation, after = regulate(measurements, None, restored, SITE)
     limited = limit_setpoints(regulation.setpoints, site=SITE, measurements=measurements, previous=after.sent).power_kw
     assert -200.0 <= (limited["battery"] or 0.0) <= 200.0

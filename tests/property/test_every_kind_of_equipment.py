@@ -11,10 +11,11 @@ from ringmain_agent.equipment.registry import KINDS, AnyKind, kind_of
 from ringmain_agent.planning.dispatch.blocks import BLOCKS
 from ringmain_agent.snapshot import Measurements, Plan, SentSetpoint, Snapshot
 from support import kinds
+from support.sites import NOW_MS
 
 EVERY_KIND = pytest.mark.parametrize("kind", [pytest.param(kind, id=name) for name, kind in KINDS.items()])
 LAST = st.none() | st.builds(
-    SentSetpoint, st.none() | st.floats(-5000, 5000), st.integers(kinds.NOW_MS - 900_000, kinds.NOW_MS + 100_000)
+    SentSetpoint, st.none() | st.floats(-5000, 5000), st.integers(NOW_MS - 900_000, NOW_MS + 100_000)
 )
 
 

@@ -12,63 +12,49 @@ from hypothesis import strategies as st
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
-from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.grid_connection import Busbar
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.nameplates import Battery, CapacitorBank, OnOffLoad, TapChanger, Transformer
-from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import Tariff
-from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
+from ringmain_agent.site.nameplates import CapacitorBank, OnOffLoad, TapChanger, Transformer
+from ringmain_agent.snapshot import Plan, Snapshot
 from ringmain_protocol.messages import Fallback
+from support.sites import battery, station
+from support.strategies import forecasts, rows, snapshots
 
 STEPS = 8
 ZONE = ZoneInfo("Europe/Amsterdam")
 TAP = TapChanger(name="tap", position_min=-4, position_max=4, step_pu=0.0125, operations_per_day=2)
 BANK = CapacitorBank(name="bank", step_kvar=100.0, steps=3, operations_per_day=3)
 PUMP = OnOffLoad(name="pump", power_kw=40.0, run_h=2.0, run_min_h=2.0, starts_max=1, hours=LocalHours())
-SITE = Site(
-    site="site-1",
+SITE = station(
     step_s=3600,
     horizon_steps=STEPS,
     time_zone="Europe/Amsterdam",
-    grid_connection=GridConnection(import_limit_kw=1000.0, export_limit_kw=1000.0),
-    batteries=(Battery(name="battery", capacity_kwh=100.0, charge_max_kw=50.0, discharge_max_kw=50.0),),
+    batteries=(battery(),),
     on_off_loads=(PUMP,),
     tap_changers=(TAP,),
     capacitor_banks=(BANK,),
     transformers=(Transformer(name="t1", rated_power_kva=500.0, loading_max_pu=1.0),),
     busbar=Busbar(voltage_min_pu=0.97, voltage_max_pu=1.03, pu_per_kw=-1e-4, pu_per_kvar=-1e-4),
-    tariff=Tariff(price_series="price_per_kwh"),
+    price_series="price_per_kwh",
 )
 DISPATCHER = Dispatcher(SITE)
 FORECASTER = Forecaster(SITE)
-
-
-def rows(low: float, high: float) -> st.SearchStrategy[list[float]]:
-    return st.lists(st.floats(low, high), min_size=STEPS, max_size=STEPS)
-
-
-@st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    load_kw = draw(rows(-200, 600))
-    return Snapshot(
-        issued_at_ms=3_600_000 * draw(st.integers(440_000, 450_000)),
-        step_s=3600,
-        history={},
-        known_future={"price_per_kwh": list(draw(rows(0.05, 0.5)))},
-        import_limit_kw=[1000.0] * STEPS,
-        export_limit_kw=[1000.0] * STEPS,
-        soc_kwh={"battery": draw(st.floats(0, 100))},
-        positions={"tap": draw(st.integers(-5, 5)), "bank": draw(st.integers(0, 3))},
-        operations_left={"tap": draw(st.integers(0, 3)), "bank": draw(st.integers(0, 3))},
-        voltage_pu=draw(st.floats(0.9, 1.1)),
-        pcc_kw=draw(st.floats(-200, 600)),
-        pcc_kvar=draw(st.floats(-100, 300)),
-        forecasts=[ForecastResult(signal="load_kw", quantiles=[0.5], values=[[kw] for kw in load_kw], release=1)],
-    )
+SNAPSHOTS = snapshots(
+    SITE,
+    issued_at_ms=st.integers(440_000, 450_000).map(lambda hour: 3_600_000 * hour),
+    known_future=st.fixed_dictionaries({"price_per_kwh": rows(0.05, 0.5, STEPS)}),
+    soc_kwh=st.fixed_dictionaries({"battery": st.floats(0, 100)}),
+    positions=st.fixed_dictionaries({"tap": st.integers(-5, 5), "bank": st.integers(0, 3)}),
+    operations_left=st.fixed_dictionaries({"tap": st.integers(0, 3), "bank": st.integers(0, 3)}),
+    voltage_pu=st.floats(0.9, 1.1),
+    pcc_kw=st.floats(-200, 600),
+    pcc_kvar=st.floats(-100, 300),
+    forecasts=forecasts(STEPS, load_kw=(-200, 600)),
+)
 
 
 @settings(max_examples=60)
-@given(snapshot=snapshots())
+@given(snapshot=SNAPSHOTS)
 def test_integers_stay_within_their_operation_limits(snapshot: Snapshot) -> None:
     result = plan(snapshot, SITE, FORECASTER, DISPATCHER)
     assert result.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT}

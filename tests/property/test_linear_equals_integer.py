@@ -14,11 +14,10 @@ from scipy.optimize import Bounds, LinearConstraint, milp  # type: ignore[import
 
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
 from ringmain_agent.planning.dispatch.dispatcher import prices_of
-from ringmain_agent.site.grid_connection import GridConnection
-from ringmain_agent.site.nameplates import Battery, Generator
+from ringmain_agent.site.nameplates import Generator
 from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import Tariff
-from ringmain_agent.snapshot import Snapshot
+from support.sites import battery, problem_of, station
+from support.strategies import arrays
 
 Array = npt.NDArray[np.float64]
 STEPS, STEP_H = 8, 0.25
@@ -31,10 +30,8 @@ WEARS: Final = (0.0, 0.02)
 
 
 def site_with(*, wear_per_kwh: float, curtailable: bool) -> Site:
-    battery = Battery(
-        name="battery",
-        capacity_kwh=100.0,
-        charge_max_kw=CHARGE_KW,
+    store = battery(
+        power_kw=CHARGE_KW,
         discharge_max_kw=DISCHARGE_KW,
         charge_efficiency=CHARGED,
         discharge_efficiency=DISCHARGED,
@@ -44,13 +41,14 @@ def site_with(*, wear_per_kwh: float, curtailable: bool) -> Site:
         target_miss_per_kwh=MISS,
         wear_per_kwh=wear_per_kwh,
     )
-    return Site(
-        site="site-1",
+    pv = Generator(name="pv", rated_power_kw=150.0, curtailable=curtailable)
+    return station(
         horizon_steps=STEPS,
-        grid_connection=GridConnection(import_limit_kw=IMPORT_KW, export_limit_kw=IMPORT_KW),
-        batteries=(battery,),
-        generators=(Generator(name="pv", rated_power_kw=150.0, curtailable=curtailable),),
-        tariff=Tariff(demand_charge_per_kw=PEAK),
+        import_limit_kw=IMPORT_KW,
+        export_limit_kw=IMPORT_KW,
+        batteries=(store,),
+        generators=(pv,),
+        demand_charge_per_kw=PEAK,
     )
 
 
@@ -59,10 +57,6 @@ DISPATCHERS: Final = {
     for wear in WEARS
     for curtailable in (False, True)
 }
-
-
-def rows(low: float, high: float) -> st.SearchStrategy[Array]:
-    return st.lists(st.floats(low, high), min_size=STEPS, max_size=STEPS).map(lambda values: np.array(values, np.float64))
 
 
 def with_binaries(problem: DispatchProblem, soc_kwh: float, *, wear: float, curtailable: bool) -> float:
@@ -142,10 +136,10 @@ NEGATIVE: Final = np.array([-0.4, -0.3, -0.1, 0.1, -0.4, -0.05, 0.2, -0.2])
 
 
 @given(
-    load_kw=rows(0, 200),
-    pv_kw=rows(-150, 0),
-    price=rows(-0.4, 0.5),
-    spread=rows(0, 0.3),
+    load_kw=arrays(0, 200, STEPS),
+    pv_kw=arrays(-150, 0, STEPS),
+    price=arrays(-0.4, 0.5, STEPS),
+    spread=arrays(0, 0.3, STEPS),
     soc_kwh=st.floats(LOW_KWH, HIGH_KWH),
     export_kw=st.sampled_from([0.0, 5.0, 40.0, 300.0]),
     wear=st.sampled_from(WEARS),
@@ -175,22 +169,12 @@ def test_dispatch_costs_what_the_integer_program_does(
     selling_pays: bool,
     curtailable: bool,
 ) -> None:
-    problem = DispatchProblem(
-        snapshot=Snapshot(
-            issued_at_ms=0,
-            step_s=900,
-            history={},
-            known_future={},
-            import_limit_kw=[],
-            export_limit_kw=[],
-            soc_kwh={"battery": soc_kwh},
-        ),
+    problem = problem_of(
+        site_with(wear_per_kwh=wear, curtailable=curtailable),
+        soc_kwh={"battery": soc_kwh},
         load_kw=load_kw,
-        load_kvar=np.zeros(STEPS),
-        available_kw={"pv": pv_kw},
-        net_high_kw=load_kw + pv_kw,
-        import_ceiling_kw=np.full(STEPS, IMPORT_KW),
-        export_ceiling_kw=np.full(STEPS, export_kw),
+        pv_kw=pv_kw,
+        export_ceiling_kw=export_kw,
         import_price_per_kwh=price,
         export_price_per_kwh=price + spread if selling_pays else price - spread,
     )

@@ -4,21 +4,21 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem
-from ringmain_agent.site.grid_connection import GridConnection
+from ringmain_agent.planning.dispatch import Dispatch, Dispatcher
 from ringmain_agent.site.hours import LocalHours, holds
-from ringmain_agent.site.nameplates import ChargingStation, Equipment, FlexibleLoad, OnOffLoad, ThermalLoad
-from ringmain_agent.site.site import Site
+from ringmain_agent.site.nameplates import ChargingStation, Equipment, FlexibleLoad, OnOffLoad
 from ringmain_agent.snapshot import ChargingSession, LoadUsage, Snapshot
+from support.sites import boiler, problem_of, snapshot_of, station
+from support.strategies import rows
 
 STEPS = 16
 STEP_MS = 900_000
 NIGHT = LocalHours(begin="22:00", end="02:00")
-SITE = Site(
-    site="site-1",
+SITE = station(
     time_zone="Europe/Amsterdam",
     horizon_steps=STEPS,
-    grid_connection=GridConnection(import_limit_kw=30.0, export_limit_kw=30.0),
+    import_limit_kw=30.0,
+    export_limit_kw=30.0,
     flexible_loads=(
         FlexibleLoad(name="washing", power_max_kw=4.0, energy_kwh=3.0, hours=NIGHT),
         FlexibleLoad(name="drying", power_max_kw=4.0, power_min_kw=2.0, energy_kwh=3.0),
@@ -28,16 +28,7 @@ SITE = Site(
         OnOffLoad(name="fan", power_kw=1.0, run_h=2.0),
     ),
     charging_stations=(ChargingStation(name="charger", power_max_kw=11.0, power_min_kw=1.4),),
-    thermal_loads=(
-        ThermalLoad(
-            name="boiler",
-            power_max_kw=3.0,
-            capacity_kwh_per_k=0.3,
-            loss_kw_per_k=0.005,
-            temperature_min_degc=50.0,
-            temperature_max_degc=65.0,
-        ),
-    ),
+    thermal_loads=(boiler(power_max_kw=3.0, capacity_kwh_per_k=0.3, loss_kw_per_k=0.005, temperature_max_degc=65.0),),
 )
 DISPATCHER = Dispatcher(SITE)
 LIMITED = {"washing": NIGHT, "pump": NIGHT}
@@ -71,7 +62,7 @@ VISITS = st.lists(st.tuples(st.integers(-30, 30), st.integers(-5, 40), NUMBERS),
     visits=VISITS,
     temperature_degc=st.one_of(st.none(), NUMBERS, st.floats(-100, 150)),
     unresponsive_kw=st.dictionaries(st.sampled_from(sorted(MOST_KW)), NUMBERS, max_size=2),
-    price=st.lists(st.floats(-1, 2), min_size=STEPS, max_size=STEPS),
+    price=rows(-1, 2, STEPS),
 )
 def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     first: int,
@@ -82,14 +73,9 @@ def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
     price: list[float],
 ) -> None:
     issued_at_ms = first * STEP_MS
-    snapshot = Snapshot(
+    snapshot = snapshot_of(
+        SITE,
         issued_at_ms=issued_at_ms,
-        step_s=900,
-        history={},
-        known_future={},
-        import_limit_kw=[30.0] * STEPS,
-        export_limit_kw=[30.0] * STEPS,
-        soc_kwh={},
         runs=runs,
         visits={
             "charger": [
@@ -102,26 +88,15 @@ def test_loads_stay_feasible_for_any_measured_state(  # noqa: PLR0917
         temperature_degc={"boiler": temperature_degc},
         unresponsive_kw=unresponsive_kw,
     )
-    dispatch = DISPATCHER.dispatch(_problem(snapshot, np.array(price)))
+    price_per_kwh = np.array(price)
+    problem = problem_of(
+        SITE, snapshot, load_kw=5.0, import_price_per_kwh=price_per_kwh, export_price_per_kwh=price_per_kwh - 0.1
+    )
+    dispatch = DISPATCHER.dispatch(problem)
     for load in SITE.controllable_loads:
         held = unresponsive_kw.get(load.name, -1.0)
         if not 0 <= held < 1e9:
             _require_within(load, dispatch, snapshot)
-
-
-def _problem(snapshot: Snapshot, price_per_kwh: np.ndarray[tuple[int], np.dtype[np.float64]]) -> DispatchProblem:
-    ceiling_kw = np.full(STEPS, 30.0)
-    return DispatchProblem(
-        snapshot=snapshot,
-        load_kw=np.full(STEPS, 5.0),
-        load_kvar=np.zeros(STEPS),
-        available_kw={},
-        net_high_kw=np.full(STEPS, 5.0),
-        import_ceiling_kw=ceiling_kw,
-        export_ceiling_kw=ceiling_kw,
-        import_price_per_kwh=price_per_kwh,
-        export_price_per_kwh=price_per_kwh - 0.1,
-    )
 
 
 def _require_within(load: Equipment, dispatch: Dispatch, snapshot: Snapshot) -> None:

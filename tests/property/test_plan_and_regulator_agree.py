@@ -27,12 +27,13 @@ from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.site.grid_connection import GridConnection, TimedLimit
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.nameplates import Battery, ChargingStation, Cooling, Rating, ThermalLoad, Transformer
-from ringmain_agent.site.site import RegulatorSettings, Site
-from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot, ThermalState
+from ringmain_agent.site.nameplates import ChargingStation, Cooling, Rating, Transformer
+from ringmain_agent.site.site import Site
+from ringmain_agent.snapshot import Measurements, Plan, Snapshot, ThermalState
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Series, encode
 from ringmain_protocol.steps import Reading
+from support.sites import ANY_POWER_KW, battery, boiler, forecast_of, station
 
 START_MS = 1_604_224_800_000  # 2020-11-01T10:00:00Z
 SIGNALS = ("pcc_kw", "pcc_kvar", "load_kw", "battery_kw", "battery_soc_kwh", "boiler_degc", "charger_energy_kwh")
@@ -66,21 +67,17 @@ def sites(draw: st.DrawFn) -> Site:
     count = draw(st.integers(1, 3))
     limit = st.builds(TimedLimit, hours=HOURS, import_limit_kw=st.none() | st.floats(0, 500), export_limit_kw=st.none())
     low, target, high = sorted(draw(st.tuples(*[st.floats(0.0, 0.9)] * 3)))
-    return Site(
-        site="site-1",
+    return station(
         horizon_steps=1,
         history_steps=1,
         time_zone="Europe/Amsterdam",
-        grid_connection=GridConnection(
-            import_limit_kw=draw(st.floats(0, 1e4)),
-            export_limit_kw=draw(st.floats(0, 1e4)),
-            margin_kw=draw(st.floats(0, 100)),
-            limit=tuple(draw(st.lists(limit, max_size=2))),
-            firm_loading_max_pu=draw(st.none() | LOADING) if count > 1 else None,
-        ),
+        import_limit_kw=draw(st.floats(0, 1e4)),
+        export_limit_kw=draw(st.floats(0, 1e4)),
+        margin_kw=draw(st.floats(0, 100)),
+        limit=tuple(draw(st.lists(limit, max_size=2))),
+        firm_loading_max_pu=draw(st.none() | LOADING) if count > 1 else None,
         batteries=(
-            Battery(
-                name="battery",
+            battery(
                 capacity_kwh=draw(st.floats(1, 1e3)),
                 charge_max_kw=draw(st.floats(0, 1e3)),
                 discharge_max_kw=draw(st.floats(1, 1e3)),
@@ -90,13 +87,8 @@ def sites(draw: st.DrawFn) -> Site:
             ),
         ),
         thermal_loads=(
-            ThermalLoad(
-                name="boiler",
-                power_max_kw=80.0,
-                capacity_kwh_per_k=20.0,
+            boiler(
                 loss_kw_per_k=draw(st.floats(0.1, 5.0)),
-                temperature_min_degc=50.0,
-                temperature_max_degc=60.0,
                 cools=draw(st.booleans()),
                 ambient_degc=draw(st.floats(-20.0, 40.0)),
                 ambient_series=draw(st.sampled_from([None, "air_degc"])),
@@ -104,7 +96,7 @@ def sites(draw: st.DrawFn) -> Site:
         ),
         charging_stations=(ChargingStation(name="charger", power_max_kw=50.0),),
         transformers=tuple(draw(transformers(f"t{number}")) for number in range(count)),
-        regulator=RegulatorSettings(valid_for_s=draw(st.sampled_from([10.0, 600.0]))),
+        valid_for_s=draw(st.sampled_from([10.0, 600.0])),
     )
 
 
@@ -144,9 +136,8 @@ class Both:
         self.site, self.measurements, self.now_ms = site, measurements, now_ms
         pcc_kw = measurements.newest["pcc_kw"].value if "pcc_kw" in measurements.newest else None
         load_kw = pcc_kw if pcc_kw is not None and abs(pcc_kw) < 1e8 else 0.0
-        forecast = ForecastResult(signal="load_kw", quantiles=[0.5], values=[[load_kw]], release=1)
         asked = Asked()
-        self.plan = plan(replace(snapshot, forecasts=[forecast]), site, Forecaster(site), asked)
+        self.plan = plan(replace(snapshot, forecasts=[forecast_of("load_kw", [load_kw])]), site, Forecaster(site), asked)
         self.problem = asked.problem
 
 
@@ -173,7 +164,9 @@ def boths(draw: st.DrawFn) -> Both:
 
 def without_connection(both: Both) -> Site:
     wide = GridConnection(
-        import_limit_kw=1e7, export_limit_kw=1e7, firm_loading_max_pu=both.site.grid_connection.firm_loading_max_pu
+        import_limit_kw=ANY_POWER_KW,
+        export_limit_kw=ANY_POWER_KW,
+        firm_loading_max_pu=both.site.grid_connection.firm_loading_max_pu,
     )
     return replace(both.site, grid_connection=wide)
 
@@ -185,7 +178,7 @@ def without_transformers(both: Both) -> Site:
 
 def carried_kw(both: Both) -> float:
     """What the regulator lets the transformers carry."""
-    wide = replace(both.measurements, import_limit_kw=1e7, export_limit_kw=1e7)
+    wide = replace(both.measurements, import_limit_kw=ANY_POWER_KW, export_limit_kw=ANY_POWER_KW)
     return pcc_range(wide, None, SettlementPeriod(), without_connection(both)).ceiling_kw
 
 
@@ -198,7 +191,7 @@ def test_air_around_equipment(both: Both) -> None:
 def test_what_the_transformers_carry(both: Both) -> None:
     """Loading, firm capacity, top oil and hot spot a step from now, by their state, their air and the rating in force."""
     kvar, most_kw = float(both.problem.load_kvar[0]), carried_kw(both)
-    assume(most_kw < 1e7)
+    assume(most_kw < ANY_POWER_KW)
     assume(loadings_pu(both.measurements, both.site))  # without it only the plan knows a loading: the forecast
     event(f"carry {'something' if most_kw > 0 else 'nothing'}")
 
@@ -215,9 +208,9 @@ def test_the_guard_leaves_what_the_regulator_may_use(both: Both) -> None:
     """A setpoint with which the transformers carry all that they may is not taken back for them."""
     newest, most_kw = both.measurements.newest, carried_kw(both)
     pcc_kw = newest["pcc_kw"].value if "pcc_kw" in newest else None
-    assume(pcc_kw is not None and abs(pcc_kw) < most_kw < 1e7)
-    battery = Battery(name="battery", capacity_kwh=9e8, charge_max_kw=1e7, discharge_max_kw=1e7, ramp_kw_per_min=9e8)
-    site = replace(without_connection(both), batteries=(battery,))
+    assume(pcc_kw is not None and abs(pcc_kw) < most_kw < ANY_POWER_KW)
+    store = battery(capacity_kwh=9e8, power_kw=1e7, ramp_kw_per_min=9e8)
+    site = replace(without_connection(both), batteries=(store,))
     reported = {"battery_kw": replace(newest["pcc_kw"], value=0.0), "battery_soc_kwh": replace(newest["pcc_kw"], value=4e8)}
     limited = limit_setpoints(
         {"battery": most_kw - (pcc_kw or 0.0)},
@@ -261,7 +254,7 @@ def test_limits_that_may_be_breached_at_a_price(both: Both, wished: tuple[float,
 @given(both=boths())
 def test_energy_of_a_battery(both: Both) -> None:
     """The regulator allows the same with the energy that is reported and the one that is planned with; the guard too."""
-    (battery,) = both.site.batteries
+    (store,) = both.site.batteries
     newest = dict(both.measurements.newest)
     newest.pop("battery_kw", None)  # no ramp: the energy alone decides
     reported = replace(both.measurements, newest=newest)
@@ -273,7 +266,7 @@ def test_energy_of_a_battery(both: Both) -> None:
         return
     newest["battery_soc_kwh"] = replace(newest["battery_soc_kwh"], value=planned_kwh)
     assert setpoint_ranges(replace(reported, newest=newest), {}, {}, both.site)["battery"] == reach
-    assert 0 <= planned_kwh <= battery.capacity_kwh
+    assert 0 <= planned_kwh <= store.capacity_kwh
     guard = [
         limit_setpoints(
             {"battery": wished},
@@ -299,12 +292,14 @@ def test_power_of_equipment_that_does_not_follow(both: Both) -> None:
 def test_temperature_that_a_thermal_load_keeps(both: Both) -> None:
     """The rule wishes the same for now as for the first step of a plan."""
     wide = without_connection(both)
-    measurements = replace(both.measurements, import_limit_kw=1e7, export_limit_kw=1e7)
+    measurements = replace(both.measurements, import_limit_kw=ANY_POWER_KW, export_limit_kw=ANY_POWER_KW)
     found = setpoint_ranges(measurements, {}, {}, wide)
     known = {name: reach for name, reach in found.items() if reach is not None}
     assert ("boiler" in known) == ("boiler" in both.problem.snapshot.temperature_degc)
-    wished_kw = rule_setpoints(measurements, known, wide, rest_kw=0.0, pcc_interval=Interval(-1e7, 1e7)).get("boiler", 0.0)
-    snapshot = replace(both.problem.snapshot, import_limit_kw=[1e7], export_limit_kw=[1e7])
+    wished_kw = rule_setpoints(
+        measurements, known, wide, rest_kw=0.0, pcc_interval=Interval(-ANY_POWER_KW, ANY_POWER_KW)
+    ).get("boiler", 0.0)
+    snapshot = replace(both.problem.snapshot, import_limit_kw=[ANY_POWER_KW], export_limit_kw=[ANY_POWER_KW])
     planned = Both(wide, measurements, snapshot, both.now_ms).plan
     np.testing.assert_allclose(planned.power_kw["boiler"], [wished_kw], atol=1e-9)
 

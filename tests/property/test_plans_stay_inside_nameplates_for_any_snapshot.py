@@ -1,7 +1,5 @@
 """Missing, no number, absurd or contradictory: any snapshot gives a complete and finite plan inside the nameplates."""
 
-import math
-
 import msgspec
 import pytest
 from hypothesis import given
@@ -10,42 +8,36 @@ from hypothesis import strategies as st
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
-from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.grid_connection import Busbar
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
-    Battery,
     CapacitorBank,
     ChargingStation,
     FlexibleLoad,
     Generator,
     OnOffLoad,
     TapChanger,
-    ThermalLoad,
     Transformer,
 )
-from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import DemandCharge, Tariff
-from ringmain_agent.snapshot import ChargingSession, ForecastResult, LoadUsage, Plan, Snapshot, ThermalState
+from ringmain_agent.site.tariff import DemandCharge
+from ringmain_agent.snapshot import ForecastResult, Plan, Snapshot
 from ringmain_protocol.messages import Fallback
+from support.sites import battery, boiler, station
+from support.strategies import ANY_NUMBER, any_snapshots
 
 STEPS = 6
-SITE = Site(
-    site="site-1",
+SITE = station(
     step_s=300,
     horizon_steps=STEPS,
     time_zone="Europe/Amsterdam",
-    grid_connection=GridConnection(
-        import_limit_kw=300.0,
-        export_limit_kw=200.0,
-        battery_export=False,
-        battery_grid_charge=False,
-        firm_loading_max_pu=1.2,
-    ),
+    import_limit_kw=300.0,
+    export_limit_kw=200.0,
+    battery_export=False,
+    battery_grid_charge=False,
+    firm_loading_max_pu=1.2,
     batteries=(
-        Battery(
-            name="one", capacity_kwh=200.0, charge_max_kw=100.0, discharge_max_kw=80.0, soc_min_pu=0.1, soc_reserve_pu=0.3
-        ),
-        Battery(name="two", capacity_kwh=50.0, charge_max_kw=50.0, discharge_max_kw=50.0, self_discharge_per_h=0.1),
+        battery("one", 200.0, 100.0, discharge_max_kw=80.0, soc_min_pu=0.1, soc_reserve_pu=0.3),
+        battery("two", 50.0, self_discharge_per_h=0.1),
     ),
     generators=(
         Generator(name="pv", rated_power_kw=400.0),
@@ -55,8 +47,8 @@ SITE = Site(
     on_off_loads=(OnOffLoad(name="boiler", power_kw=30.0, run_h=0.25, run_min_h=0.2, starts_max=2),),
     charging_stations=(ChargingStation(name="charger", power_max_kw=22.0, power_min_kw=4.0),),
     thermal_loads=(
-        ThermalLoad(
-            name="store",
+        boiler(
+            "store",
             power_max_kw=10.0,
             capacity_kwh_per_k=2.0,
             loss_kw_per_k=0.1,
@@ -70,11 +62,9 @@ SITE = Site(
     tap_changers=(TapChanger(name="tap", position_min=-5, position_max=5),),
     transformers=(Transformer(name="t1", rated_power_kva=250.0), Transformer(name="t2", rated_power_kva=250.0)),
     busbar=Busbar(pu_per_kw=-1e-4, pu_per_kvar=-2e-4),
-    tariff=Tariff(
-        price_series="price_per_kwh",
-        export_price_series="feed_in_per_kwh",
-        demand_charge=(DemandCharge(name="day", per_kw=1.0, hours=LocalHours(begin="08:00", end="20:00")),),
-    ),
+    price_series="price_per_kwh",
+    export_price_series="feed_in_per_kwh",
+    demand_charge=(DemandCharge(name="day", per_kw=1.0, hours=LocalHours(begin="08:00", end="20:00")),),
 )
 DISPATCHER = Dispatcher(SITE)
 FORECASTER = Forecaster(SITE)
@@ -82,60 +72,20 @@ MOST_KW = {"one": (-80, 100), "two": (-50, 50), "pv": (-1e9, 0), "wind": (-1e9, 
     "pump": (0, 20), "boiler": (0, 30), "charger": (0, 22), "store": (0, 10)
 }  # fmt: skip
 
-NUMBER = st.one_of(st.floats(), st.floats(-1e3, 1e3), st.sampled_from([0.0, math.nan, math.inf, -math.inf, 1e300]))
-MAYBE = st.one_of(st.none(), NUMBER)
-LIMIT = st.lists(st.one_of(st.floats(0, 500), NUMBER), min_size=STEPS, max_size=STEPS)
-SERIES = st.lists(st.one_of(st.floats(-0.5, 1.0), MAYBE), max_size=STEPS + 2)
-INSTANT = st.integers(0, 2**50)
-
-
-def named(*names: str, values: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
-    return st.dictionaries(st.sampled_from(names), values)
-
 
 def forecasts(signal: str, low: float, high: float) -> st.SearchStrategy[ForecastResult]:
     width = 3
     row = st.lists(st.floats(low, high), min_size=width, max_size=width).map(sorted)
-    wild = st.lists(NUMBER, min_size=width, max_size=width)
+    wild = st.lists(ANY_NUMBER, min_size=width, max_size=width)
     usual = st.lists(row, min_size=STEPS, max_size=STEPS)
     values = st.one_of(usual, usual, usual, st.lists(st.one_of(row, wild), min_size=STEPS - 1, max_size=STEPS + 1))
     return values.map(lambda rows: ForecastResult(signal=signal, quantiles=[0.1, 0.5, 0.9], values=list(rows), release=1))
 
 
-SNAPSHOTS = st.builds(
-    Snapshot,
-    issued_at_ms=st.integers(0, 10_000_000).map(lambda step: 300_000 * step),
-    step_s=st.just(300),
-    history=st.just({}),
-    known_future=named("price_per_kwh", "feed_in_per_kwh", values=SERIES),
-    import_limit_kw=LIMIT,
-    export_limit_kw=LIMIT,
-    soc_kwh=named("one", "two", values=MAYBE),
-    requested_import_kw=st.lists(MAYBE, max_size=STEPS + 1),
-    requested_export_kw=st.lists(MAYBE, max_size=STEPS + 1),
-    breach_price_per_kwh=st.one_of(st.floats(0, 10), NUMBER),
-    billing_peak_kw=named("day", values=NUMBER),
-    runs=named(
-        "pump", "boiler", values=st.builds(LoadUsage, on=st.booleans(), since_ms=INSTANT, run_h=NUMBER, drawn_kwh=NUMBER)
-    ),
-    visits=named(
-        "charger", values=st.lists(st.builds(ChargingSession, from_ms=INSTANT, to_ms=INSTANT, energy_kwh=NUMBER), max_size=3)
-    ),
-    temperature_degc=named("store", values=MAYBE),
-    thermal=named("t1", "t2", values=st.builds(ThermalState, NUMBER, NUMBER, NUMBER)),
-    positions=named("bank", "tap", values=st.one_of(st.none(), st.integers(-1000, 1000))),
-    operations_left=named("bank", "tap", values=st.integers(-5, 10)),
-    voltage_pu=MAYBE,
-    pcc_kw=MAYBE,
-    pcc_kvar=MAYBE,
-    unresponsive_kw=st.one_of(st.just({}), named(*MOST_KW, values=NUMBER)),
-    forecasts=st.tuples(forecasts("load_kw", -100, 400), forecasts("pv_kw", -400, 0), forecasts("wind_kw", -100, 0)).map(
-        list
-    ),
-)
+FORECASTS = st.tuples(forecasts("load_kw", -100, 400), forecasts("pv_kw", -400, 0), forecasts("wind_kw", -100, 0)).map(list)
 
 
-@given(snapshot=SNAPSHOTS)
+@given(snapshot=any_snapshots(SITE, forecasts=FORECASTS))
 def test_plans_stay_inside_nameplates_for_any_snapshot(snapshot: Snapshot) -> None:
     result = plan(snapshot, SITE, FORECASTER, DISPATCHER)
     assert result.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT, Fallback.RULE}
@@ -144,9 +94,9 @@ def test_plans_stay_inside_nameplates_for_any_snapshot(snapshot: Snapshot) -> No
         least, most = MOST_KW[name]
         assert len(values) == STEPS
         assert all(least - 1e-6 <= value <= most + 1e-6 for value in values), (name, values)
-    for battery in SITE.batteries:
-        for energy_kwh in result.soc_kwh.get(battery.name, []):
-            assert -1e-6 <= energy_kwh <= battery.capacity_kwh + 1e-6
+    for nameplate in SITE.batteries:
+        for energy_kwh in result.soc_kwh.get(nameplate.name, []):
+            assert -1e-6 <= energy_kwh <= nameplate.capacity_kwh + 1e-6
     assert_balanced(snapshot, result)
     for switched in SITE.switched:
         lowest, highest = switched.positions
@@ -175,10 +125,10 @@ def assert_balanced(snapshot: Snapshot, result: Plan) -> None:
     for step, pcc_kw in enumerate(result.pcc_kw):
         load_kw = result.forecasts[0].values[step][1]
         assert pcc_kw == pytest.approx(load_kw + sum(power_kw[step] for power_kw in result.power_kw.values()), abs=1e-6)
-    for battery in SITE.batteries:
-        held = min(max(snapshot.soc_kwh.get(battery.name) or 0.0, 0.0), battery.capacity_kwh)
+    for nameplate in SITE.batteries:
+        held = min(max(snapshot.soc_kwh.get(nameplate.name) or 0.0, 0.0), nameplate.capacity_kwh)
         for power_kw, after_kwh in zip(
-            result.power_kw.get(battery.name, []), result.soc_kwh.get(battery.name, []), strict=False
+            result.power_kw.get(nameplate.name, []), result.soc_kwh.get(nameplate.name, []), strict=False
         ):
-            held = battery.soc_after_kwh(held, power_kw, SITE.step_h)
+            held = nameplate.soc_after_kwh(held, power_kw, SITE.step_h)
             assert held == pytest.approx(after_kwh, abs=1e-6)

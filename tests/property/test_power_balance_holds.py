@@ -1,7 +1,5 @@
 """In active power, always: pcc = load + sum of the equipment; and energy changes by what flows, less the losses."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,87 +7,64 @@ from hypothesis import strategies as st
 
 from ringmain_agent.control.regulate import RegulatorState, regulate
 from ringmain_agent.planning.dispatch import Dispatcher
+from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.planning.rule_schedule import rule_schedule
-from ringmain_agent.site.grid_connection import GridConnection
-from ringmain_agent.site.nameplates import Battery, Generator
-from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import Tariff
-from ringmain_agent.snapshot import ForecastResult, Measured, Measurements, Plan, Snapshot
+from ringmain_agent.site.nameplates import Generator
+from ringmain_agent.snapshot import Plan, Snapshot
 from ringmain_protocol.messages import Fallback
+from support.sites import NOW_MS, battery, measured, station
+from support.strategies import forecasts, rows, snapshots
 
-NOW_MS = 1_604_188_800_000
 STEPS = 8
-SITE = Site(
-    site="site-1",
+SITE = station(
     horizon_steps=STEPS,
-    grid_connection=GridConnection(import_limit_kw=500.0, export_limit_kw=500.0, margin_kw=10.0),
+    import_limit_kw=500.0,
+    export_limit_kw=500.0,
+    margin_kw=10.0,
     batteries=(
-        Battery(name="one", capacity_kwh=400.0, charge_max_kw=200.0, discharge_max_kw=150.0),
-        Battery(name="two", capacity_kwh=100.0, charge_max_kw=50.0, discharge_max_kw=50.0, discharge_efficiency=0.8),
+        battery("one", 400.0, 200.0, discharge_max_kw=150.0),
+        battery("two", discharge_efficiency=0.8),
     ),
     generators=(Generator(name="pv", rated_power_kw=800.0),),
-    tariff=Tariff(price_series="price_eur_per_mwh", demand_charge_per_kw=0.1),
+    price_series="price_eur_per_mwh",
+    demand_charge_per_kw=0.1,
 )
 DISPATCHER = Dispatcher(SITE)
+SNAPSHOTS = snapshots(
+    SITE,
+    issued_at_ms=st.just(NOW_MS),
+    known_future=st.fixed_dictionaries({"price_eur_per_mwh": rows(-500, 1000, STEPS)}),
+    import_limit_kw=rows(0, 600, STEPS),
+    export_limit_kw=rows(0, 600, STEPS),
+    soc_kwh=st.fixed_dictionaries({"one": st.floats(0, 400), "two": st.none() | st.floats(0, 100)}),
+    billing_peak_kw=st.fixed_dictionaries({"month": st.floats(0, 500)}),
+    forecasts=forecasts(STEPS, spread_kw=(0, 200), load_kw=(-300, 1000), pv_kw=(-800, 0)),
+)
 
 
-class Foreseen:
-    """A forecaster that knows what it was told."""
-
-    def __init__(self, load_kw: list[float], pv_kw: list[float], spread_kw: float) -> None:
-        self._values = {"load_kw": load_kw, "pv_kw": pv_kw}
-        self._spread_kw = spread_kw
-
-    def forecast(self, snapshot: Snapshot, signal: str) -> ForecastResult:
-        """What it was told, with a spread."""
-        del snapshot
-        rows = [[value - self._spread_kw, value, value + self._spread_kw] for value in self._values[signal]]
-        return ForecastResult(signal=signal, quantiles=[0.1, 0.5, 0.9], values=rows, release=1)
-
-    def persistence(self, snapshot: Snapshot, signal: str, reason: str) -> ForecastResult:
-        """Never needed."""
-        raise AssertionError(snapshot, signal, reason)
-
-
-def rows(low: float, high: float) -> st.SearchStrategy[list[float]]:
-    return st.lists(st.floats(low, high), min_size=STEPS, max_size=STEPS)
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Snapshot, Foreseen, dict[str, list[float]]]:
-    load_kw, pv_kw = draw(rows(-300, 1000)), draw(rows(-800, 0))
-    snapshot = Snapshot(
-        issued_at_ms=NOW_MS,
-        step_s=900,
-        history={},
-        known_future={"price_eur_per_mwh": list(draw(rows(-500, 1000)))},
-        import_limit_kw=draw(rows(0, 600)),
-        export_limit_kw=draw(rows(0, 600)),
-        soc_kwh={"one": draw(st.floats(0, 400)), "two": draw(st.one_of(st.none(), st.floats(0, 100)))},
-        billing_peak_kw={"month": draw(st.floats(0, 500))},
-    )
-    return snapshot, Foreseen(load_kw, pv_kw, draw(st.floats(0, 200))), {"load_kw": load_kw, "pv_kw": pv_kw}
+def medians_kw(snapshot: Snapshot) -> dict[str, list[float]]:
+    return {forecast.signal: [row[1] for row in forecast.values] for forecast in snapshot.forecasts}
 
 
 def assert_energy_follows_power(
     snapshot: Snapshot, power_kw: dict[str, list[float]], soc_kwh: dict[str, list[float]]
 ) -> None:
-    for battery in SITE.batteries:
-        held = snapshot.soc_kwh.get(battery.name)
+    for nameplate in SITE.batteries:
+        held = snapshot.soc_kwh.get(nameplate.name)
         if held is None:
-            assert power_kw[battery.name] == [0.0] * STEPS
+            assert power_kw[nameplate.name] == [0.0] * STEPS
             continue
-        for power, after in zip(power_kw[battery.name], soc_kwh[battery.name], strict=True):
-            held = battery.soc_after_kwh(held, power, 0.25)
+        for power, after in zip(power_kw[nameplate.name], soc_kwh[nameplate.name], strict=True):
+            held = nameplate.soc_after_kwh(held, power, 0.25)
             assert held == pytest.approx(after, abs=1e-6)
-            assert -1e-6 <= after <= battery.capacity_kwh + 1e-6
+            assert -1e-6 <= after <= nameplate.capacity_kwh + 1e-6
 
 
-@given(case=cases())
-def test_power_balance_holds_in_every_plan(case: tuple[Snapshot, Foreseen, dict[str, list[float]]]) -> None:
-    snapshot, forecaster, known = case
-    result: Plan = plan(snapshot, SITE, forecaster, DISPATCHER)
+@given(snapshot=SNAPSHOTS)
+def test_power_balance_holds_in_every_plan(snapshot: Snapshot) -> None:
+    known = medians_kw(snapshot)
+    result: Plan = plan(snapshot, SITE, Forecaster(SITE), DISPATCHER)
     assert result.fallback == Fallback.OPTIMAL
     equipment = np.sum([result.power_kw[name] for name in ("one", "two", "pv")], axis=0)
     np.testing.assert_allclose(known["load_kw"] + equipment, result.pcc_kw, atol=1e-6)
@@ -98,9 +73,9 @@ def test_power_balance_holds_in_every_plan(case: tuple[Snapshot, Foreseen, dict[
     assert_energy_follows_power(snapshot, result.power_kw, result.soc_kwh)
 
 
-@given(case=cases())
-def test_power_balance_holds_in_the_rule(case: tuple[Snapshot, Foreseen, dict[str, list[float]]]) -> None:
-    snapshot, _, known = case
+@given(snapshot=SNAPSHOTS)
+def test_power_balance_holds_in_the_rule(snapshot: Snapshot) -> None:
+    known = medians_kw(snapshot)
     rule = rule_schedule(site=SITE, snapshot=snapshot, load_kw=known["load_kw"], pv_kw={"pv": known["pv_kw"]})
     equipment = np.sum([rule.power_kw[name] for name in ("one", "two", "pv")], axis=0)
     np.testing.assert_allclose(known["load_kw"] + equipment, rule.pcc_kw, atol=1e-6)
@@ -120,15 +95,7 @@ def test_pcc_is_inside_the_limits_whenever_the_equipment_can_bring_it_there(
         curtailed_kw={"pv": [0.0]},
         pcc_kw=[490.0],
     )
-    values: dict[str, Any] = {"load_kw": load_kw, "pv_kw": pv_kw, "one_soc_kwh": 200.0, "two_soc_kwh": 50.0}
-    newest = {name: Measured(value, NOW_MS) for name, value in values.items()}
-    measurements = Measurements(
-        now_ms=NOW_MS,
-        stale_after_s=SITE.regulator.stale_after_s,
-        newest=newest,
-        import_limit_kw=500.0,
-        export_limit_kw=500.0,
-    )
+    measurements = measured(SITE, NOW_MS, load_kw=load_kw, pv_kw=pv_kw, one_soc_kwh=200.0, two_soc_kwh=50.0)
     result, _ = regulate(measurements, made, RegulatorState(), SITE)
     one, two, bound = result.setpoints["one"], result.setpoints["two"], result.setpoints["pv"]
     assert one is not None

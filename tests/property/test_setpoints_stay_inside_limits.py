@@ -1,7 +1,6 @@
 """Whatever is wished, planned and measured: what leaves `limits` is finite, inside the nameplate and safe for the energy."""
 
 import math
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +8,6 @@ from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -17,15 +15,13 @@ from ringmain_agent.site.nameplates import (
     FlexibleLoad,
     Generator,
     OnOffLoad,
-    ThermalLoad,
     Transformer,
 )
 from ringmain_agent.site.site import RegulatorSettings, Site
-from ringmain_agent.site.tariff import Tariff
 from ringmain_agent.snapshot import LoadUsage, Measured, Measurements, Plan, SentSetpoint, ThermalState
 from ringmain_protocol.messages import Fallback
+from support.sites import NOW_MS, battery, boiler, measured, station
 
-NOW_MS = 1_604_188_800_000
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 POWER = st.one_of(st.floats(-1e4, 1e4), ANY)
 INSTANT = st.integers(NOW_MS - 700_000, NOW_MS + 700_000)
@@ -50,32 +46,20 @@ def batteries(draw: st.DrawFn, name: str) -> Battery:
 
 @st.composite
 def sites(draw: st.DrawFn) -> Site:
-    return Site(
-        site="site-1",
-        grid_connection=GridConnection(
-            import_limit_kw=draw(st.floats(0, 1e4)),
-            export_limit_kw=draw(st.floats(0, 1e4)),
-            margin_kw=draw(st.floats(0, 100)),
-        ),
+    return station(
+        import_limit_kw=draw(st.floats(0, 1e4)),
+        export_limit_kw=draw(st.floats(0, 1e4)),
+        margin_kw=draw(st.floats(0, 100)),
         batteries=tuple(draw(batteries(name)) for name in ("one", "two")[: draw(st.integers(0, 2))]),
         generators=(Generator(name="pv", rated_power_kw=draw(st.floats(1, 1e4))),),
         charging_stations=(ChargingStation(name="charger", power_max_kw=draw(st.floats(10, 500)), power_min_kw=10.0),),
         flexible_loads=(FlexibleLoad(name="pump", power_max_kw=draw(st.floats(1, 500)), energy_kwh=100.0),),
-        thermal_loads=(
-            ThermalLoad(
-                name="boiler",
-                power_max_kw=draw(st.floats(1, 500)),
-                capacity_kwh_per_k=10.0,
-                loss_kw_per_k=0.5,
-                temperature_min_degc=50.0,
-                temperature_max_degc=60.0,
-            ),
-        ),
+        thermal_loads=(boiler(power_max_kw=draw(st.floats(1, 500)), capacity_kwh_per_k=10.0),),
         on_off_loads=(OnOffLoad(name="mill", power_kw=draw(st.floats(1, 500)), run_h=1.0, run_min_h=0.5),),
         capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=3),),
         transformers=(Transformer(name="t1", rated_power_kva=draw(st.floats(10, 1e4))),),
-        tariff=Tariff(demand_charge_per_kw=draw(st.sampled_from([0.0, 10.0]))),
-        regulator=RegulatorSettings(valid_for_s=draw(st.sampled_from([10.0, 600.0]))),
+        demand_charge_per_kw=draw(st.sampled_from([0.0, 10.0])),
+        valid_for_s=draw(st.sampled_from([10.0, 600.0])),
     )
 
 
@@ -138,18 +122,18 @@ def assert_safe(site: Site, measurements: Measurements, power_kw: dict[str, floa
         assert_off_or_within(power_kw.get(thermal.name), 0.0, thermal.power_max_kw)
     for load in site.on_off_loads:
         assert power_kw.get(load.name) in {None, 0.0, load.power_kw}
-    for battery in site.batteries:
-        power = power_kw.get(battery.name)
+    for nameplate in site.batteries:
+        power = power_kw.get(nameplate.name)
         if power is None:
             continue
         assert math.isfinite(power)
-        assert -battery.discharge_max_kw <= power <= battery.charge_max_kw
-        soc_kwh = measurements.fresh(battery.soc_signal)
+        assert -nameplate.discharge_max_kw <= power <= nameplate.charge_max_kw
+        soc_kwh = measurements.fresh(nameplate.soc_signal)
         assert soc_kwh is not None
         assert math.isfinite(soc_kwh)
-        after = battery.soc_after_kwh(soc_kwh, power, site.regulator.valid_for_s / 3600)
-        assert after >= min(battery.soc_min_kwh, soc_kwh) - 1e-6
-        assert after <= max(battery.soc_max_kwh, soc_kwh) + 1e-6
+        after = nameplate.soc_after_kwh(soc_kwh, power, site.regulator.valid_for_s / 3600)
+        assert after >= min(nameplate.soc_min_kwh, soc_kwh) - 1e-6
+        assert after <= max(nameplate.soc_max_kwh, soc_kwh) + 1e-6
 
 
 @given(
@@ -200,29 +184,17 @@ def test_regulator_answers_whatever_is_measured_and_planned(
 )
 def test_energy_stays_inside_its_band_in_the_closed_loop(load_kw: list[float], soc_kwh: float, valid_for_s: float) -> None:
     """Cycles of 3 minutes, the battery follows exactly, and the agent learns its energy at the end of each."""
-    battery = Battery(name="one", capacity_kwh=8000.0, charge_max_kw=2000.0, discharge_max_kw=2000.0)
-    site = Site(
-        site="site-1",
-        grid_connection=GridConnection(import_limit_kw=3000.0, export_limit_kw=3000.0),
-        batteries=(battery,),
-        regulator=RegulatorSettings(valid_for_s=valid_for_s),
-    )
+    one = battery("one", 8000.0, 2000.0)
+    site = station(import_limit_kw=3000.0, export_limit_kw=3000.0, batteries=(one,), valid_for_s=valid_for_s)
     state, power_kw = RegulatorState(), 0.0
-    lowest, highest = min(soc_kwh, battery.soc_min_kwh), max(soc_kwh, battery.soc_max_kwh)
+    lowest, highest = min(soc_kwh, one.soc_min_kwh), max(soc_kwh, one.soc_max_kwh)
     for cycle, load in enumerate(load_kw):
         now_ms = NOW_MS + 180_000 * cycle
-        values: dict[str, Any] = {"load_kw": load, "one_kw": power_kw, "one_soc_kwh": soc_kwh, "pcc_kw": load + power_kw}
-        newest = {name: Measured(value, now_ms - 180_000) for name, value in values.items()}
-        measurements = Measurements(
-            now_ms=now_ms,
-            stale_after_s=site.regulator.stale_after_s,
-            newest=newest,
-            import_limit_kw=3000.0,
-            export_limit_kw=3000.0,
-        )
+        values = {"load_kw": load, "one_kw": power_kw, "one_soc_kwh": soc_kwh, "pcc_kw": load + power_kw}
+        measurements = measured(site, now_ms - 180_000, now_ms=now_ms, **values)
         result, state = regulate(measurements, None, state, site)
         limited = limit_setpoints(result.setpoints, site=site, measurements=measurements, previous=state.sent)
         state = remember(state, limited.power_kw, now_ms)
         power_kw = limited.power_kw["one"] or 0.0
-        soc_kwh = battery.soc_after_kwh(soc_kwh, power_kw, 0.05)
+        soc_kwh = one.soc_after_kwh(soc_kwh, power_kw, 0.05)
         assert lowest - 1e-6 <= soc_kwh <= highest + 1e-6

@@ -15,7 +15,7 @@ from ringmain_agent.equipment.interval import ROUNDING
 from ringmain_agent.equipment.kind import PccRoom, PlanReview
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.registry import AnyKind
-from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.grid_connection import Busbar
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.nameplates import (
     Battery,
@@ -42,8 +42,8 @@ from ringmain_agent.snapshot import (
 )
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Fallback
+from support.sites import NOW_MS, station
 
-NOW_MS = 1_604_188_800_000  # 2020-11-01T00:00:00Z
 STEPS = 8
 ANY = st.floats() | st.floats(-1000.0, 1000.0)
 POWER = st.floats(0.5, 5000.0)
@@ -210,13 +210,7 @@ ROOMS = st.builds(
 
 
 def site_with(kind: AnyKind, nameplate: Equipment) -> Site:
-    site = Site(
-        site="site-1",
-        time_zone="Europe/Amsterdam",
-        horizon_steps=STEPS,
-        grid_connection=GridConnection(import_limit_kw=1000.0, export_limit_kw=1000.0),
-        busbar=Busbar(pu_per_kw=-1e-5, pu_per_kvar=-1e-5),
-    )
+    site = station(time_zone="Europe/Amsterdam", horizon_steps=STEPS, busbar=Busbar(pu_per_kw=-1e-5, pu_per_kvar=-1e-5))
     return replace(site, **{kind.site_field: (nameplate,)})
 
 

@@ -1,7 +1,7 @@
-"""Walls of the house: every folder of a package has a face, and nobody reaches past it."""
+"""Walls of the house: every folder has a face, nobody reaches past it, and tests stand at the paths of their modules."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = {path.name: path for path in ROOT.glob("*/ringmain_*") if (path / "__init__.py").exists()}
 FACES = sorted(path for package in PACKAGES.values() for path in package.glob("*/**/__init__.py"))
+UNIT = ROOT / "tests" / "unit"
+OF_SEVERAL_MODULES = {
+    "agent/test_bad_input.py",  # all stages, from the snapshot to the setpoint
+    "agent/test_fallback_levels.py",  # planner, regulator and limits
+    "program/test_sample_configurations.py",  # of agent, bridge and trainer
+    "protocol/test_readme.py",  # the tables of the page against the messages
+    "trainer/export/test_conversions.py",  # of each estimator
+    "trainer/quality/test_real_faults.py",
+}
+"""Unit tests that no single module or folder has."""
 
 
 def imported(source: str) -> Iterator[str]:
@@ -70,3 +80,27 @@ def test_reaching_past_a_face_is_seen() -> None:
         "ringmain_agent.gateway.hidden.Anything: agent/ringmain_agent/gateway does not offer hidden"
     ]
     assert list(trespasses("from ringmain_agent.outputs.hidden import Anything", here)) == []
+
+
+def strays(tests: Iterable[Path]) -> list[str]:
+    """Unit tests of a package where it has neither a module nor a folder of that name."""
+    found = []
+    for test in tests:
+        part, *folders = test.relative_to(UNIT).parent.parts
+        tested = PACKAGES[f"ringmain_{part}"].joinpath(*folders, test.stem.removeprefix("test_"))
+        if not tested.with_suffix(".py").exists() and not (tested / "__init__.py").exists():
+            found.append(str(test.relative_to(UNIT)))
+    return found
+
+
+def test_unit_tests_stand_at_the_path_of_the_module_that_they_test() -> None:
+    """Who changes a module finds its tests below its name."""
+    folders = [UNIT / name.removeprefix("ringmain_") for name in PACKAGES]
+    tests = [test for folder in folders for test in folder.rglob("test_*.py")]
+    assert len(tests) > 100
+    assert sorted(set(strays(tests)) - OF_SEVERAL_MODULES) == []
+
+
+def test_unit_test_at_another_place_is_seen() -> None:
+    right = [UNIT / "agent" / name for name in ("test_exchange.py", "control/test_limits.py", "planning/test_dispatch.py")]
+    assert strays([*right, UNIT / "agent" / "test_limits.py"]) == ["agent/test_limits.py"]

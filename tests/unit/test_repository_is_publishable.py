@@ -1,4 +1,4 @@
-"""The repository can be given to a stranger: it names no machine, ships its data with a licence, and says how to start."""
+"""The repository can be given to a stranger: it names no machine, ships its data with a license, and says how to start."""
 
 import re
 import subprocess
@@ -74,14 +74,14 @@ def test_every_part_has_a_sample_configuration(part: str) -> None:
     assert (ROOT / "deploy" / "config" / f"{part}.toml").is_file()
 
 
-def test_the_data_that_ships_is_small_and_has_its_licence_beside_it() -> None:
+def test_the_data_that_ships_is_small_and_has_its_license_next_to_it() -> None:
     folder = ROOT / "simulation" / "ringmain_simulation" / "data"
     tables = list(folder.glob("*.csv.gz"))
     assert tables
     assert sum(path.stat().st_size for path in tables) < 700_000
-    licence = (folder / "LICENSE.md").read_text()
-    assert all(path.name in licence for path in tables)
-    assert all(word in licence for word in ("Source: ", "Copyright: ", "SPDX: "))
+    notice = (folder / "LICENSE.md").read_text()
+    assert all(path.name in notice for path in tables)
+    assert all(word in notice for word in ("Source: ", "Copyright: ", "SPDX: "))
 
 
 def test_the_import_contracts_of_the_design_are_there() -> None:
@@ -103,6 +103,61 @@ def test_the_readme_names_the_two_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "git clone" in readme
     assert "make demo" in readme
+
+
+def markdown() -> list[Path]:
+    """Every page of the repository but CHANGELOG, which also names what is gone."""
+    return [path for path in tracked() if path.suffix == ".md" and path.name != "CHANGELOG.md"]
+
+
+def code_in(page: Path) -> list[str]:
+    """Words in code format: between backticks, fenced, or indented."""
+    text = page.read_text(encoding="utf-8")
+    fenced = re.findall(r"^ *```.*?^ *```", text, re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^ {4}.*", text, re.MULTILINE)
+    spans = re.findall(r"`[^`\n]+`", text)
+    return re.findall(r"[\w./*{},:-]+", "\n".join(fenced + indented + spans))
+
+
+def test_every_python_file_that_a_page_names_exists() -> None:
+    """A page that names a file which has moved sends its reader into the void."""
+    python = [path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix == ".py"]
+    missing = []
+    for page in markdown():
+        for word in code_in(page):
+            name = word.split("::")[0].strip(".,:/")
+            if not name.endswith(".py") or name == ".py":
+                continue
+            pattern = re.compile(r"(?:.*/)?" + re.escape(name).replace(r"\*", "[^/]*") + r"\Z")
+            if not any(pattern.match(path) for path in python):
+                missing.append(f"{page.relative_to(ROOT)}: {name}")
+    assert not missing, "\n".join(missing)
+
+
+def test_every_module_that_a_page_names_exists() -> None:
+    """A dotted name is a module, or something in one: `ringmain_protocol.messages.decode`."""
+    roots = {path.parent.name: path.parents[1] for path in ROOT.glob("*/ringmain_*/__init__.py")}
+    missing = []
+    for page in markdown():
+        for word in code_in(page):
+            match = re.match(r"(ringmain_[a-z]+)(\.\w+)+", word)
+            if match is None or match[1] not in roots or word.endswith(".py"):
+                continue
+            names = match[0].split(".")
+            sources = [
+                (source, names[end:])
+                for end in range(len(names), 0, -1)
+                for source in (
+                    roots[match[1]].joinpath(*names[:end]).with_suffix(".py"),
+                    roots[match[1]].joinpath(*names[:end], "__init__.py"),
+                )
+                if source.is_file()
+            ]
+            source, attributes = sources[0]
+            text = source.read_text(encoding="utf-8")
+            if not all(re.search(rf"\b{attribute}\b", text) for attribute in attributes):
+                missing.append(f"{page.relative_to(ROOT)}: {match[0]}")
+    assert not missing, "\n".join(missing)
 
 
 def test_every_make_target_says_what_it_does() -> None:

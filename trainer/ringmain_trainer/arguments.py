@@ -37,7 +37,7 @@ def _sites() -> argparse.ArgumentParser:
 
 def _until() -> argparse.ArgumentParser:
     built = argparse.ArgumentParser(add_help=False)
-    built.add_argument("--until", type=_instant, metavar="TIME", help="leave out what is later (RFC 3339)")
+    built.add_argument("--until", type=_instant, metavar="TIME", help="leave out later values (RFC 3339)")
     return built
 
 
@@ -49,7 +49,7 @@ def _dask() -> argparse.ArgumentParser:
 
 def _history_commands(commands: Commands) -> None:
     add = _add(commands, "ingest", "Kafka to the history")
-    add.add_argument("--once", action="store_true", help="read to the end as it is now, then stop")
+    add.add_argument("--once", action="store_true", help="read to the present end, then stop")
     add = _add(commands, "import", "a CSV or Parquet file to the history")
     add.add_argument("file", type=Path, metavar="FILE", help="CSV (also .gz) or Parquet")
     add.add_argument(
@@ -64,19 +64,19 @@ def _history_commands(commands: Commands) -> None:
     add.add_argument(
         "--signal", action="append", default=[], metavar="NAME", help="this signal or series only; may come again"
     )
-    add.add_argument("--from", dest="since", type=_instant, metavar="TIME", help="leave out what is before (RFC 3339)")
-    add.add_argument("--to", dest="until", type=_instant, metavar="TIME", help="leave out what is not before (RFC 3339)")
+    add.add_argument("--from", dest="since", type=_instant, metavar="TIME", help="leave out earlier values (RFC 3339)")
+    add.add_argument("--to", dest="until", type=_instant, metavar="TIME", help="leave out values from here on (RFC 3339)")
     add.add_argument("--export", type=Path, metavar="FILE", help="write the rows to a .parquet or .csv file")
     add.add_argument(
         "--compact", action="store_true", help="make few sorted files out of many, and apply [retention]; daily"
     )
-    add.add_argument("--retain", action="store_true", help="delete what [retention] says is too old, nothing else")
+    add.add_argument("--retain", action="store_true", help="delete rows older than [retention] allows, nothing else")
     _add(commands, "quality", "gaps, flat lines, spikes, wrong units, signs and clocks", _sites(), _until())
 
 
 def _model_commands(commands: Commands) -> None:
     add = _add(commands, "train", "history to candidates", _until(), _dask())
-    add.add_argument("--resume", action="store_true", help="go on with a training that was interrupted")
+    add.add_argument("--resume", action="store_true", help="continue an interrupted training")
     add = _add(commands, "backtest", "recipes side by side, each with the knowledge of its time", _sites())
     add.add_argument("--signal", action="append", default=[], metavar="SIGNAL", help="this signal only; may come again")
     add.add_argument("--origins", type=_count, metavar="N", help="instead of backtest.origins: the newest N times of issue")
@@ -90,13 +90,13 @@ def _model_commands(commands: Commands) -> None:
 
 def _release_commands(commands: Commands) -> None:
     add = _add(commands, "publish", "candidates to a release in the repository", _sites())
-    add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="tell the agents through this broker")
+    add.add_argument("--announce", type=_address, metavar="HOST:PORT", help="announce the release to agents by this broker")
     add.add_argument(
         "--force", action="store_true", help="also release candidates that the gate rejected; recorded as `forced`"
     )
     add = _add(commands, "repository", "make the repository, or keep it fresh")
     add.add_argument("action", choices=("init", "refresh", "renew-root"))
-    add = _add(commands, "watch", "how the released models do, and which to train again")
+    add = _add(commands, "watch", "errors and inputs of the released models; reasons to train again")
     add.add_argument("--once", action="store_true", help="look once, then stop")
     add.add_argument("--retrain", action="store_true", help="train drifted models again; the gate decides about them")
     add.add_argument("--every", type=_count, metavar="SECONDS", help="instead of watch.every_s")

@@ -4,9 +4,9 @@
       HistoryError: the history and Kafka contradict each other, or the history cannot be written; the command stops
       IngestError: Kafka has nothing to read; the command stops, nothing was written
       ImportDataError: a file cannot be understood with certainty; nothing of it was imported
-      QuestionError: the history cannot answer as it was asked; the text says what there is
+      QuestionError: the history cannot answer the question; the text lists its tables or columns
       TooLittleDataError: a site cannot have this model yet; the others go on, the reason is in the result
-      ExportError: a model cannot be exported, or its file does not compute what was trained; it is not kept, others go on
+      ExportError: a model cannot be exported, or its file gives other values; it is not kept, others go on
       PublishError: the repository or a candidate is not fit to be signed; nothing was published
 
 A configuration that cannot be used is `ringmain_program.config.ConfigError`.
@@ -18,7 +18,7 @@ class TrainerError(Exception):
 
 
 class HistoryError(TrainerError):
-    """The history does not fit to what was read from Kafka; a person must decide."""
+    """History and Kafka contradict each other; a person must decide."""
 
 
 class IngestError(TrainerError):
@@ -26,7 +26,7 @@ class IngestError(TrainerError):
 
 
 class ImportDataError(TrainerError):
-    """Nothing of the file was imported; the text names line and column, or what a mapping must say."""
+    """Nothing of the file was imported; the text names line and column, or the keys that a mapping must have."""
 
 
 class QuestionError(TrainerError):
@@ -38,8 +38,8 @@ class TooLittleDataError(TrainerError):
 
 
 class ExportError(TrainerError):
-    """No file, or a wrong file, came out of an estimator; nothing is kept of it."""
+    """An estimator gave no file, or a wrong one; nothing is kept of it."""
 
 
 class PublishError(TrainerError):
-    """Nothing was published; the text says what is missing or wrong."""
+    """Nothing was published; the text names the missing or wrong part."""

@@ -1,7 +1,7 @@
 """Work on many sites: on processes of this machine (joblib) or on a Dask cluster, with the same results to the bit.
 
-Tasks are taken one by one, so that ten thousand sites make no list of ten thousand jobs, and results come as they are ready.
-Whatever happens to one task, the others go on: an exception is its result, and so is the death of its process. Each task
+Tasks are taken one by one (ten thousand sites make no list of ten thousand jobs), and results come as they are ready.
+A failed task does not stop the others: an exception is its result, and so is the death of its process. Each task
 computes with one thread, as sums then have one order.
 """
 
@@ -25,14 +25,14 @@ from threadpoolctl import threadpool_limits
 from ringmain_trainer.errors import TrainerError
 
 RECYCLE_TASKS: Final = 200
-"""After so many tasks for each process new processes begin: what libraries do not give back is then gone."""
+"""Tasks of a process before a new one replaces it: memory that libraries do not give back is then free."""
 
 _DASK_CONNECT_S: Final = 30
 _DASK_WORKERLESS_S: Final = 60
 _DASK_LOOK_S: Final = 5
 _PARENT_LOOK_S: Final = 0.5
 _ONE_THREAD: Final = threading.Lock()
-_AHEAD: Final = 2  # so many tasks are handed out for each process or thread
+_AHEAD: Final = 2  # tasks handed out for each process or thread
 _DIED: Final = "its process was killed (out of memory, or a crash of a library), also when it ran alone"
 _THREADS: Final = "POLARS_MAX_THREADS"
 
@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 
 class Outcome(NamedTuple, Generic[Result]):
-    """What became of the task with this number: a value; or none, and why, with the traceback if there is one."""
+    """The result of the task with this number: a value; or none, with reason and traceback (if there is one)."""
 
     number: int
     value: Result | None
@@ -90,7 +90,7 @@ def _guarded(work: Callable[[Task], Result], number: int, task: Task) -> Outcome
             return Outcome(number, work(task))
         except TrainerError as error:  # says all by itself
             return Outcome(number, None, str(error))
-        except (Exception, PanicException) as error:  # noqa: BLE001  what nobody thought of must not stop ten thousand others
+        except (Exception, PanicException) as error:  # noqa: BLE001  an unexpected error must not stop the others
             text = " ".join(str(error).split())
             return Outcome(number, None, f"{type(error).__name__}: {text}"[:2000], traceback.format_exc(limit=30)[-8000:])
 
@@ -106,7 +106,7 @@ def _on_processes(
 def _portion(
     work: Callable[[Task], Result], numbered: Iterator[tuple[int, Task]], processes: int
 ) -> Iterator[Outcome[Result]]:
-    """Tasks of one life of the processes. When one dies, what was under way is done again, each task alone."""
+    """Tasks of one generation of processes. When a process dies, the unfinished tasks are done again, each alone."""
     under_way: dict[int, Task] = {}
     while True:
         try:
@@ -135,7 +135,7 @@ def _parallel(
 
 
 def _alone(work: Callable[[Task], Result], number: int, task: Task) -> Outcome[Result]:
-    """A task that was under way when a process died: without others beside it, so that it alone is to blame."""
+    """An unfinished task of a dead process, done alone: if a process dies again, this task is the cause."""
     try:
         (outcome,) = _parallel(work, [(number, task)], 2)  # joblib uses no process at all for one
     except TerminatedWorkerError:
@@ -172,7 +172,7 @@ def _handed_out(
     numbered: Iterator[tuple[int, Task]],
     died: list[tuple[int, Task]],
 ) -> Iterator[Outcome[Result]]:
-    """A few tasks for each thread of the cluster at a time; those whose workers died are put into `died`."""
+    """A few tasks for each thread of the cluster at a time; tasks of dead workers are put into `died`."""
     from distributed import wait  # noqa: PLC0415  an extra
     from distributed.scheduler import KilledWorker  # noqa: PLC0415
 
@@ -210,7 +210,7 @@ def _child(parent: int, work: Callable[[Task], Result], number: int, task: Task)
 
 @cache
 def _end_with(parent: int) -> None:
-    """Let this process end soon after the one that began it: a training that is begun again must not meet orphans."""
+    """End this process soon after its parent: a new training must not meet orphans."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, to_builtins
 
 from ringmain_agent.commands.binding_limits import binding
-from ringmain_agent.commands.costs import costs, total
 from ringmain_agent.equipment.binding_limit import Binding, Span
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.planning import prices
+from ringmain_agent.planning.costs import costs, total
 from ringmain_agent.site.site import LOAD, Site
 from ringmain_agent.snapshot import Plan, Snapshot
 

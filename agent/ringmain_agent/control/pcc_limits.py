@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from ringmain_agent.control.planned_step import PlannedStep
 from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kwh
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
 from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
 from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
-from ringmain_agent.site.site import BILLING_PERIOD_S, Site
+from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
 from ringmain_agent.snapshot import Measurements
 
 HASTE_S: Final = 60.0
@@ -99,11 +99,12 @@ def _demand(step: PlannedStep | None, period: SettlementPeriod, site: Site, now_
 
 
 def _rest_of_period(pcc_interval: Interval, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """Power for the rest of the period that keeps its mean within the limits; the caller caps it at the limits.
+    """Power for the rest of the settlement period that compensates an excess so far, so that the mean holds the limits.
 
-    Unmeasured time counts as if power had been exactly at the limit.
+    The caller intersects it with the limits: low power earlier raises none of them. Unmeasured time counts as if power had
+    been exactly at the limit.
     """
-    left_h = max((period.start_ms - now_ms) / 3.6e6 + BILLING_PERIOD_S / 3600, HASTE_S / 3600)
+    left_h = max((period.start_ms - now_ms) / 3.6e6 + SETTLEMENT_PERIOD_S / 3600, HASTE_S / 3600)
     so_far = energy_kwh(period, now_ms=now_ms, hold_s=site.regulator.stale_after_s)
     least_kw, most_kw = (
         bound + (bound * so_far.covered_h - so_far.energy_kwh) / left_h if math.isfinite(bound) else bound

@@ -9,12 +9,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.site.hours import MS_PER_H, holds
-from ringmain_agent.site.site import BILLING_PERIOD_S, Site
+from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
 from ringmain_agent.site.tariff import MONTHLY, DemandCharge
 from ringmain_agent.snapshot import Measured
 from ringmain_protocol.messages import AtMs
 
-PERIOD_MS: Final = 1000 * BILLING_PERIOD_S
+PERIOD_MS: Final = 1000 * SETTLEMENT_PERIOD_S
 COVERAGE_MIN: Final = 0.5
 """The mean of a period counts as a peak if at least this share of its time was measured."""
 

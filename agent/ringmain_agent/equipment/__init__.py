@@ -14,7 +14,7 @@ __all__ = [
     "kind",
     "load_usage",
     "period",
-    "plausible",
+    "plausible_values",
     "registry",
     "setpoint_range",
     "switching_operations",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.binding_limit import NEAR_SHARE, Binding, highest, lowest
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.cost import Cost
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.kind import TOLERANCE_PU, Kind, PccRoom, PlanReview, ResponseTolerance

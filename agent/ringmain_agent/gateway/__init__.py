@@ -1,6 +1,7 @@
 """Interfaces of the agent's computer: MQTT, clock, watchdog, state file and outbox.
 
-Bytes come in and leave; no decision about the site falls here.
+Bytes come in and leave; no decision about the site falls here. The outbox decides only which messages go next and, when it
+is full, which are dropped.
 """
 
 __all__ = ["clock", "connections", "kept", "mqtt", "outbox", "state_file", "watchdog"]

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from ringmain_agent.equipment import charging_sessions, plausible
+from ringmain_agent.equipment import charging_sessions
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory

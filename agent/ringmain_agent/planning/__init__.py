@@ -4,4 +4,4 @@
 HiGHS.
 """
 
-__all__ = ["client", "dispatch", "forecast", "plan", "prices"]
+__all__ = ["client", "costs", "dispatch", "forecast", "plan", "prices"]

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from msgspec.structs import replace
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.errors import DispatchError, ForecastError
 from ringmain_agent.planning import prices
 from ringmain_agent.planning.arrays import Array

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.registry import KINDS, kind_of, within_nameplates_kw
 from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import Site

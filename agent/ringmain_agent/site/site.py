@@ -25,7 +25,7 @@ from ringmain_agent.site.nameplates import (
 from ringmain_agent.site.tariff import Tariff
 
 DAY_S: Final = 86400
-BILLING_PERIOD_S: Final = 900
+SETTLEMENT_PERIOD_S: Final = 900
 """Limits and demand charges hold for the mean over a quarter of an hour by the clock."""
 LOAD: Final = "load_kw"
 PCC: Final = "pcc_kw"

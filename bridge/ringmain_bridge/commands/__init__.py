@@ -1,3 +1,3 @@
-"""Commands of a person at the terminal: `check` looks at both neighbors, `replay` puts dead letters back."""
+"""Commands of a person at the terminal: a configuration comes in, findings (`check`) or revived records (`replay`) leave."""
 
 __all__ = ["check", "replay"]

@@ -1,4 +1,4 @@
-"""`ringmain-bridge check`: what is wrong, and what to do. Disturbs no bridge that runs with the same configuration."""
+"""`ringmain-bridge check`: each problem with its remedy. Disturbs no running bridge with the same configuration."""
 
 import argparse
 import logging
@@ -22,11 +22,11 @@ HEALTH_TIMEOUT_S: Final = 2.0
 
 
 def run(config: BridgeConfig, options: argparse.Namespace, clock: Clock) -> Outcome:
-    """Print each finding as it comes; with `--offline` say only what the bridge will do."""
+    """Print each finding as it comes; with `--offline` only the effect of the configuration."""
     if options.offline:
         return Outcome(meaning(config))
     findings = []
-    logging.disable(logging.CRITICAL)  # every trouble is a finding
+    logging.disable(logging.CRITICAL)  # every problem is a finding
     for finding in check(config, now=clock()):
         findings.append(finding)
         if options.json != STANDARD_OUTPUT:
@@ -36,7 +36,7 @@ def run(config: BridgeConfig, options: argparse.Namespace, clock: Clock) -> Outc
 
 
 def meaning(config: BridgeConfig) -> dict[str, Any]:
-    """What a bridge with this configuration will do. Holds no secret. Pure."""
+    """Behavior of a bridge with this configuration, without any secret. Pure."""
     return {
         "client_id": config.client_id,
         "mqtt": f"{config.mqtt.host}:{config.mqtt.port}",
@@ -51,7 +51,7 @@ def meaning(config: BridgeConfig) -> dict[str, Any]:
 
 
 def check(config: BridgeConfig, *, now: datetime) -> Iterator[Finding]:
-    """Everything that can be seen from here, one finding after the other."""
+    """Findings about configuration, broker, Kafka and HTTP, one after the other."""
     from ringmain_bridge.commands.check_kafka import check_kafka  # noqa: PLC0415  only this needs the extra
     from ringmain_bridge.commands.check_mqtt import check_mqtt  # noqa: PLC0415
 
@@ -80,8 +80,10 @@ def _http(config: BridgeConfig) -> Finding:
             probe.bind((listen, port))
         except OSError as problem:
             if _is_bridge(listen, port):
-                return ok("http", f"{where} is served by a bridge that runs")
-            return error("http", f"{where} cannot be used: {problem.strerror}", "choose another port, or end what uses it")
+                return ok("http", f"{where} is in use by a running bridge")
+            return error(
+                "http", f"{where} cannot be used: {problem.strerror}", "choose another port, or stop the program on it"
+            )
     return ok("http", f"{where} is free")
 
 
@@ -105,5 +107,5 @@ def as_json(config: BridgeConfig, findings: list[Finding]) -> dict[str, Any]:
 
 def worst(findings: list[Finding]) -> str:
     """The gravest status. Pure."""
-    found = {finding.status for finding in findings}
-    return next(status for status in ("error", "warning", "ok") if status in found or status == "ok")
+    statuses = {finding.status for finding in findings}
+    return next(status for status in ("error", "warning", "ok") if status in statuses or status == "ok")

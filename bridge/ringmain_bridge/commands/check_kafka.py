@@ -1,4 +1,4 @@
-"""Looks at Kafka as the bridge will see it. Writes nothing."""
+"""Examines Kafka with the connection of the bridge. Writes nothing."""
 
 import logging
 import time
@@ -25,19 +25,19 @@ RESULT_TIMEOUT_S: Final = 2 * REQUEST_TIMEOUT_S
 ATTEMPTS: Final = 5
 ATTEMPT_S: Final = 2.0
 _BAD_LOGIN: Final = frozenset((KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED))  # noqa: SLF001
-_IN_VAIN: Final = _BAD_LOGIN | {KafkaError._SSL}  # noqa: SLF001
+_HOPELESS: Final = _BAD_LOGIN | {KafkaError._SSL}  # noqa: SLF001
 LOG = logging.getLogger("ringmain_bridge.kafka")
 
 
 def check_kafka(config: Kafka, *, window: int, now: datetime) -> Iterator[Finding]:
-    """Findings about Kafka, until the first that makes the others pointless."""
+    """Findings about Kafka, up to the first error after which the others are pointless."""
     servers = [split(server) for server in config.bootstrap_servers.split(",")]
-    found = [finding for host, port in servers for finding in reachable("kafka", host, port)]
-    yield from found
-    if all(finding.status == "error" for finding in found):
+    findings = [finding for host, port in servers for finding in reachable("kafka", host, port)]
+    yield from findings
+    if all(finding.status == "error" for finding in findings):
         return
     if config.security_protocol in {"ssl", "sasl_ssl"}:
-        host, port = next(s for s, f in zip(servers, found, strict=True) if f.status == "ok")
+        host, port = next(s for s, f in zip(servers, findings, strict=True) if f.status == "ok")
         yield from _tls(config, host, port, now)
     yield from _Visit(config).findings(window)
 
@@ -100,45 +100,45 @@ class _Visit:
         yield self._rate(window)
 
     def _metadata(self) -> Any:  # noqa: ANN401  its class has no public name
-        """Asks again while nothing tells that it is in vain."""
+        """Topics and brokers; asks again unless the error is one that another attempt cannot mend."""
         for _ in range(ATTEMPTS - 1):
             try:
                 return self._admin.list_topics(timeout=ATTEMPT_S)
             except KafkaException:
                 self._admin.poll(0)
-                if any(found.code() in _IN_VAIN for found in self._errors):
+                if any(cause.code() in _HOPELESS for cause in self._errors):
                     raise
         return self._admin.list_topics(timeout=ATTEMPT_S)
 
     def _refused(self, problem: KafkaException) -> Finding:
         self._admin.poll(0)
-        for found in self._errors:
-            if found.code() in _BAD_LOGIN:
-                return error("kafka login", found.str(), "correct sasl_mechanism, sasl_username and sasl_password_file")
-            if found.code() == KafkaError._SSL:  # noqa: SLF001
-                return error("kafka login", found.str(), "correct ca_file and the client certificate")
+        for cause in self._errors:
+            if cause.code() in _BAD_LOGIN:
+                return error("kafka login", cause.str(), "correct sasl_mechanism, sasl_username and sasl_password_file")
+            if cause.code() == KafkaError._SSL:  # noqa: SLF001
+                return error("kafka login", cause.str(), "correct ca_file and the client certificate")
         text = self._errors[0].str() if self._errors else problem.args[0].str()
         return error("kafka login", text, "compare security_protocol with the listener of this port")
 
     def _topics(self, there: dict[str, Any]) -> Iterator[Finding]:
-        yield ok("kafka topics", f"{len(there)} are there: {', '.join(there)}")
+        yield ok("kafka topics", f"{len(there)} exist: {', '.join(there)}")
         replicas = min((len(p.replicas) for t in there.values() for p in t.partitions.values()), default=0)
         in_sync = min((len(p.isrs) for t in there.values() for p in t.partitions.values()), default=0)
         try:
             values = self._settings_of(list(there))
         except (KafkaException, TimeoutError) as problem:
-            yield warning("kafka topics", f"settings unknown: {_text(problem)}", "let the bridge describe configurations")
+            yield warning("kafka topics", f"settings unknown: {_text(problem)}", "allow DESCRIBE_CONFIGS in Kafka's ACL")
             return
         needed = max(int(value.get("min.insync.replicas", 1)) for value in values.values())
         text = f"replication {replicas}, in sync {in_sync}, min.insync.replicas {needed}"
         if needed > replicas:
-            yield error("kafka replication", text, "nothing can be written: lower min.insync.replicas or add replicas")
+            yield error("kafka replication", text, "Kafka refuses every record: lower min.insync.replicas or add replicas")
         elif needed > in_sync:
-            yield error("kafka replication", text, "nothing can be written until a broker is back")
+            yield error("kafka replication", text, "Kafka refuses every record until a broker is back")
         elif replicas < 2:
-            yield warning("kafka replication", text, "what the one broker loses is lost: use three replicas in production")
+            yield warning("kafka replication", text, "a broken disk loses the records: use three replicas in production")
         elif needed < 2:
-            yield warning("kafka replication", text, "confirmed by one broker only: set min.insync.replicas to 2")
+            yield warning("kafka replication", text, "one broker alone confirms a record: set min.insync.replicas to 2")
         else:
             yield ok("kafka replication", text)
         small = [
@@ -148,12 +148,12 @@ class _Visit:
         ]
         if small:
             text = f"max.message.bytes is below {MAX_RECORD_BYTES} for {', '.join(small)}"
-            yield warning("kafka topics", text, "larger messages become dead letters; those wait where they are")
+            yield warning("kafka topics", text, "larger messages become dead letters: raise it to this value")
         wanted = self._config.retention_days * 86_400_000
         other = [name for name, value in values.items() if int(value.get("retention.ms", wanted)) != wanted]
         if other:
             text = f"retention is not {self._config.retention_days} days for {', '.join(other)}"
-            yield warning("kafka topics", text, "the bridge leaves existing topics as they are")
+            yield warning("kafka topics", text, "change it in Kafka; the bridge does not change existing topics")
         yield from self._may_write(list(there))
 
     def _settings_of(self, names: list[str]) -> dict[str, dict[str, str]]:
@@ -169,18 +169,18 @@ class _Visit:
         try:
             described = [future.result(timeout=RESULT_TIMEOUT_S) for future in asked.values()]
         except (KafkaException, TimeoutError) as problem:
-            yield warning("kafka topics", f"permissions unknown: {_text(problem)}", "let the bridge describe topics")
+            yield warning("kafka topics", f"permissions unknown: {_text(problem)}", "allow DESCRIBE in Kafka's ACL")
             return
         barred = [d.name for d in described if d.authorized_operations and AclOperation.WRITE not in d.authorized_operations]
         if barred:
             yield error("kafka topics", f"no permission to write to {', '.join(barred)}", "allow WRITE in Kafka's ACL")
         else:
-            yield ok("kafka topics", "may be written to")
+            yield ok("kafka topics", "the bridge may write to them")
 
     def _creatable(self, missing: list[str], brokers: int) -> Finding:
         config, text = self._config, f"{len(missing)} are missing: {', '.join(missing)}"
         if config.replication_factor > brokers:
-            advice = f"replication_factor {config.replication_factor} needs as many brokers, and there are {brokers}"
+            advice = f"lower replication_factor {config.replication_factor} to at most {brokers}, the number of brokers"
             return error("kafka topics", text, advice)
         new = [NewTopic(name, config.partitions, config.replication_factor) for name in missing]
         asked = self._admin.create_topics(new, validate_only=True, request_timeout=REQUEST_TIMEOUT_S)
@@ -188,7 +188,7 @@ class _Visit:
             for future in asked.values():
                 future.result(timeout=RESULT_TIMEOUT_S)
         except (KafkaException, TimeoutError) as problem:
-            advice = "create them, or allow the bridge to"
+            advice = "create them, or allow CREATE in Kafka's ACL"
             return error("kafka topics", f"{text}; they cannot be created: {_text(problem)}", advice)
         text += f"; the bridge will create them ({config.partitions} partitions, replication {config.replication_factor})"
         return ok("kafka topics", text)

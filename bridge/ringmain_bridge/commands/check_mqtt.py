@@ -1,4 +1,4 @@
-"""Looks at the broker as the bridge will see it, with a client id of its own and a session that leaves nothing behind."""
+"""Examines the broker with the connection of the bridge, but its own client id and a session that leaves no trace."""
 
 import secrets
 import threading
@@ -14,11 +14,11 @@ from ringmain_bridge.config import Mqtt
 from ringmain_bridge.mqtt.client import CONNECT_TIMEOUT_S, end_loop, new_client
 from ringmain_program.tls import tls_context
 
-CREDENTIALS = "correct username and password_file, or the client certificate; the broker's log says more"
+CREDENTIALS = "correct username and password_file, or the client certificate; see the broker's log"
 
 
 def check_mqtt(config: Mqtt, filters: Sequence[str], *, now: datetime) -> Iterator[Finding]:
-    """Findings about the broker, until the first that makes the others pointless."""
+    """Findings about the broker, up to the first error after which the others are pointless."""
     for finding in reachable("mqtt", config.host, config.port):
         yield finding
         if finding.status == "error":
@@ -81,7 +81,11 @@ class _Visit:
 
     def _login(self, client: Client, name: str) -> Iterator[Finding]:
         if not self._answered.wait(CONNECT_TIMEOUT_S):
-            yield error("mqtt login", "no answer to CONNECT", "is this an MQTT broker, and the port for TLS or not?")
+            yield error(
+                "mqtt login",
+                "no answer to CONNECT",
+                "check that this is an MQTT broker, and the right port for TLS or for plain text",
+            )
             return
         if self._refusal:
             yield error("mqtt login", self._refusal, CREDENTIALS)
@@ -89,26 +93,28 @@ class _Visit:
         yield ok("mqtt login", f"accepted {_who(self._config)}, with client id {name}")
         client.subscribe([(topic, 1) for topic in self._filters])
         if not self._subscribed.wait(CONNECT_TIMEOUT_S):
-            yield error("mqtt subscriptions", self._refusal or "no answer to SUBSCRIBE", "look into the broker's log")
+            yield error("mqtt subscriptions", self._refusal or "no answer to SUBSCRIBE", "see the broker's log")
             return
         refused = [topic for topic, code in zip(self._filters, self._granted, strict=False) if code.is_failure]
         if refused:
             text = f"{len(refused)} of {len(self._filters)} refused, the first is {refused[0]}"
             yield error("mqtt subscriptions", text, "let the bridge read ringmain/1/# in the broker's ACL")
         else:
-            yield ok("mqtt subscriptions", f"{len(self._filters)} granted (some brokers refuse only when a message comes)")
+            yield ok("mqtt subscriptions", f"{len(self._filters)} granted (some brokers refuse only when a message arrives)")
 
     def _on_connect(
         self, _client: Client, _data: object, _flags: ConnectFlags, code: ReasonCode, _properties: Properties | None
     ) -> None:
         if code.is_failure:
-            self._refusal = f"the broker refuses: {code}"
+            self._refusal = f"the broker refuses the connection: {code}"
         self._answered.set()
 
     def _on_disconnect(
         self, _client: Client, _data: object, _flags: DisconnectFlags, _code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self._refusal = self._refusal or "the broker hung up: it wants TLS, or another client certificate"
+        self._refusal = (
+            self._refusal or "the broker closed the connection: it may require TLS, or another client certificate"
+        )
         self._answered.set()
         self._subscribed.set()
 

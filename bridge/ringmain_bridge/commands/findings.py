@@ -1,4 +1,4 @@
-"""What `ringmain-bridge check` finds: one line each."""
+"""Findings of `ringmain-bridge check`, one line each."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ DAYS_LEFT_MIN: Final = 30
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One finding; `advice` says what to do and is empty when all is well."""
+    """One finding; `advice` is the remedy, and empty for status `ok`."""
 
     status: Literal["ok", "warning", "error"]
     subject: str
@@ -21,45 +21,45 @@ class Finding(Struct, frozen=True, kw_only=True):
     advice: str = ""
 
     def line(self) -> str:
-        """For people."""
+        """The finding as one line for a terminal."""
         advice = f" -> {self.advice}" if self.advice else ""
         return f"{self.status:<8}{self.subject}: {self.text}{advice}"
 
 
 def ok(subject: str, text: str) -> Finding:
-    """All is well."""
+    """A finding without a problem."""
     return Finding(status="ok", subject=subject, text=text)
 
 
 def warning(subject: str, text: str, advice: str) -> Finding:
-    """It works, and one day it may not."""
+    """A problem that does not stop the bridge yet."""
     return Finding(status="warning", subject=subject, text=text, advice=advice)
 
 
 def error(subject: str, text: str, advice: str) -> Finding:
-    """It does not work."""
+    """A problem that stops the bridge."""
     return Finding(status="error", subject=subject, text=text, advice=advice)
 
 
 def reachable(subject: str, host: str, port: int) -> Iterator[Finding]:
     """Whether the host's name has an address, and something listens there."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as problem:
-        yield error(subject, f"{host} has no address: {problem.strerror}", "correct the name, or the DNS")
+        yield error(subject, f"{host} has no address: {problem.strerror}", "correct the host name, or the DNS")
         return
-    addresses = sorted({str(address[0]) for *_, address in found})
+    addresses = sorted({str(address[0]) for *_, address in answers})
     try:
         socket.create_connection((host, port), CONNECT_TIMEOUT_S).close()
     except OSError as problem:
         text = f"{host}:{port} ({', '.join(addresses)}) cannot be reached: {problem.strerror or problem}"
-        yield error(subject, text, "start it, correct the port, or open the firewall")
+        yield error(subject, text, "start the server, correct the port, or open the firewall")
         return
     yield ok(subject, f"{host}:{port} answers ({', '.join(addresses)})")
 
 
 def encrypted(subject: str, host: str, port: int, tls: ssl.SSLContext, *, now: datetime) -> Iterator[Finding]:
-    """Whether the server's certificate is good, and for how long."""
+    """Whether the server's certificate is good, and its remaining days."""
     try:
         with (
             socket.create_connection((host, port), CONNECT_TIMEOUT_S) as plain,
@@ -71,31 +71,29 @@ def encrypted(subject: str, host: str, port: int, tls: ssl.SSLContext, *, now: d
         yield error(subject, f"the certificate of {host} is refused: {problem.verify_message}", advice)
         return
     except OSError as problem:
-        yield error(subject, f"no TLS with {host}:{port}: {problem}", "is this the port for TLS?")
+        yield error(subject, f"no TLS with {host}:{port}: {problem}", "check that this is the port for TLS")
         return
     yield _days_left(subject, f"{version}, certificate of {host}", certificate, now)
 
 
 def own_certificate(subject: str, certificate_file: str, *, now: datetime) -> Iterator[Finding]:
-    """Whether our own certificate is of this time."""
+    """Whether our own certificate is valid now."""
     try:
-        # The only way of the standard library to read a certificate: undocumented, and used by its own tests.
+        # The standard library has no other way to read a certificate; this one is undocumented and used by its tests.
         certificate = ssl._ssl._test_decode_cert(certificate_file)  # type: ignore[attr-defined]  # noqa: SLF001
     except (OSError, AttributeError) as problem:
-        yield warning(
-            subject, f"{certificate_file} cannot be read as one certificate: {problem}", "look at its dates yourself"
-        )
+        yield warning(subject, f"{certificate_file} cannot be read as one certificate: {problem}", "check its dates by hand")
         return
     yield _days_left(subject, "our own certificate", certificate, now)
 
 
-def _days_left(subject: str, what: str, certificate: object, now: datetime) -> Finding:
+def _days_left(subject: str, name: str, certificate: object, now: datetime) -> Finding:
     ends = certificate.get("notAfter") if isinstance(certificate, dict) else None
     if not isinstance(ends, str):
-        return ok(subject, what)
+        return ok(subject, name)
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
     days = (until - now).days
-    text = f"{what} is valid until {until:%Y-%m-%d}, {days} days"
+    text = f"{name} is valid until {until:%Y-%m-%d}, {days} days"
     if days < 0:
-        return error(subject, f"{what} ended on {until:%Y-%m-%d}", "renew it")
+        return error(subject, f"{name} expired on {until:%Y-%m-%d}", "renew it")
     return ok(subject, text) if days >= DAYS_LEFT_MIN else warning(subject, text, "renew it")

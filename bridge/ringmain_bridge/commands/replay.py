@@ -1,8 +1,8 @@
-"""`ringmain-bridge replay`: what is in the dead letters and passes the present rules goes to its proper topic.
+"""`ringmain-bridge replay`: writes dead letters that pass the present rules to their proper topics.
 
-At least once: a letter counts as replayed after Kafka has confirmed it; what comes twice is removed by the history.
-Progress is kept in Kafka, as the committed offsets of the group `ringmain-bridge-replay`: all below the offset is done,
-and the offset's metadata names what is done above it. So what still fails is tried again by the next replay.
+At least once: a letter counts as replayed after Kafka has confirmed it; the history removes duplicates. Progress is kept in
+Kafka, as the committed offsets of the group `ringmain-bridge-replay`: all letters below the offset are done, and the
+offset's metadata lists the ranges done above it. The next replay tries the remaining letters again.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def run(config: BridgeConfig, options: argparse.Namespace, _clock: Clock) -> Out
     try:
         result = replay(config, choice, dry_run=options.dry_run)
     except ReplayError as error:
-        LOG.error("replay ended early: %s", error)  # noqa: TRY400  the text says all
+        LOG.error("replay ended early: %s", error)  # noqa: TRY400  the text is enough
         return Outcome(status=EXIT_FAILED)
     return Outcome(result, text=lambda counts: "\n".join(_lines(counts)))
 
@@ -51,12 +51,12 @@ def _lines(counts: dict[str, Any]) -> Iterator[str]:
     yield from (f"  {reason}: {number}" for reason, number in counts["replayed"].items())
     yield f"left: {sum(counts['left'].values())}"
     for reason, number in counts["left"].items():
-        yield f"  {reason}: {number}" + (" (their payload was cut: it cannot be replayed)" if reason == TRUNCATED else "")
+        yield f"  {reason}: {number}" + (" (cannot be replayed: the payload was cut)" if reason == TRUNCATED else "")
     yield f"not chosen: {counts['not_chosen']}, replayed before: {counts['already_replayed']}"
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """Which dead letters are meant; None is all."""
+    """Dead letters to replay; None means all."""
 
     reason: str | None = None
     site: str | None = None
@@ -75,16 +75,16 @@ class Letter(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why it is a dead letter."""
+        """Reason for which the bridge refused the message."""
         return self.headers.get("reason", b"").decode(errors="replace")
 
 
 class ReplayError(Exception):
-    """Kafka does not answer, or takes nothing; what was replayed so far is remembered."""
+    """Kafka does not answer, or takes no record; the progress so far is kept."""
 
 
 def is_chosen(letter: Letter, choice: Choice) -> bool:
-    """Whether this letter is meant. Pure."""
+    """Whether the choice includes this letter. Pure."""
     return (
         (choice.reason is None or letter.reason == choice.reason)
         and (choice.site is None or letter.key == choice.site.encode())
@@ -93,10 +93,10 @@ def is_chosen(letter: Letter, choice: Choice) -> bool:
 
 
 def revive(letter: Letter, forwarder: Forwarder, now_ms: int) -> Record | str:
-    """The record that the letter becomes by the present rules, or why it stays. Pure.
+    """The record of a letter by the present rules, or the reason for which it stays a dead letter. Pure.
 
-    It keeps its headers, so that the history sees when it was received; the record itself is dated now, or Kafka's
-    retention would delete an old one at once.
+    The record keeps the headers: the history reads the time of receipt from them. It is dated now, because Kafka's
+    retention would delete an old record at once.
     """
     headers = letter.headers
     if "payload_bytes" in headers:
@@ -127,10 +127,10 @@ def revive(letter: Letter, forwarder: Forwarder, now_ms: int) -> Record | str:
 
 
 def replay(config: BridgeConfig, choice: Choice, *, dry_run: bool) -> dict[str, Any]:
-    """Replay once, up to the end that the dead letters have now; returns counts.
+    """Replay once, up to the present end of the dead letters; returns counts.
 
     Raises:
-        ReplayError: If Kafka is away.
+        ReplayError: If Kafka does not answer or takes no record; run it again later.
     """
     connection = settings(config.kafka, client_id=GROUP)
     forwarder = Forwarder(
@@ -186,10 +186,10 @@ class _Run:
     def _partitions(self) -> list[tuple[int, int, int]]:
         there = self._consumer.list_topics(topics.DEADLETTER, timeout=TIMEOUT_S).topics[topics.DEADLETTER]
         if there.error is not None:
-            return []  # nothing was ever refused
-        asked = [TopicPartition(topics.DEADLETTER, p) for p in sorted(there.partitions)]
-        found = []
-        for committed in self._consumer.committed(asked, timeout=TIMEOUT_S):
+            return []  # no message was refused yet
+        all_partitions = [TopicPartition(topics.DEADLETTER, p) for p in sorted(there.partitions)]
+        ranges = []
+        for committed in self._consumer.committed(all_partitions, timeout=TIMEOUT_S):
             low, high = self._consumer.get_watermark_offsets(
                 TopicPartition(topics.DEADLETTER, committed.partition), timeout=TIMEOUT_S
             )
@@ -198,8 +198,8 @@ class _Run:
             if begin > 0:
                 done.add(0, begin - 1)
             self._done[committed.partition] = done
-            found.append((committed.partition, begin, high))
-        return found
+            ranges.append((committed.partition, begin, high))
+        return ranges
 
     def _one_partition(self, partition: int, begin: int, end: int) -> None:
         if begin >= end:
@@ -216,7 +216,9 @@ class _Run:
             elif messages or time.monotonic() > quiet_until_s:
                 at = self._consumer.position([TopicPartition(topics.DEADLETTER, partition)])[0].offset
                 if time.monotonic() > quiet_until_s and at < end:
-                    raise ReplayError(f"no answer from partition {partition} of {topics.DEADLETTER}")
+                    raise ReplayError(
+                        f"no answer from partition {partition} of {topics.DEADLETTER} within {TIMEOUT_S:g} s; run it again"
+                    )
                 position = max(position, at)
         self._consumer.unassign()
 
@@ -233,7 +235,7 @@ class _Run:
         if self._producer is None or not letters:
             return
         if self._producer.flush(TIMEOUT_S):
-            raise ReplayError("Kafka does not take what is replayed")
+            raise ReplayError(f"Kafka did not confirm the replayed records within {TIMEOUT_S:g} s; run it again")
         self._commit(letters[0].partition)
 
     def _one(self, letter: Letter, now_ms: int) -> None:

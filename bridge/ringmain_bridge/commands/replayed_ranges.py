@@ -1,11 +1,11 @@
-"""A set of numbers as ascending, disjoint ranges, with a short text form."""
+"""Replayed offsets of a partition as ascending, disjoint ranges, with a short text form."""
 
 from bisect import bisect_right
 from typing import Self
 
 
 class Ranges:
-    """Numbers from 0 upwards."""
+    """A set of numbers from 0 on."""
 
     def __init__(self) -> None:
         self._ranges: list[tuple[int, int]] = []
@@ -31,9 +31,9 @@ class Ranges:
         self._ranges = sorted([*merged, (first, last)])
 
     def first_gap(self, length: int) -> tuple[int, str]:
-        """The lowest number that is not here, and the ranges above it as text of at most this length.
+        """The lowest missing number, and the ranges above it as text of at most this length.
 
-        What does not fit is left out, from the top.
+        Ranges beyond that length are left out, the highest first.
         """
         begin, above = 0, self._ranges
         if above and above[0][0] == 0:
@@ -48,7 +48,7 @@ class Ranges:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Back from text; what is not of its form is ignored."""
+        """The ranges in a text; malformed parts are ignored."""
         ranges = cls()
         for part in text.split(","):
             first, _, last = part.partition("-")

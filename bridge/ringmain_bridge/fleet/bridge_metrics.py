@@ -1,8 +1,8 @@
 """The text of /metrics: the bridge's own families, and below them the sites (see site_metrics.py).
 
-The own twenty families go through prometheus_client. The sites are rendered as text: a collector takes many times as long
-(benchmarks/fleet_metrics.py). No sample has a timestamp, so that a series that is no longer rendered turns stale at the
-next scrape.
+prometheus_client renders the own twenty families. The sites are rendered as text: a collector takes many times as long
+(benchmarks/fleet_metrics.py). No sample has a timestamp: a series that is no longer rendered turns stale at the next
+scrape.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +47,7 @@ class _Scrape(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """One family: its value, or its values by one label; without a value it is absent."""
+    """One family with its value, or its values by one label; a family without a value is absent."""
 
     family: type[CounterMetricFamily | GaugeMetricFamily]
     name: str
@@ -61,38 +61,41 @@ GAUGE: Final = GaugeMetricFamily
 FAMILIES: Final = (
     _Row(
         COUNTER, "messages_received_total",
-        "PUBLISHes for Kafka. Always the sum of delivered, dead_lettered, dropped and in_flight.",
+        "MQTT messages received for Kafka; always the sum of delivered, dead_lettered, dropped and in_flight.",
         lambda scrape: scrape.counts.received,
     ),
-    _Row(COUNTER, "delivered_total", "Messages that Kafka has.", lambda scrape: scrape.counts.delivered),
     _Row(
-        COUNTER, "dead_lettered_total", "Messages that are in the dead-letter topic.",
+        COUNTER, "delivered_total", "Messages that Kafka has confirmed in their topic.",
+        lambda scrape: scrape.counts.delivered,
+    ),
+    _Row(
+        COUNTER, "dead_lettered_total", "Messages that Kafka has confirmed in the dead-letter topic.",
         lambda scrape: dict.fromkeys(REASONS, 0) | scrape.counts.dead_lettered, "reason",
     ),
     _Row(
-        COUNTER, "dropped_total", "Messages of QoS 0 that were not forwarded.",
+        COUNTER, "dropped_total", "Messages of QoS 0 that the bridge did not forward.",
         lambda scrape: dict.fromkeys(DROP_REASONS, 0) | scrape.counts.dropped, "reason",
     ),
-    _Row(GAUGE, "in_flight", "Messages that Kafka has not confirmed.", lambda scrape: scrape.counts.in_flight),
+    _Row(GAUGE, "in_flight", "Messages that Kafka has not confirmed yet.", lambda scrape: scrape.counts.in_flight),
     _Row(
-        GAUGE, "unacknowledged", "Messages of this connection that were not acknowledged to the broker.",
+        GAUGE, "unacknowledged", "Messages of this connection not acknowledged to the broker yet.",
         lambda scrape: scrape.counts.unacknowledged,
     ),
     _Row(
         GAUGE, "oldest_unacknowledged_timestamp_seconds",
-        "When the oldest unacknowledged message was received; absent while there is none.",
+        "Time of receipt of the oldest unacknowledged message; absent while there is none.",
         lambda scrape: scrape.counts.oldest_unacknowledged_s,
     ),
     _Row(
-        COUNTER, "fleet_messages_total", "Messages about the state of a site alone; Kafka does not get them.",
+        COUNTER, "fleet_messages_total", "Messages about the state of a site only, which do not go to Kafka.",
         lambda scrape: scrape.counts.consumed,
     ),
     _Row(
-        COUNTER, "reattached_total", "Redelivered messages that joined their record under way; not in received.",
+        COUNTER, "reattached_total", "Redelivered messages with a record under way already; not counted in received.",
         lambda scrape: scrape.counts.reattached,
     ),
     _Row(
-        COUNTER, "reconnects_total", "Connections to the broker that ended or did not come about.",
+        COUNTER, "reconnects_total", "Connections to the broker that ended or failed.",
         lambda scrape: scrape.bridge.reconnects, "reason",
     ),
     _Row(
@@ -103,10 +106,10 @@ FAMILIES: Final = (
         GAUGE, "client_id_contested", "1 while another process uses the same client id.",
         lambda scrape: scrape.bridge.client_id_contested,
     ),
-    _Row(GAUGE, "mqtt_connected", "1 while connected.", lambda scrape: scrape.bridge.mqtt_connected),
-    _Row(GAUGE, "kafka_ready", "1 once all topics are there.", lambda scrape: scrape.bridge.kafka_ready),
+    _Row(GAUGE, "mqtt_connected", "1 while connected to the broker.", lambda scrape: scrape.bridge.mqtt_connected),
+    _Row(GAUGE, "kafka_ready", "1 once Kafka has all topics.", lambda scrape: scrape.bridge.kafka_ready),
     _Row(
-        COUNTER, "kafka_delivery_errors_total", "Delivery reports with an error.",
+        COUNTER, "kafka_delivery_errors_total", "Delivery reports of Kafka with an error.",
         lambda scrape: scrape.bridge.delivery_errors, "code",
     ),
     _Row(
@@ -114,20 +117,21 @@ FAMILIES: Final = (
         lambda scrape: scrape.bridge.receipts_published,
     ),
     _Row(
-        COUNTER, "sites_expired_total", "Sites forgotten after their silence.", lambda scrape: scrape.bridge.sites_expired
+        COUNTER, "sites_expired_total", "Sites forgotten after site_expiry_s without a message.",
+        lambda scrape: scrape.bridge.sites_expired,
     ),
     _Row(
-        COUNTER, "fleet_refused_total", "Messages of sites beyond sites_max: forwarded, not shown.",
+        COUNTER, "fleet_refused_total", "Messages of sites beyond sites_max: forwarded to Kafka, not shown here.",
         lambda scrape: scrape.bridge.fleet_refused,
     ),
     _Row(
-        GAUGE, "reader_info", "The read loop in use: fast, or stock if configured or if paho is not as expected.",
+        GAUGE, "reader_info", "Read loop in use: fast, or stock if configured or if paho-mqtt lacks names.",
         lambda scrape: {scrape.bridge.reader: 1}, "reader",
     ),
     _Row(GAUGE, "build_info", "Version of the bridge.", lambda scrape: {scrape.bridge.version: 1}, "version"),
     _Row(GAUGE, "series", "Series of sites on this page.", lambda scrape: scrape.sites.series),
     _Row(
-        GAUGE, "series_dropped", "Series of sites that are left out, because there are too many.",
+        GAUGE, "series_dropped", "Series of sites left out beyond series_max or the limit of labels.",
         lambda scrape: scrape.sites.dropped, "family",
     ),
 )  # fmt: skip
@@ -135,7 +139,7 @@ FAMILIES: Final = (
 
 
 def render(sites: SiteText, bridge: BridgeState) -> bytes:
-    """The page as Prometheus reads it."""
+    """The page for Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Families(_Scrape(bridge, sites)))
     return b"".join([generate_latest(registry), *(text.encode(errors="replace") for text in sites.families)])

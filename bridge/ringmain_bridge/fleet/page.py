@@ -1,4 +1,4 @@
-"""The fleet at a glance, as one HTML page without any script: what Prometheus is told, for who has none at hand. Pure."""
+"""The fleet at a glance: one HTML page without script, for a person without Prometheus. Pure."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -19,7 +19,7 @@ TEXT_MAX: Final = 160
 
 
 class _Row(NamedTuple):
-    """A site with what is wrong with it; `rank` puts the worst first."""
+    """A site with its problems; `rank` puts the worst first."""
 
     rank: int
     site: str
@@ -31,7 +31,7 @@ class _Row(NamedTuple):
 def fleet_page(
     states: Sequence[SiteState], bridge: BridgeState, *, replica: tuple[int, int], series_dropped: int, now_s: float
 ) -> bytes:
-    """The page: totals on top, then the sites, those in trouble first."""
+    """The page: totals on top, then the sites, those with problems first."""
     number, replicas = replica
     rows = sorted((_row(state, now_s) for state in states), key=lambda row: row[:2])
     left_out = len(rows) - ROWS_MAX
@@ -45,8 +45,8 @@ def fleet_page(
         _TABLE_HEAD,
         *(_table_row(row, now_s) for row in rows[:ROWS_MAX]),
         "</tbody></table>",
-        f"<p>{left_out} more sites without a place here; Prometheus has them all.</p>" if left_out > 0 else "",
-        "" if rows else "<p class=none>No site was heard yet.</p>",
+        f"<p>{left_out} more sites are not shown here; Prometheus has all.</p>" if left_out > 0 else "",
+        "" if rows else "<p class=none>No message of any site yet.</p>",
         "</main></html>\n",
     ]
     return "".join(parts).encode(errors="replace")

@@ -1,7 +1,7 @@
-"""The sites' series of /metrics as text, in base units, and the bound on how many there are.
+"""The sites' series of /metrics as text, in base units, and the limit of their number.
 
-What a status says is rendered once and kept until it says something else; the rest is one line a site. After every few
-milliseconds the interpreter is given away, so that a scrape of a large fleet does not hold up forwarding.
+The text of a status is kept until one of its values changes; the rest is one line a site. Every few milliseconds the
+rendering lets other threads run: a scrape of a large fleet then does not delay forwarding.
 """
 
 import threading
@@ -14,7 +14,7 @@ from ringmain_bridge.fleet.state import SiteState
 from ringmain_protocol.messages import Fallback, Status
 
 MAX_LABELS: Final = 32
-"""Series of one site in one family: a status may name anything, Prometheus should not pay for it."""
+"""Largest number of series of one site in one family: a status may hold any number of names."""
 
 BLOCK_SITES: Final = 200
 TURN_S: Final = 0.002
@@ -38,7 +38,7 @@ _BASE_UNITS: Final = {
 
 
 class Family(NamedTuple):
-    """One metric; `lines` makes its samples of one site, each ending in a newline, of what `value` takes from a status."""
+    """One metric: `value` reads a status, `lines` renders the samples of one site, each ending in a newline."""
 
     name: str
     kind: str
@@ -48,7 +48,7 @@ class Family(NamedTuple):
 
 
 class SiteText(NamedTuple):
-    """The text of all sites, family by family, and how many series of each family it leaves out."""
+    """The text of all sites, family by family, and the number of series left out of each family."""
 
     families: Sequence[str]
     dropped: Mapping[str, int]
@@ -82,7 +82,7 @@ def _by(
     name: str, text: str, label: str, values: Callable[[Status], Mapping[str, float]], factor: float | None = None
 ) -> Family:
     name, kind = PREFIX + name, "counter" if name.endswith("_total") else "gauge"
-    return Family(name, kind, text, values, lambda site, held: labeled(name, label, held, site, factor))
+    return Family(name, kind, text, values, lambda site, by_label: labeled(name, label, by_label, site, factor))
 
 
 def _one(name: str, text: str, value: Callable[[Status], float | None]) -> Family:
@@ -94,18 +94,18 @@ def _one(name: str, text: str, value: Callable[[Status], float | None]) -> Famil
     return Family(name, "gauge", text, value, lines)
 
 
-def _info(site: str, what: tuple[str, str, str]) -> str:
-    version, digest, mode = map(escape, what)
+def _info(site: str, labels: tuple[str, str, str]) -> str:
+    version, digest, mode = map(escape, labels)
     return f'{PREFIX}info{{site="{site}",agent_version="{version}",config_sha256="{digest}",mode="{mode}"}} 1\n'
 
 
 FROM_STATUS: Final = (
     _one(
-        "fallback_level", "Where setpoints come from: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release.",
+        "fallback_level", "Source of the setpoints: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release.",
         lambda s: _FALLBACK_LEVELS[s.fallback],
     ),
     _by(
-        "equipment_not_followed", "1 for equipment that does not follow its setpoints; else absent.",
+        "equipment_not_followed", "1 for equipment that does not follow its setpoints; otherwise absent.",
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),
     ),
     _by(
@@ -116,12 +116,12 @@ FROM_STATUS: Final = (
         "transformer_hot_spot_celsius", "Winding hot-spot temperature.",
         "transformer", lambda s: s.transformer_hot_spot_degc,
     ),
-    _one("outbox_messages", "Messages that wait for their receipt.", lambda s: s.outbox_messages),
+    _one("outbox_messages", "Messages of the agent that wait for their receipt.", lambda s: s.outbox_messages),
     _one(
-        "outbox_capacity_messages", "Messages that the outbox holds before it drops.",
+        "outbox_capacity_messages", "Messages that the outbox of the agent holds before it drops the oldest.",
         lambda s: s.outbox_capacity_messages,
     ),
-    _by("dropped_total", "Messages that the agent had to drop.", "reason", lambda s: s.dropped),
+    _by("dropped_total", "Messages that the agent dropped.", "reason", lambda s: s.dropped),
     _by("model_release", "Release of the active model; 0 is persistence.", "signal", lambda s: s.releases),
     _by(
         "forecast_error_watts", "Mean absolute error of the forecast over the last day.",
@@ -133,14 +133,15 @@ FROM_STATUS: Final = (
     ),
     _by("battery_energy_ratio", "Stored energy over capacity.", "equipment", lambda s: s.soc_pu),
     Family(
-        PREFIX + "info", "gauge", "What runs there.", lambda s: (s.agent_version, s.config_sha256, s.mode), _info,
+        PREFIX + "info", "gauge", "Agent version, digest of the configuration, and mode of the site.",
+        lambda s: (s.agent_version, s.config_sha256, s.mode), _info,
     ),
     _by(
-        "rejected_total", "Incoming messages and readings that the agent did not use.",
+        "rejected_total", "Incoming messages and readings that the agent rejected.",
         "reason", lambda s: s.rejected,
     ),
 )  # fmt: skip
-"""What a status tells, the most important first: with too many series, families are left out from the end."""
+"""Families of a status, the most important first: beyond `series_max`, families are left out from the end."""
 
 _VALUES: Final = [family.value for family in FROM_STATUS]
 _LINES: Final = [family.lines for family in FROM_STATUS]
@@ -154,7 +155,7 @@ NAMES: Final = (ONLINE, LAST_SEEN, CLOCK_OFFSET, *(family.name for family in FRO
 
 
 class _Kept(NamedTuple):
-    """What was rendered of one status: by family the values and their text; and how many labels were cut."""
+    """Rendered text of one status: values and text by family, and the number of labels that were cut."""
 
     status: Status
     values: list[Any]
@@ -166,8 +167,8 @@ class SiteMetrics:
     """Renders the sites' series, at most `series_max` of them.
 
     * Signals are left out first, the last of the list first, then whole families from the least important one. A part of
-      a family would make sums wrong without a word.
-    * What is left out is counted.
+      a family would silently make sums wrong.
+    * Series left out are counted.
     """
 
     def __init__(self, *, series_max: int, signals: Sequence[str] = ()) -> None:
@@ -186,18 +187,18 @@ class SiteMetrics:
         dropped = dict.fromkeys(NAMES, 0)
         from_status = self._from_status(sites, dropped)
         parts = [
-            (ONLINE, heading(ONLINE, "gauge", "1 from birth, 0 from will."), self._per_site(sites, _online)),
+            (ONLINE, heading(ONLINE, "gauge", "1 from the birth message, 0 from the will."), self._per_site(sites, _online)),
             (
-                LAST_SEEN, heading(LAST_SEEN, "gauge", "When the newest message of the site was received."),
+                LAST_SEEN, heading(LAST_SEEN, "gauge", "Time of receipt of the newest message of the site."),
                 self._per_site(sites, _last_seen),
             ),
             (
-                CLOCK_OFFSET, heading(CLOCK_OFFSET, "gauge", "The gateway's clock against true time."),
+                CLOCK_OFFSET, heading(CLOCK_OFFSET, "gauge", "Clock of the gateway minus true time."),
                 self._per_site(sites, _clock_offset),
             ),
             *((family.name, heading(*family[:3]), text) for family, text in zip(FROM_STATUS, from_status, strict=True)),
         ]  # fmt: skip
-        above = heading(SIGNAL, "gauge", "Newest reading of a signal on the list in the configuration.")
+        above = heading(SIGNAL, "gauge", "Newest reading of a signal in the list fleet.signals of the configuration.")
         for signal in self._signals:
             parts.append((SIGNAL, above, self._per_site(sites, _signal_line(signal))))
             above = ""
@@ -210,8 +211,8 @@ class SiteMetrics:
         return SiteText([above + text for _, above, text in parts], dropped, series)
 
     def _from_status(self, sites: Sequence[SiteState], dropped: dict[str, int]) -> list[str]:
-        """The text of each family that comes from statuses; what did not change is taken from the last time."""
-        kept_of = self._kept  # changed in place: to free all of it at once would hold up other threads
+        """The text of each family of statuses; an unchanged value keeps its text of the last scrape."""
+        kept_of = self._kept  # changed in place: freeing all of it at once would delay other threads
         rows: list[list[str]] = []
         for number, state in enumerate(sites):
             if number % BLOCK_SITES == 0:
@@ -242,14 +243,14 @@ class SiteMetrics:
         return "".join(blocks)
 
     def _give_way(self) -> None:
-        """Let other threads have the interpreter, which they would wait for up to 5 ms otherwise."""
+        """Let other threads run; otherwise they wait up to 5 ms for the interpreter."""
         if time.perf_counter() >= self._turn_ends_s:
             time.sleep(PAUSE_S)
             self._turn_ends_s = time.perf_counter() + TURN_S
 
 
 def _rendered(site: str, status: Status, before: _Kept | None) -> _Kept:
-    """The text of a status; what it says as the one before did keeps its text."""
+    """The text of a status; a value that equals the one before keeps its text."""
     values = [value(status) for value in _VALUES]
     if before is None:
         texts = [lines(site, value) for lines, value in zip(_LINES, values, strict=True)]

@@ -1,4 +1,4 @@
-"""The last state of each site: online or not, its newest status, when it was last heard. Fed by one thread, read by any."""
+"""The last state of each site: online, newest status, time of the last message. Written by one thread, read by any."""
 
 import threading
 from collections.abc import Collection, Iterable
@@ -14,11 +14,11 @@ Value = TypeVar("Value")
 
 
 class SiteState(Struct, kw_only=True):
-    """What is known of a site.
+    """Newest state of a site.
 
-    `last_seen_ms` is when its newest message was received; retained messages, wills and series (which others send) do
-    not count. `touched_s`, on the monotonic clock, is for the expiry only. `clock_offset_s` is what the newest status
-    says; if it says nothing, the time in it minus the time of its receipt, unless the broker had kept it meanwhile.
+    `last_seen_ms` is the time of receipt of its newest message, without retained messages, wills and series (which others
+    send). `touched_s`, on the monotonic clock, is for the expiry only. `clock_offset_s` comes from the newest status; if it
+    has none, it is the time in the status minus the time of its receipt, unless the status was retained.
     """
 
     site: str
@@ -31,7 +31,7 @@ class SiteState(Struct, kw_only=True):
 
 
 class Fleet:
-    """Sites that were heard within the expiry time, at most `sites_max`."""
+    """Sites with a message within the expiry time, at most `sites_max`."""
 
     def __init__(self, *, expiry_s: float, sites_max: int, signals: Collection[str] = ()) -> None:
         self._expiry_s = expiry_s
@@ -42,7 +42,7 @@ class Fleet:
         self._expired = self._refused = 0
 
     def heard(self, message: MqttMessage, forwarded: Forwarded) -> None:
-        """Take in a message. A dead letter too tells that its site is alive."""
+        """Take in a message. A dead letter, too, proves that its site is alive."""
         site, kind, decoded = forwarded.site, forwarded.kind, forwarded.message
         if site is None or kind == topics.SERIES:
             return
@@ -70,7 +70,7 @@ class Fleet:
             )
 
     def alive(self, sites: Iterable[str], *, received_ms: int, received_s: float) -> None:
-        """Take in that messages of these sites came which tell no more than that: most do, so this is the short way."""
+        """Take in messages that only prove that their sites are alive. Most messages do no more: this is the fast way."""
         with self._lock:
             for site in sites:
                 state = self._sites.get(site)
@@ -83,7 +83,7 @@ class Fleet:
                 state.last_seen_ms = received_ms
 
     def expire(self, *, now_s: float) -> None:
-        """Forget sites that were silent for the expiry time, so that their series disappear."""
+        """Forget sites without a message for the expiry time; their series disappear."""
         with self._lock:
             silent = [site for site, state in self._sites.items() if now_s - state.touched_s > self._expiry_s]
             for site in silent:
@@ -91,18 +91,18 @@ class Fleet:
             self._expired += len(silent)
 
     def states(self) -> list[SiteState]:
-        """All sites, in the order in which they were first heard."""
+        """All sites, in the order of their first messages."""
         with self._lock:
             return list(self._sites.values())
 
     @property
     def expired(self) -> int:
-        """How many sites were forgotten."""
+        """Number of sites forgotten so far."""
         return self._expired
 
     @property
     def refused(self) -> int:
-        """How many messages came from sites beyond `sites_max`."""
+        """Number of messages from sites beyond `sites_max`."""
         return self._refused
 
     def _newest_signals(self, signals: dict[str, float], message: Struct | None) -> dict[str, float]:

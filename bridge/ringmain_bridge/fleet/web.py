@@ -19,7 +19,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class WebServer:
-    """Three pages. Raises OSError at construction if the address cannot be had."""
+    """Serves three pages. Raises OSError at construction if the address is in use or not of this host."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
             self.wfile.write(body)
-        except OSError:  # the reader went away
+        except OSError:  # the client has gone
             self.close_connection = True
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  a scrape every few seconds is no news
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  one line a scrape would fill the log
         pass

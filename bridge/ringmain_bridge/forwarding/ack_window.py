@@ -1,8 +1,8 @@
-"""Ordered acknowledgement window: what may be acknowledged to the MQTT broker, and when.
+"""Ordered acknowledgment window: releases the acknowledgments to the MQTT broker in order of arrival.
 
-Between the network thread (`arrived`) and the poll thread (`confirm`). Knows no MQTT, no Kafka and no clock: it is told
-what came and what Kafka has confirmed, and hands packet ids to `acknowledge`. One lock serves all connections: with
-one each, a report that races with a redelivery can leave a finished entry at the head for ever.
+It stands between the network thread (`arrived`) and the poll thread (`confirm`), and knows no MQTT, no Kafka and no clock.
+Its callers report arrivals and confirmations; it hands packet ids to `acknowledge`. One lock serves all connections: with
+a lock for each, a report that races with a redelivery could leave a finished entry at the head without end.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 from msgspec import Struct
 
 OVERFLOW: Final = "overflow"
-"""Why a QoS 0 message was dropped: Kafka is behind and nobody holds the message for later."""
+"""Reason of a dropped QoS 0 message: Kafka is behind, and the broker does not send the message again."""
 
 
 class Entry(Struct, eq=False, gc=False):
@@ -21,10 +21,10 @@ class Entry(Struct, eq=False, gc=False):
 
     Attributes:
         mid: Packet id; 0 for QoS 0.
-        dup: Whether the broker says that it has sent it before.
+        dup: Whether the broker marks it as sent before.
         content: Equal if two messages are the same; None for one that Kafka does not get.
-        size_bytes: What it holds in memory.
-        received_s: When it came, in seconds since 1970.
+        size_bytes: Memory that its content takes.
+        received_s: Time of receipt, in seconds since 1970.
         done: Whether it may be acknowledged.
     """
 
@@ -40,7 +40,7 @@ AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 class Counts(NamedTuple):
-    """Totals since the start, and what is under way, all of one instant."""
+    """Totals since the start and messages under way, all of one instant."""
 
     received: int
     delivered: int
@@ -55,7 +55,7 @@ class Counts(NamedTuple):
 
 
 def total(counts: Sequence[Counts]) -> Counts:
-    """What several windows have counted together."""
+    """The sum of the counts of several windows."""
     return Counts(
         received=sum(c.received for c in counts),
         delivered=sum(c.delivered for c in counts),
@@ -73,7 +73,7 @@ def total(counts: Sequence[Counts]) -> Counts:
 
 
 class AckWindow:
-    """Messages in the order of their arrival, until Kafka has each and all before it.
+    """Messages in order of arrival, until Kafka has each and all before it.
 
     Invariants:
         - Acknowledgments follow arrival order, on the connection on which the message came.
@@ -101,11 +101,11 @@ class AckWindow:
         with self._lock:
             if not session_present:
                 self._sessions_lost += self._had_session
-                self._orphans.clear()  # packet ids of another session mean other messages
+                self._orphans.clear()  # the same packet ids now mean other messages
             self._had_session = True
 
     def closed(self) -> None:
-        """The connection is dead: what was received on it may not be acknowledged any more."""
+        """The connection is dead: its messages may not be acknowledged any more."""
         with self._lock:
             # Merged, not replaced: a record may outlive several connections.
             self._orphans.update((entry.mid, entry) for entry in self._queue if entry.content is not None)
@@ -115,9 +115,9 @@ class AckWindow:
         """Note messages in the order of their arrival, before their records are produced.
 
         Returns:
-            The entries to produce, and to settle later. Not those whose record is under way already, those without QoS
-            that were dropped because the window is full, and those that Kafka does not get: these are acknowledged in
-            their turn and counted apart.
+            The entries to produce, and to confirm later. Left out are entries with a record under way already, entries of
+            QoS 0 dropped because the window is full, and entries not for Kafka. These are acknowledged in their turn
+            and counted apart.
         """
         fresh: list[AnyEntry] = []
         with self._lock:
@@ -125,7 +125,7 @@ class AckWindow:
             for entry in entries:
                 mid = entry.mid
                 if orphans and mid:
-                    old = orphans.pop(mid, None)  # without DUP the id is used anew, and the old entry is of no use
+                    old = orphans.pop(mid, None)  # without DUP the id belongs to a new message
                     if old is not None and entry.dup and old.content == entry.content:
                         self._reattached += 1
                         append(old)
@@ -148,16 +148,16 @@ class AckWindow:
         return fresh
 
     def dropped(self, reason: str) -> None:
-        """Count a message that was received and will never be forwarded."""
+        """Count a received message that is not forwarded."""
         with self._lock:
             self._received += 1
             self._dropped[reason] += 1
 
     def confirm(self, confirmed: Iterable[tuple[Entry, str | None]]) -> None:
-        """Kafka has these entries, for good: None in its topic, or a reason in the dead letters.
+        """Kafka has confirmed these entries: in its topic (None), or in the dead letters with a reason.
 
-        Called once a poll round, also with nothing: all acknowledgments that have become due leave as one list. They
-        leave inside the lock; that alone keeps their order.
+        Called once a poll round, also without entries: all acknowledgments now due leave as one list. They leave inside
+        the lock, because only the lock keeps their order.
         """
         with self._lock:
             for entry, reason in confirmed:
@@ -175,13 +175,13 @@ class AckWindow:
                 self._acknowledge(mids)
 
     def exceeded(self) -> bool:
-        """Whether more than the limit is under way: read no more for the moment."""
+        """Whether more than the limit is under way: stop reading for the moment."""
         with self._lock:
             count = max(self._in_flight, len(self._queue))
             return count > self._limit or self._in_flight_bytes > self._limit_bytes
 
     def overfull(self) -> bool:
-        """Whether twice the limit is under way, whatever window the broker promised: disconnect and drain."""
+        """Whether twice the limit is under way, because the broker ignores its own window: disconnect and drain."""
         with self._lock:
             count = max(self._in_flight, len(self._queue))
             return count >= 2 * self._limit or self._in_flight_bytes >= 2 * self._limit_bytes
@@ -192,7 +192,7 @@ class AckWindow:
             return 2 * self._in_flight <= self._limit and 2 * self._in_flight_bytes <= self._limit_bytes
 
     def counts(self) -> Counts:
-        """Everything counted so far, as of one instant."""
+        """Totals and messages under way, as of this instant."""
         with self._lock:
             waiting = self._queue or [entry for entry in self._orphans.values() if not entry.done]
             return Counts(

@@ -1,8 +1,7 @@
 """Decodes payloads as `ringmain_protocol.messages` does, batches of readings and of step values in half the time.
 
-Half of their decoding is spent on matching names and stream ids against patterns, the same few over and over. Here
-those that were found good are remembered. Only what is accepted comes from here: whatever is not goes through the
-protocol's own `decode`, which alone decides what is invalid and why.
+The protocol spends half of that time matching the same few names and stream ids against patterns. This module remembers
+valid ones. A payload that it does not accept goes to the protocol's own `decode`, which alone finds a message invalid.
 """
 
 from functools import lru_cache
@@ -14,11 +13,11 @@ from msgspec import Struct
 from ringmain_protocol import messages
 
 _COLUMNS_MAX: Final = 64
-"""Longest batch whose names are remembered; with the sizes of the caches it bounds their memory."""
+"""Longest batch with remembered names; with the sizes of the caches it limits their memory."""
 
 
 class _Readings(messages.Readings, frozen=True, kw_only=True, gc=False):
-    """Readings whose names are checked against the remembered ones."""
+    """Readings; names are checked against the remembered ones."""
 
     signals: list[str]
     stream: str
@@ -28,7 +27,7 @@ class _Readings(messages.Readings, frozen=True, kw_only=True, gc=False):
 
 
 class _Steps(messages.Steps, frozen=True, kw_only=True, gc=False):
-    """Step values whose names are checked against the remembered ones."""
+    """Step values; names are checked against the remembered ones."""
 
     signals: list[str]
     stream: str

@@ -1,7 +1,7 @@
 """From an MQTT message to a Kafka record, or to a dead letter with its reason. Pure.
 
-The payload goes into Kafka unchanged. It is decoded only to know that it can be: every forwarded kind against its
-Struct, tolerantly, so that a message of a newer agent passes.
+The payload goes into Kafka unchanged. It is decoded as a check only: every forwarded kind against its Struct, tolerantly,
+so that a message of a newer agent passes.
 """
 
 from functools import lru_cache
@@ -17,10 +17,10 @@ from ringmain_protocol.errors import MessageError
 UNKNOWN_TOPIC: Final = "unknown_topic"
 KAFKA_REJECTED: Final = "kafka_rejected"
 REASONS: Final = (UNKNOWN_TOPIC, "too_large", "undecodable", "invalid", KAFKA_REJECTED)
-"""Why a message is in the dead letters."""
+"""Reasons of dead letters."""
 
 MAX_TOPIC_BYTES: Final = 4096
-"""Longest MQTT topic that a header holds; with the largest payload the record stays below Kafka's 1 MiB."""
+"""Longest MQTT topic in a header; with the largest payload the record stays below Kafka's 1 MiB."""
 
 _KINDS: Final[dict[str, type[Struct]]] = {
     topics.READINGS: messages.Readings,
@@ -41,7 +41,7 @@ _ROUTES_MAX: Final = 32_768
 
 
 class MqttMessage(Struct, frozen=True, gc=False):
-    """One PUBLISH as it came; `mid` is 0 for QoS 0, `received_s` is on the monotonic clock."""
+    """One PUBLISH of the broker; `mid` is 0 for QoS 0, `received_s` is on the monotonic clock."""
 
     topic: str
     payload: bytes
@@ -54,14 +54,14 @@ class MqttMessage(Struct, frozen=True, gc=False):
 
 
 class Identity(Struct, frozen=True, kw_only=True, gc=False):
-    """What identifies a message of an outbox within its site, read even from a message that is refused otherwise."""
+    """Identity of an outbox message within its site, read even from an invalid message."""
 
     stream: messages.StreamId
     sequence: messages.Count
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What Kafka gets."""
+    """A record for Kafka."""
 
     topic: str
     key: bytes | None
@@ -71,15 +71,15 @@ class Record(Struct, frozen=True, gc=False):
 
 
 class Forwarded(Struct, frozen=True, gc=False):
-    """What becomes of one message.
+    """The result of one message.
 
     Attributes:
-        record: None for a message that only tells the state of the fleet.
-        reason: Why the record is a dead letter; None for a good one.
-        site: The sender, if the topic tells.
-        kind: The topic's kind, if it is one that is forwarded.
+        record: None for a message about the state of a site only.
+        reason: Reason of a dead letter; None for a valid message.
+        site: The sender, if the topic names one.
+        kind: The topic's kind, if the topic is one of the protocol.
         message: The decoded message; None for dead letters and for a deleted retained message (an empty payload).
-        identity: What the receipt will name, if it could be read.
+        identity: Stream and sequence for the receipt, if they could be read.
     """
 
     record: Record | None
@@ -91,7 +91,7 @@ class Forwarded(Struct, frozen=True, gc=False):
 
 
 class _Route(Struct, frozen=True, gc=False):
-    """What a topic alone decides; remembered, because a site's topics come again and again."""
+    """Decisions by the topic alone; remembered, because a site repeats its topics."""
 
     site: str
     kind: str
@@ -104,8 +104,8 @@ class _Route(Struct, frozen=True, gc=False):
 class Forwarder(Struct, frozen=True, kw_only=True):
     """Forwards for one replica.
 
-    A record whose payload tells a time further ahead or behind than these is kept and marked, not refused: the clock
-    of a gateway may be wrong, its measurements are not.
+    A record with a time further ahead or behind than these is marked, not refused: a gateway with a wrong clock still sends
+    right measurements.
     """
 
     replica: int = 0
@@ -135,7 +135,7 @@ class Forwarder(Struct, frozen=True, kw_only=True):
         return Forwarded(record, None, site, kind, decoded, identity)
 
     def dead_letter(self, message: MqttMessage, site: str | None, reason: str) -> Record:
-        """The original bytes with the reason; what Kafka would not take is cut, and the header tells the true length."""
+        """The original bytes with the reason. A payload too large for Kafka is cut; a header then gives its true length."""
         headers = [*self._headers(message, _topic_header(message.topic)), ("reason", reason.encode())]
         if len(message.payload) > messages.MAX_MESSAGE_BYTES:
             headers.append(("payload_bytes", b"%d" % len(message.payload)))
@@ -149,7 +149,7 @@ class Forwarder(Struct, frozen=True, kw_only=True):
     def _plausible(self, kind: str, message: Struct, received_ms: int) -> bool:
         first, last = received_ms - self.time_behind_max_ms, received_ms + self.time_ahead_max_ms
         if kind in _BATCHES:
-            times_ms: list[int] = message.at_ms  # type: ignore[attr-defined]  # the kind tells the Struct
+            times_ms: list[int] = message.at_ms  # type: ignore[attr-defined]  # the kind fixes the Struct
             return not times_ms or (first <= min(times_ms) and max(times_ms) <= last)
         at_ms = _at_ms(message)
         return at_ms is None or first <= at_ms <= last
@@ -157,7 +157,7 @@ class Forwarder(Struct, frozen=True, kw_only=True):
 
 @lru_cache(64)
 def _facts(qos: int, retain: bool, dup: bool, received_ms: int, replica: int) -> tuple[Header, ...]:  # noqa: FBT001
-    """Headers beside the topic's; remembered, because the messages of one read have them in common."""
+    """Headers other than the topic's; remembered, because the messages of one read share them."""
     return (
         ("qos", b"%d" % qos),
         ("retain", b"%d" % retain),
@@ -185,7 +185,7 @@ def _topic_header(topic: str) -> Header:
 
 
 def _at_ms(message: Struct) -> int | None:
-    """When the sender's clock says that a message was made."""
+    """Time of a message by the sender's clock."""
     match message:
         case messages.Status():
             return message.at_ms

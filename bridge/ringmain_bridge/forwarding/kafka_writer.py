@@ -1,6 +1,6 @@
 """Writes to Kafka: idempotent producer, creation of missing topics, later attempts. Never blocks, never drops.
 
-Records are produced from any thread; everything else, delivery reports included, happens in the thread that calls `poll`.
+Any thread may produce records; everything else, delivery reports included, happens in the thread that calls `poll`.
 """
 
 import heapq
@@ -36,18 +36,18 @@ PERMANENT: Final = frozenset((
     KafkaError._BAD_MSG,  # noqa: SLF001  librdkafka's own codes are spelled so
     KafkaError._INVALID_ARG,  # noqa: SLF001
 ))  # fmt: skip
-"""What is wrong with the record itself. Everything else (time-out, missing topic or permission, clock) ends one day."""
+"""Faults of the record itself. Every other error (time-out, missing topic or permission, clock) can end."""
 
 BATCH_ERRORS: Final = frozenset((KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD))
-"""What Kafka says of every record of a batch, also of those that are not to blame."""
+"""Errors that Kafka reports for every record of a batch, also for valid ones."""
 
 
 class KafkaFatalError(Exception):
-    """The producer cannot go on: end the process; what is not acknowledged comes again after the restart."""
+    """The producer has failed for good: end the process. The broker sends unacknowledged messages again."""
 
 
 def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
-    """What librdkafka is told about the connection.
+    """Settings of librdkafka for the connection.
 
     Raises:
         OSError: If the password file cannot be read.
@@ -57,12 +57,12 @@ def settings(config: Kafka, *, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 10_000,
-        "log_level": 2,  # librdkafka tells every attempt; `_on_error` is told as well, and says it once
+        "log_level": 2,  # librdkafka logs every attempt; `_on_error` logs each error once
     }
 
 
 class KafkaWriter:
-    """An idempotent producer whose records may be handed over from any thread."""
+    """An idempotent producer; any thread may hand records over."""
 
     def __init__(self, config: Kafka, *, client_id: str, queue_bytes: int) -> None:
         self._config = config
@@ -71,8 +71,8 @@ class KafkaWriter:
             {
                 **self._connection,
                 "enable.idempotence": True,
-                # The first batch for a partition may fail for a moment, as just after the topic was made. A broker that does
-                # not know the producer yet takes the second one all the same, and then the first one for its duplicate.
+                # The first batch of a partition may fail for a moment, as just after the creation of the topic. A broker
+                # that does not know the producer yet accepts the second batch, and then takes the first for a duplicate.
                 "max.in.flight.requests.per.connection": 1,
                 "partitioner": "murmur2_random",
                 "linger.ms": config.linger_ms,
@@ -88,14 +88,14 @@ class KafkaWriter:
         self._admin: AdminClient | None = None
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Record, OnReport]] = deque()  # the queue of librdkafka was full
-        self._refused: deque[tuple[KafkaError, OnReport]] = deque()  # not even taken into that queue
+        self._refused: deque[tuple[KafkaError, OnReport]] = deque()  # librdkafka did not take them into its queue
         self._later: list[tuple[float, int, Record, OnReport]] = []
         self._numbers = itertools.count()
         self._fatal: KafkaError | None = None
-        self._said: set[int] = set()  # troubles that the log has named since Kafka last came back
+        self._logged: set[int] = set()  # errors in the log since Kafka last came back
 
     def produce(self, records: Iterable[tuple[Record, OnReport]]) -> None:
-        """Hand records over in order; `on_report` is called by `poll` once Kafka has the record or will not have it."""
+        """Hand records over in order; `poll` calls `on_report` once Kafka has confirmed or refused the record."""
         with self._lock:
             for record, on_report in records:
                 if self._waiting or not self._produced(record, on_report):
@@ -106,10 +106,10 @@ class KafkaWriter:
         heapq.heappush(self._later, (at_s, next(self._numbers), record, on_report))
 
     def poll(self, timeout_s: float, *, now_s: float) -> None:
-        """Serve delivery reports, and produce what had to wait.
+        """Serve delivery reports, and produce the records that had to wait.
 
         Raises:
-            KafkaFatalError: If the producer is of no use any more.
+            KafkaFatalError: If the producer has failed for good; end the process.
         """
         while self._later and self._later[0][0] <= now_s:
             _, _, record, on_report = heapq.heappop(self._later)
@@ -125,9 +125,9 @@ class KafkaWriter:
                 self._waiting.popleft()
 
     def create_missing_topics(self, names: Sequence[str]) -> str | None:
-        """Create what is not there, with partitions and retention of the configuration.
+        """Create missing topics, with partitions and retention of the configuration.
 
-        Blocks up to the request timeout. Returns None when all are there, else why not.
+        Blocks up to the request timeout. Returns None if all exist, else the problem.
         """
         try:
             there = self._producer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
@@ -140,7 +140,7 @@ class KafkaWriter:
             self._admin = AdminClient(self._connection, logger=LOG)
         options = {
             "retention.ms": str(self._config.retention_days * 86_400_000),
-            # Kafka's clock, not ours: with a wrong one, records are refused as too new, or deleted at once as too old
+            # by Kafka's clock: with a wrong clock of ours, Kafka refuses records as too new, or deletes them at once
             "message.timestamp.type": "LogAppendTime",
         }
         new = [NewTopic(name, self._config.partitions, self._config.replication_factor, config=options) for name in missing]
@@ -157,14 +157,14 @@ class KafkaWriter:
         return "; ".join(problems) or None
 
     def answered(self) -> None:
-        """Kafka has answered: say so if all of it was away."""
-        if KafkaError._ALL_BROKERS_DOWN in self._said:  # noqa: SLF001
-            self._said.clear()
+        """Kafka has confirmed records: log the end of an outage."""
+        if KafkaError._ALL_BROKERS_DOWN in self._logged:  # noqa: SLF001
+            self._logged.clear()
             LOG.info("kafka answers again")
 
     def _produced(self, record: Record, on_report: OnReport) -> bool:
         try:
-            # topic, value, key, partition, callback, on_delivery, timestamp, headers: names would cost a tenth of the call
+            # topic, value, key, partition, callback, on_delivery, timestamp, headers; names would cost a tenth of the call
             self._producer.produce(
                 record.topic, record.value, record.key, _ANY_PARTITION, on_report, on_report, record.timestamp_ms,
                 record.headers,
@@ -179,6 +179,6 @@ class KafkaWriter:
         code = error.code()
         if error.fatal() or code == KafkaError._FATAL:  # noqa: SLF001
             self._fatal = error
-        elif code not in self._said:
-            self._said.add(code)
-            LOG.warning("kafka in trouble bootstrap_servers=%s error=%r", self._config.bootstrap_servers, error.str())
+        elif code not in self._logged:
+            self._logged.add(code)
+            LOG.warning("kafka error bootstrap_servers=%s error=%r", self._config.bootstrap_servers, error.str())

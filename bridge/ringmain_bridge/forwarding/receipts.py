@@ -1,7 +1,7 @@
-"""What has arrived in Kafka, site by site and stream by stream, and when to say so. Pure, for one thread.
+"""Sequences that have arrived in Kafka, by site and stream, and the receipts that are due. Pure, for one thread.
 
-Nothing is kept on disk: after a restart the ranges start where a stream is first seen again, and the agent sends what
-is missing below. A number that arrives twice is said again: its agent evidently does not know.
+The disk holds none of it: after a restart the ranges start with the first message of a stream, and the agent sends the
+missing ones below again. A sequence that arrives twice is published again: its agent evidently has no receipt.
 """
 
 from bisect import bisect_right
@@ -10,14 +10,14 @@ from typing import Final
 from ringmain_protocol.messages import Receipt
 
 MAX_RANGES: Final = 200
-"""Ranges of one receipt; beyond, the lowest are forgotten, and the agent sends what it still has of them again."""
+"""Ranges of one receipt; beyond, the lowest are forgotten, and the agent sends their messages again."""
 
 MAX_STREAMS: Final = 4
-"""Streams of one site; a new one begins with a new outbox, so more than one is an exchanged or copied gateway."""
+"""Streams of one site. A stream begins with a new outbox: several streams mean an exchanged or a copied gateway."""
 
 
 class _Site:
-    """Ranges of a site's streams; the stream that was last heard comes last."""
+    """Ranges of a site's streams; the stream of the newest message comes last."""
 
     __slots__ = ("heard_s", "newest", "published_s", "streams", "unpublished")
 
@@ -33,7 +33,7 @@ class Receipts:
     """Collects sequences and yields receipts, at most one round per site and interval.
 
     Invariants:
-        - A receipt covers nothing that was not noted as arrived.
+        - A receipt covers only sequences noted as arrived.
         - Ranges are disjoint, ascending, and not adjacent.
     """
 
@@ -45,7 +45,7 @@ class Receipts:
         self._unpublished: set[str] = set()
 
     def arrived(self, site: str, stream: str, sequence: int, *, now_s: float) -> None:
-        """Note that Kafka has this message, in its topic or in the dead letters."""
+        """Note that Kafka has confirmed this message, in its topic or in the dead letters."""
         state = self._sites.get(site)
         if state is None:
             if len(self._sites) >= self._sites_max:
@@ -71,19 +71,21 @@ class Receipts:
         self._unpublished.add(site)
 
     def due(self, *, now_s: float) -> list[tuple[str, Receipt]]:
-        """Receipts to publish now, in the order to publish them; they count as said."""
-        found = []
+        """Receipts to publish now, in this order; they count as published."""
+        receipts = []
         for site in [s for s in self._unpublished if now_s - self._sites[s].published_s >= self._interval_s]:
             state = self._sites[site]
-            found += [(site, Receipt(stream=s, ranges=list(r))) for s, r in state.streams.items() if s in state.unpublished]
+            receipts += [
+                (site, Receipt(stream=s, ranges=list(r))) for s, r in state.streams.items() if s in state.unpublished
+            ]
             state.unpublished.clear()
             state.published_s = now_s
             self._unpublished.discard(site)
-        return found
+        return receipts
 
     @property
     def unpublished(self) -> int:
-        """How many sites have something that no receipt has said yet."""
+        """Number of sites with sequences that no receipt covers yet."""
         return len(self._unpublished)
 
     def not_published(self, site: str, stream: str) -> None:
@@ -95,18 +97,18 @@ class Receipts:
             self._unpublished.add(site)
 
     def republish_all(self) -> None:
-        """The broker may have lost what was published, retained or not: the last stream of each site is due again."""
+        """Make the last stream of each site due again: the broker may have lost even retained receipts."""
         for site, state in self._sites.items():
             state.unpublished.update(list(state.streams)[-1:])
             self._unpublished.add(site)
 
     def flush(self) -> None:
-        """The bridge is about to stop: what is unpublished does not wait for its interval."""
+        """Make unpublished sequences due without delay; for a stop."""
         for site in self._unpublished:
             self._sites[site].published_s = float("-inf")
 
     def expire(self, *, now_s: float) -> None:
-        """Forget sites of which nothing came for the expiry time."""
+        """Forget sites without a message for the expiry time."""
         for site in [s for s, state in self._sites.items() if now_s - state.heard_s > self._expiry_s]:
             self._forget(site)
 

@@ -1,4 +1,4 @@
-"""MQTT connections as the configuration wants them: the reader's own, and short ones beside it."""
+"""MQTT connections by the configuration: the one of the reader, and brief ones."""
 
 import contextlib
 import logging
@@ -21,14 +21,14 @@ LOG = logging.getLogger("ringmain_bridge.mqtt")
 
 def end_loop(client: Client) -> None:
     """Wait until the network thread of a client has ended."""
-    with contextlib.suppress(AttributeError):  # paho's thread forgets itself at its end, also while paho looks at it
+    with contextlib.suppress(AttributeError):  # paho's thread clears its attribute as it ends, in a race with loop_stop
         client.loop_stop()
 
 
 def new_client(config: Mqtt, client_id: str, *, clean_session: bool, client_type: type[Client] = Client) -> Client:
     """A client that is not connected yet, does not reconnect by itself and acknowledges nothing by itself.
 
-    Certificates and passwords are read afresh each time, so that exchanged ones are taken up.
+    Certificates and passwords are read afresh each time: exchanged files take effect with the next connection.
 
     Raises:
         OSError: If a file cannot be read or holds nothing usable.
@@ -51,10 +51,10 @@ def new_client(config: Mqtt, client_id: str, *, clean_session: bool, client_type
 
 
 class BriefConnection:
-    """A clean session for a moment, in a thread of paho.
+    """A brief connection with a clean session, in a thread of paho.
 
-    With a client id by chance and without subscriptions it is a witness: while it lives, network and broker are well.
-    With the client id of another session, it ends that session for good.
+    With a random client id it is a witness: while it lives, network and broker work. With the client id of another
+    session, it ends that session for good.
     """
 
     def __init__(self, config: Mqtt, client_id: str | None = None) -> None:
@@ -65,11 +65,11 @@ class BriefConnection:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the broker has accepted it and it has not ended."""
+        """Whether the broker has accepted the connection and it has not ended."""
         return self._client is not None and self._client.is_connected()
 
     def open(self) -> bool:
-        """Connect, and wait for the broker's answer; whether it accepts."""
+        """Connect, and wait for the broker's answer; returns whether it accepts."""
         try:
             client = new_client(self._config, self._client_id, clean_session=True)
             client.on_connect = self._on_connect
@@ -96,7 +96,7 @@ class BriefConnection:
 
 
 def end_session(config: Mqtt, client_id: str) -> bool:
-    """Make the broker forget a session; whether it did."""
+    """Make the broker forget a session; returns whether it did."""
     connection = BriefConnection(config, client_id)
     try:
         return connection.open()

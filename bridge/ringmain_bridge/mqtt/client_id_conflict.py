@@ -1,7 +1,7 @@
-"""Two processes with one client id throw each other out for ever. Tells it from how connections end. Pure.
+"""Detects another process with our client id: the broker disconnects one whenever the other connects. Pure.
 
-MQTT 3.1.1 does not say why a broker closes a connection. So the evidence is: the broker accepted, hung up within
-seconds, several times in a row, and meanwhile another connection from here, with another client id, lived on.
+In MQTT 3.1.1 a broker gives no reason when it closes a connection. The evidence is: several times in a row the broker
+accepted the connection and closed it within seconds, while another connection of ours, with another client id, lived on.
 """
 
 from random import Random
@@ -16,10 +16,10 @@ WAIT_S: Final = 60.0
 
 
 class ClientIdConflict:
-    """Counts connections that the broker accepted and soon closed.
+    """Counts connections that the broker accepted and closed within seconds.
 
     Attributes:
-        contested: Another process uses the client id; until a connection has lasted `OVER_S`.
+        contested: Whether another process uses the client id; false again once a connection has lasted `OVER_S`.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class ClientIdConflict:
 
     @property
     def wants_witness(self) -> bool:
-        """Whether a witness should be there before the next connection begins."""
+        """Whether to open a witness before the next connection."""
         return self.contested or self._short >= SUSPECTED
 
     def ended(self, *, up_for_s: float, witness_lives: bool | None) -> bool:
-        """Note that the broker closed an accepted connection; True if that was another process with our client id.
+        """Note that the broker closed an accepted connection; True if another process has our client id.
 
-        `witness_lives` is None without a witness, because none was asked for or the broker did not accept it.
+        `witness_lives` is None without a witness: none was wanted, or the broker did not accept it.
         """
         if self.contested and up_for_s >= OVER_S:
             self.contested = False
@@ -47,7 +47,7 @@ class ClientIdConflict:
         return self.contested
 
     def interrupted(self) -> None:
-        """The broker could not be reached or refused us, or we hung up ourselves: no sign of another process."""
+        """Note an end that is no sign of another process: broker unreachable, connection refused, or closed by us."""
         self._short = 0
 
     def holds(self) -> None:
@@ -57,5 +57,5 @@ class ClientIdConflict:
 
 
 def wait_s(random: Random) -> float:
-    """How long to leave the client id to the other process; by chance, so that two do not meet for ever."""
+    """Time to leave the client id to the other process; random, or two processes would disconnect each other forever."""
     return WAIT_S * random.uniform(0.75, 1.25)

@@ -1,9 +1,8 @@
 """A paho client that decodes whole reads: one `recv`, many PUBLISHes, handed on together.
 
-Stock paho spends one select, three to four reads and one object with locks on every PUBLISH; that, and not Kafka or the
-broker, limits a bridge. Only PUBLISHes of QoS 0 and 1 are decoded here. Everything else, and the connection itself, is
-paho's. This leans on private names of paho: `missing_names` tells whether they are there, and the stock loop takes over
-if not.
+Stock paho spends one select, three to four reads and one object with locks on every PUBLISH. This cost, not Kafka or the
+broker, limits a bridge. The fast reader decodes PUBLISHes of QoS 0 and 1; paho does everything else, the connection
+included. It uses private names of paho: `missing_names` lists absent ones, and with any absent the stock loop takes over.
 """
 
 import logging
@@ -22,18 +21,18 @@ from paho.mqtt.properties import MalformedPacket, Properties  # type: ignore[att
 from ringmain_bridge.forwarding.forward import MqttMessage
 
 READ_BYTES: Final = 65_536
-"""A few hundred messages: few system calls, and the window is asked often enough whether it has room."""
+"""A few hundred messages: few system calls, and frequent checks of the window."""
 
 PAUSE_S: Final = 0.002
-"""Shortest time between two reads, unless the first has filled its buffer: system calls cost more than messages."""
+"""Shortest time between two reads, unless the first filled its buffer: a system call costs more than a message."""
 
 HOLD_S: Final = 1.0
-"""Longest time without reading while there is no room; then one read lets a PINGRESP through."""
+"""Longest time without a read while the window is full; one read then lets a PINGRESP through."""
 
 LOG = logging.getLogger("ringmain_bridge.mqtt")
 
 INVALID_TOPIC: Final = "\ufffd"
-"""Stands for a topic that is not UTF-8; some brokers let it through, and it matches no topic of ours."""
+"""Replaces a topic that is not UTF-8. Some brokers accept such topics; the replacement matches no topic of ours."""
 
 _CACHED_TOPIC_BYTES: Final = 256
 _FLAGS: Final = [(head >> 1 & 3, bool(head & 1), bool(head & 8)) for head in range(256)]
@@ -45,17 +44,18 @@ _IN_PACKET: Final = ("command", "remaining_length", "packet", "pos")
 
 
 def choose(reader: str, stock: type[Client] = Client) -> type[Client]:
-    """The client for a `reader` of the configuration: the stock one too where the fast one cannot be."""
+    """The client for a `reader` of the configuration; the stock one also if paho lacks a name that the fast one needs."""
     missing = missing_names(stock) if reader == "fast" else []
     if missing:
         LOG.warning(
-            "mqtt this paho-mqtt is not as expected: reading with its own, slow loop; missing: %s", ", ".join(missing)
+            "mqtt paho-mqtt lacks names that the fast reader needs: using its own, slow loop; missing: %s",
+            ", ".join(missing),
         )
     return stock if missing or reader == "stock" else FastClient
 
 
 def missing_names(client_type: type[Client] = Client) -> list[str]:
-    """What the fast reader needs of paho and what this version of it does not have; nothing, if it can be used."""
+    """Names that the fast reader needs and this version of paho lacks."""
     missing = [name for name in _METHODS if not callable(getattr(client_type, name, None))]
     client = client_type(CallbackAPIVersion.VERSION2)
     missing += [name for name in _ATTRIBUTES if not hasattr(client, name)]
@@ -68,9 +68,9 @@ def missing_names(client_type: type[Client] = Client) -> list[str]:
 
 
 class FastClient(Client):
-    """Set `on_messages`; it gets what one read has brought, in order, and acknowledges nothing by itself.
+    """Hands the messages of one read to `on_messages`, in order, and acknowledges nothing by itself.
 
-    While `may_read` says no, data stay in the socket, and TCP slows the broker down.
+    While `may_read` is false, data stay in the socket, and TCP slows the broker down.
 
     `on_message` gets messages of QoS 2 only, after their PUBREL, as with the stock client and `manual_ack`.
     """
@@ -82,12 +82,12 @@ class FastClient(Client):
     _read_s = 0.0
 
     def reconnect(self) -> MQTTErrorCode:
-        """Connect, and forget the half packet of the connection before."""
+        """Connect, and forget the partial packet of the last connection."""
         self._parts, self._have, self._need = (), 0, 0
         return super().reconnect()
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:  # noqa: ARG002  paho ignores it too
-        """Read once, and handle every packet that has come as a whole."""
+        """Read once, and handle every complete packet."""
         if self._sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         since_s = time.monotonic() - self._read_s
@@ -110,20 +110,20 @@ class FastClient(Client):
             self._last_bytes_received = now_s
         self._parts += (data,)
         self._have += len(data)
-        if self._have >= self._need:  # else a large packet, which is not joined at every read
+        if self._have >= self._need:  # else part of a large packet; joining at every read would cost too much
             return self._handle(b"".join(self._parts), now_s)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _receive(self) -> bytes:
-        """What has come; empty at the end of the connection."""
+        """Bytes received; empty at the end of the connection."""
         data = self._sock_recv(READ_BYTES)
         if not data or not hasattr(self._sock, "pending"):
             return data
-        parts, size = [data], len(data)  # TLS gives one record at a time, and brokers put each packet into its own
+        parts, size = [data], len(data)  # TLS returns one record at a time, and brokers send each packet in its own
         while size < READ_BYTES:
             try:
                 data = self._sock_recv(READ_BYTES)
-            except OSError:  # nothing more; if it was the end, the next read finds it again
+            except OSError:  # no more data; the next read finds a closed connection
                 break
             if not data:
                 break
@@ -140,16 +140,16 @@ class FastClient(Client):
             self._hand_on(messages)
             return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
         self._hand_on(messages)
-        if self._sock is sock:  # else closed meanwhile
+        if self._sock is sock:  # else it was closed meanwhile
             self._have = len(buffer) - used
             self._parts = (buffer[used:],) if self._have else ()
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _decode(self, buffer: bytes, now_s: float, messages: list[MqttMessage]) -> tuple[int, int]:  # noqa: C901, PLR0912  one loop
-        """Append what the whole packets bring; returns how many bytes they were, and how many the next one has at least.
+        """Append the messages of complete packets; returns their bytes, and the least bytes of the next packet.
 
         Raises:
-            MalformedPacket: The connection has to end; what came before it is in the list.
+            MalformedPacket: The connection must end; messages before that packet are in the list.
         """
         is_v5 = self._protocol == MQTTProtocolVersion.MQTTv5
         now_ms = time.time_ns() // 1_000_000
@@ -158,7 +158,7 @@ class FastClient(Client):
         while end - at >= 2:
             head, size, body = buffer[at], buffer[at + 1], at + 2
             if size & 0x80:
-                if body < end and buffer[body] < 0x80:  # two bytes: nearly all
+                if body < end and buffer[body] < 0x80:  # two bytes: nearly all lengths
                     size, body = size & 0x7F | buffer[body] << 7, body + 1
                 else:
                     size, body = _length(buffer, at + 1, end)
@@ -167,7 +167,7 @@ class FastClient(Client):
             stop = body + size
             if stop > end:
                 return at, stop - at
-            if head & 0xF4 == 0x30:  # QoS 2, and the illegal 3, have the bit of 4
+            if head & 0xF4 == 0x30:  # not QoS 2, nor the illegal 3: they have the bit 0x04
                 begin = body + 2
                 body = begin + (buffer[body] << 8 | buffer[body + 1]) if size > 1 else end + 1
                 topic, mid = buffer[begin:body], 0
@@ -179,7 +179,7 @@ class FastClient(Client):
                 elif not topic:
                     raise MalformedPacket("an empty topic in MQTT 3.1.1")
                 if body > stop:
-                    raise MalformedPacket("PUBLISH too short")
+                    raise MalformedPacket("PUBLISH is too short")
                 qos, retain, dup = _FLAGS[head]
                 text = _topic(topic) if len(topic) <= _CACHED_TOPIC_BYTES else _decoded(topic)
                 append(MqttMessage(text, buffer[body:stop], mid, qos, retain, dup, now_ms, now_s))
@@ -197,7 +197,7 @@ class FastClient(Client):
             self.on_messages(batch)
 
     def _other(self, head: int, body: bytes) -> bool:
-        """Give one packet to paho; False if that has ended the connection."""
+        """Give one packet to paho; False if paho has ended the connection."""
         sock = self._sock
         packet = self._in_packet
         packet["command"], packet["remaining_length"], packet["packet"], packet["pos"] = head, len(body), bytearray(body), 0
@@ -206,7 +206,7 @@ class FastClient(Client):
 
 
 def _length(buffer: bytes, at: int, end: int) -> tuple[int, int]:
-    """A variable byte integer and the position behind it; the position is 0 while bytes are missing.
+    """A variable byte integer and the position after it; the position is 0 while bytes are missing.
 
     Raises:
         MalformedPacket: If it has more than four bytes.
@@ -217,15 +217,15 @@ def _length(buffer: bytes, at: int, end: int) -> tuple[int, int]:
         if buffer[i] < 0x80:
             return value, i + 1
     if end - at > 4:
-        raise MalformedPacket("remaining length of more than four bytes")
+        raise MalformedPacket("remaining length has more than four bytes")
     return 0, 0
 
 
 def _after_properties(buffer: bytes, at: int, stop: int) -> int:
-    """The position behind the properties of a PUBLISH; all but an empty block are left to paho to check.
+    """The position after the properties of a PUBLISH; paho checks all blocks but an empty one.
 
     Raises:
-        MalformedPacket: If paho refuses them, or if there is a topic alias: we allow the broker none.
+        MalformedPacket: If paho refuses them, or if there is a topic alias, which the bridge does not allow.
     """
     if at < stop and not buffer[at]:
         return at + 1
@@ -238,8 +238,8 @@ def _after_properties(buffer: bytes, at: int, stop: int) -> int:
     except (struct.error, LookupError, ValueError, MQTTException) as error:
         raise MalformedPacket(str(error)) from error
     if hasattr(properties, "TopicAlias"):
-        raise MalformedPacket("topic alias, which was not allowed")
-    return min(at + length, stop)  # paho takes properties that end too early
+        raise MalformedPacket("PUBLISH with a topic alias; the bridge allows none")
+    return min(at + length, stop)  # paho accepts properties that end too early
 
 
 def _decoded(topic: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The seam between the bridge and its MQTT client: what a reader does, and what it calls."""
+"""The seam between the bridge and its MQTT client: the methods of a reader, and of its handler."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -11,30 +11,30 @@ UNREACHABLE: Final = "unreachable"
 WINDOW_FULL: Final = "window_full"
 TAKEN_OVER: Final = "taken_over"
 RECONNECT_REASONS: Final = (CONNECTION_LOST, REFUSED, UNREACHABLE, WINDOW_FULL, TAKEN_OVER)
-"""Why a connection ended or did not come about."""
+"""Reasons of an ended or failed connection."""
 
 
 class MqttHandler(Protocol):
-    """What a reader calls, from its network thread. None of it may block."""
+    """Calls of a reader, in its network thread. None of them may block."""
 
     def connected(self, *, session_present: bool) -> None:
-        """The broker has accepted; nothing was received on this connection yet."""
+        """The broker has accepted the connection; called before its first message."""
 
     def disconnected(self) -> None:
-        """The connection is dead; called before the next one is tried."""
+        """The connection is dead; called before the next attempt."""
 
     def received(self, messages: Sequence[MqttMessage]) -> None:
-        """Messages came, in this order. They are acknowledged only by `MqttReader.acknowledge`."""
+        """Messages arrived, in this order. Only `MqttReader.acknowledge` acknowledges them."""
 
     def may_read(self) -> bool:
-        """Whether there is room for more; a reader need not ask."""
+        """Whether there is room for more messages; a reader may ignore it."""
 
     def may_connect(self) -> bool:
-        """Whether there is room for what a new connection would bring."""
+        """Whether there is room for the messages of a new connection."""
 
 
 class MqttReader(Protocol):
-    """A persistent session with QoS 1 and manual acknowledgments, which reconnects by itself until it is stopped."""
+    """A persistent session with QoS 1 and manual acknowledgments; it reconnects by itself until `stop`."""
 
     @property
     def is_connected(self) -> bool:
@@ -46,15 +46,15 @@ class MqttReader(Protocol):
 
     @property
     def unconfirmed(self) -> int:
-        """How many own messages the broker has not confirmed."""
+        """Number of own messages that the broker has not confirmed."""
 
     @property
     def reconnects(self) -> dict[str, int]:
-        """How often a connection ended or did not come about, by reason."""
+        """Number of ended or failed connections, by reason."""
 
     @property
     def is_contested(self) -> bool:
-        """Whether another process takes this client id again and again."""
+        """Whether another process uses this client id."""
 
     def start(self, handler: MqttHandler) -> None:
         """Connect, and stay connected; returns at once."""
@@ -63,10 +63,10 @@ class MqttReader(Protocol):
         """Send PUBACKs in this order as one write. From any thread, for messages of the present connection only."""
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Publish retained with QoS 1. False if that is not possible now. From one thread only."""
+        """Publish retained with QoS 1. False if it is not possible now. From one thread only."""
 
     def pause(self) -> None:
-        """Disconnect, and connect again once `MqttHandler.may_connect`; the broker keeps the session."""
+        """Disconnect, and connect again once `MqttHandler.may_connect` is true; the broker keeps the session."""
 
     def stop(self, timeout_s: float) -> None:
-        """Disconnect after what is queued has been written."""
+        """Disconnect after the queued packets have been written."""

@@ -38,10 +38,10 @@ from ringmain_bridge.mqtt.reader import (
 from ringmain_program.backoff import BackOff
 
 WITNESS_S: Final = 0.5
-"""How long after our own connection the witness must still live."""
+"""Time after the end of our own connection at which the witness must still live."""
 FILTERS_PER_PACKET: Final = 64
 MAX_UNCONFIRMED: Final = 1000
-"""Own messages that the broker has not confirmed; paho itself would queue without end."""
+"""Limit of own messages that the broker has not confirmed; paho itself would queue without limit."""
 
 LOG = logging.getLogger("ringmain_bridge.mqtt")
 
@@ -49,8 +49,8 @@ LOG = logging.getLogger("ringmain_bridge.mqtt")
 class PahoReader:
     """One supervising thread that connects, and for each connection one network thread of paho, stock or fast.
 
-    Every connection has its own client object, so that nothing queued for a dead connection can leave on another.
-    paho's own reconnecting is off: its delays have no jitter, and it cannot wait until the window has drained.
+    Every connection has its own client object: packets queued for a dead connection cannot leave on another. paho's own
+    reconnecting is off: its delays have no jitter, and it cannot wait until the window has drained.
     """
 
     def __init__(  # noqa: PLR0913  by name only
@@ -63,7 +63,7 @@ class PahoReader:
         foreign: Sequence[str] = (),
         quiet: bool = False,
     ) -> None:
-        """`foreign` are filters that an older session may hold and that are not wanted any more; `quiet` logs little."""
+        """`foreign` are filters to unsubscribe from, which an older session may hold; `quiet` logs at DEBUG."""
         self._config = config
         self._client_type = choose(config.reader)
         self._client_id = client_id
@@ -99,7 +99,7 @@ class PahoReader:
 
     @property
     def unconfirmed(self) -> int:
-        """How many own messages the broker has not confirmed; asked by the thread that publishes."""
+        """Number of own messages that the broker has not confirmed; for the publishing thread only."""
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0].is_published():
             unconfirmed.popleft()
@@ -107,12 +107,12 @@ class PahoReader:
 
     @property
     def reconnects(self) -> dict[str, int]:
-        """How often a connection ended or did not come about, by reason."""
+        """Number of ended or failed connections, by reason."""
         return dict(self._reconnects)
 
     @property
     def is_contested(self) -> bool:
-        """Whether another process takes this client id again and again."""
+        """Whether another process uses this client id."""
         return self._conflict.contested
 
     def start(self, handler: MqttHandler) -> None:
@@ -121,7 +121,7 @@ class PahoReader:
         self._thread.start()
 
     def acknowledge(self, mids: list[int]) -> None:
-        """Send PUBACKs in this order, as one packet for the private queue of paho if it is there."""
+        """Send PUBACKs in this order, as one packet if paho has its private queue."""
         client = self._client
         if client is None:
             return
@@ -133,7 +133,7 @@ class PahoReader:
                 client.ack(mid, 1)
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """Publish retained with QoS 1. False if that is not possible now."""
+        """Publish retained with QoS 1. False if it is not possible now."""
         client = self._client
         if client is None or not self._connected or self.unconfirmed >= MAX_UNCONFIRMED:
             return False
@@ -148,7 +148,7 @@ class PahoReader:
         self._end(WINDOW_FULL)
 
     def stop(self, timeout_s: float) -> None:
-        """Disconnect after what is queued has been written."""
+        """Disconnect after the queued packets have been written."""
         self._stopping.set()
         client = self._client
         if client is not None:
@@ -185,7 +185,7 @@ class PahoReader:
         self._dismiss_witness()
 
     def _one_connection(self) -> str:
-        """One connection from beginning to end; returns why it ended, for the log."""
+        """One connection from beginning to end; returns the reason of its end, for the log."""
         try:
             self._connect_once()
         except (OSError, ValueError) as error:  # refused, no route, TLS, unreadable file or an unusable value in one
@@ -194,14 +194,14 @@ class PahoReader:
             return f"{UNREACHABLE}: {error}"
         if self._reason == CONNECTION_LOST and self._connected_at_s is None:
             self._reason = REFUSED
-            return f"{REFUSED}: the broker hung up before it answered; it wants TLS, or another client certificate"
+            return f"{REFUSED}: the broker closed the connection before it answered; check TLS and client certificate"
         if self._reason == CONNECTION_LOST and self._filters and not self._subscribed:
             self._reason = REFUSED
-            return f"{REFUSED}: the broker hung up at the subscriptions; they may not be allowed in its ACL"
+            return f"{REFUSED}: the broker closed the connection at the subscriptions; allow them in its ACL"
         return self._reason
 
     def _judge(self, up_for_s: float) -> float:
-        """How long to wait before the next connection; finds out whether another process has taken the client id."""
+        """Delay before the next connection. Detects another process with our client id."""
         if self._reason == WINDOW_FULL:
             self._conflict.interrupted()
             return 0.0
@@ -217,8 +217,8 @@ class PahoReader:
             self._reason = TAKEN_OVER
             delay_s = wait_s(self._random)
             LOG.error(
-                "mqtt another process uses client_id=%s: it is left to that one for %.0f s. Stop it, or give each bridge "
-                "its own `replica`; the broker's log names its address",
+                "mqtt another process uses client_id=%s: next attempt in %.0f s. Stop it, or give each bridge its own "
+                "`replica`; the broker's log names its address",
                 self._client_id, delay_s,
             )  # fmt: skip
             return delay_s
@@ -228,7 +228,7 @@ class PahoReader:
         """One connection from beginning to end.
 
         Raises:
-            OSError: If there is no connection; try again later.
+            OSError: If the connection fails; try again later.
         """
         self._ended.clear()
         self._connected_at_s = None
@@ -287,7 +287,7 @@ class PahoReader:
         self._handler.connected(session_present=flags.session_present)
         if self._filters:
             client.subscribe([(name, 1) for name in self._filters])
-        if flags.session_present:  # only after what is wanted, so that nothing falls between
+        if flags.session_present:  # after the subscriptions, so that no message is missed between
             for i in range(0, len(self._foreign), FILTERS_PER_PACKET):
                 client.unsubscribe(list(self._foreign[i : i + FILTERS_PER_PACKET]))
         self._connected = True

@@ -1,13 +1,13 @@
 """A closed loop in one process: recorded load and PV, the agent's own `plan`, `regulate` and limits, simulated batteries.
 
-In lockstep and without a broker: a year passes in minutes. A cycle knows what was measured in the cycle before and nothing
-newer, as in life. The record is constant within a step, so of an agent's hundreds of cycles in a step only those are made
-that can decide something: the first, which knows the step before, the next one `CYCLE_S` later, and one every few minutes.
-Not here: messages, delays of equipment, faults (see `site.py`).
+In lockstep and without a broker: a year passes in minutes. A cycle knows the measurements of the cycle before and none
+newer, as at a real site. The record is constant within a step. Of the agent's hundreds of cycles in a step, only cycles
+with something to decide run: the first, which knows the step before, the next one `CYCLE_S` later, and one every few
+minutes. Not here: messages, delays of equipment, faults (see `site.py`).
 
 Invariants:
 - pcc = load + PV + batteries in every cycle; positive is drawn from the network.
-- A battery stores what its nameplate's efficiencies leave of its power. It knows no band: keeping it is the agent's task.
+- A battery stores its power times the efficiencies of its nameplate. It ignores its SoC band: the agent keeps to it.
 """
 
 import itertools
@@ -33,9 +33,9 @@ from ringmain_agent.snapshot import ForecastResult, Measured, Measurements, Plan
 
 DAY_S: Final = 86_400
 CYCLE_S: Final = 5
-"""How long the agent does not know of a new step."""
+"""Time until the agent knows of a new step."""
 SETPOINT_S: Final = 300
-"""Longest time from cycle to cycle; a setpoint stays in force for it."""
+"""Longest time between two cycles; a setpoint stays in force as long."""
 START_SOC_PU: Final = 0.5
 QUANTILES: Final = (0.1, 0.5, 0.9)
 
@@ -43,7 +43,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Control(StrEnum):
-    """Who decides: the plan on a forecast that comes true, the plan on the agent's own, or the rule without any plan."""
+    """Source of decisions: a plan on a perfect forecast, a plan on the agent's own forecast, or the rule without a plan."""
 
     PERFECT = "perfect"
     OWN = "own"
@@ -52,13 +52,13 @@ class Control(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What happens whatever anybody controls, one mean a step from `start_ms` on; all of the shape `(n_steps,)`."""
+    """Uncontrolled course of a site, one mean a step from `start_ms` on; all of the shape `(n_steps,)`."""
 
     start_ms: int
     load_kw: FloatArray
     load_kvar: FloatArray
     available_kw: dict[str, FloatArray]
-    """What each PV plant could give, negative."""
+    """Available power of each PV plant, negative."""
 
     @property
     def net_kw(self) -> FloatArray:
@@ -78,7 +78,7 @@ class Record:
 
 @dataclass(kw_only=True)
 class Trace:
-    """What happened, one value a step: means of powers, energies at the END of the step."""
+    """Course of the closed loop, one value a step: means of powers, energies at the END of the step."""
 
     pcc_kw: FloatArray
     pv_kw: dict[str, FloatArray]
@@ -88,17 +88,17 @@ class Trace:
     soc_start_kwh: dict[str, float]
     hot_spot_degc: dict[str, FloatArray]
     levels: Counter[str] = field(default_factory=Counter)
-    """Number of cycles at each fallback level."""
+    """Number of cycles, by fallback level."""
     solve_ms: list[float] = field(default_factory=list)
     plans: Counter[str] = field(default_factory=Counter)
-    """Plans by what they were: optimal, incumbent or rule."""
+    """Number of plans, by source: optimal, incumbent or rule."""
 
 
 class ClosedLoop:
     """One site and its agent, from the first step of a record to the last."""
 
     def __init__(self, site: Site, record: Record, control: Control, *, plan_every_steps: int = 1) -> None:
-        """Batteries at half of their energy, nothing measured yet."""
+        """Batteries start at half of their energy, and without a measurement."""
         self._site, self._record, self._control, self._every = site, record, control, plan_every_steps
         self._steps = len(record.load_kw)
         starts_s = [0, CYCLE_S, *range(SETPOINT_S, site.step_s, SETPOINT_S)]
@@ -106,7 +106,7 @@ class ClosedLoop:
         self._forecaster, self._optimizer = Forecaster(site), Dispatcher(site)
         self._ahead = {LOAD: record.load_kw} | {p.power_signal: record.available_kw[p.name] for p in site.generators}
         last_day = DAY_S // site.step_s
-        self._ahead = {  # beyond its end the record goes on as on its last day
+        self._ahead = {  # beyond its end the record repeats its last day
             signal: np.concatenate([values, np.resize(values[-last_day:], site.horizon_steps)])
             for signal, values in self._ahead.items()
         }
@@ -118,7 +118,7 @@ class ClosedLoop:
         self._trace = self._empty_trace()
 
     def run(self) -> Trace:
-        """Let all of it happen."""
+        """Run the whole record."""
         for step in range(self._steps):
             start_ms = self._record.start_ms + 1000 * self._site.step_s * step
             if self._control is not Control.RULE and step % self._every == 0:
@@ -163,7 +163,7 @@ class ClosedLoop:
         ]
 
     def _pass_cycle(self, step: int, now_ms: int, duration_h: float) -> None:
-        """Setpoints from what was measured before now, and what they lead to until the next cycle."""
+        """Setpoints from the measurements before now, and their effect until the next cycle."""
         site = self._site
         self._tracked = update_equipment_state(self._tracked, self._measurements(now_ms), site)
         measurements = self._measurements(now_ms)
@@ -184,18 +184,18 @@ class ClosedLoop:
             powers_kw[plant.name] = available_kw if bound_kw is None else max(available_kw, min(bound_kw, 0.0))
         self._measure(step, now_ms, powers_kw, duration_h / site.step_h)
 
-    def _deliver(self, battery: Battery, wished_kw: float, duration_h: float) -> float:
-        """The battery's power: as wished, as far as its cells hold energy or room for it."""
-        held_kwh = self._soc_kwh[battery.name]
-        most_kw = (battery.capacity_kwh - held_kwh) / battery.charge_efficiency / duration_h
-        least_kw = -held_kwh * battery.discharge_efficiency / duration_h
-        power_kw = min(max(wished_kw, least_kw), most_kw)
-        self._soc_kwh[battery.name] = battery.soc_after_kwh(held_kwh, power_kw, duration_h)
+    def _deliver(self, battery: Battery, setpoint_kw: float, duration_h: float) -> float:
+        """The battery's power: the setpoint, as far as the energy in its cells allows."""
+        soc_kwh = self._soc_kwh[battery.name]
+        most_kw = (battery.capacity_kwh - soc_kwh) / battery.charge_efficiency / duration_h
+        least_kw = -soc_kwh * battery.discharge_efficiency / duration_h
+        power_kw = min(max(setpoint_kw, least_kw), most_kw)
+        self._soc_kwh[battery.name] = battery.soc_after_kwh(soc_kwh, power_kw, duration_h)
         self._trace.throughput_kwh[battery.name] += abs(power_kw) * duration_h
         return power_kw
 
     def _measure(self, step: int, now_ms: int, powers_kw: dict[str, float], share: float) -> None:
-        """Means over the cycle, stamped with its start; energies are those at its end."""
+        """Means over the cycle, stamped with its start; energies at its end."""
         load_kw = float(self._record.load_kw[step])
         pcc_kw = load_kw + sum(powers_kw.values())
         values = {LOAD: load_kw, PCC: pcc_kw, REACTIVE: float(self._record.load_kvar[step])}

@@ -3,15 +3,15 @@
 | quantity | chosen as |
 |---|---|
 | import limit | 95th percentile of the net load (load and PV together) of the first 31 days |
-| export limit | 95th percentile of what is exported in them, 0 for a site that exports nothing |
+| export limit | 95th percentile of the export of these days, 0 for a site without export |
 | margin | 1 % of the import limit |
-| battery power | `POWER_FACTOR` x the largest excess over limit - margin in them |
-| battery energy | `ENERGY_FACTOR` x the most energy over limit - margin in any 24 hours of them |
-| battery reserve | that most energy of any 24 hours |
+| battery power | `POWER_FACTOR` x the largest excess over limit - margin in these days |
+| battery energy | `ENERGY_FACTOR` x the most energy over limit - margin in any 24 hours of these days |
+| battery reserve | the same most energy in any 24 hours |
 | battery ramp | full power within a second |
-| transformer | rated at the 95th percentile of the apparent power in them, at a continuous 98 degC of the hot spot |
+| transformer | rated power: 95th percentile of the apparent power in these days; hot spot: continuous 98 degC |
 
-The factors leave room for months that were not seen. Steps are quarter-hours stamped with their START.
+The factors leave room for the later months. Steps are quarter-hours stamped with their START.
 """
 
 import csv
@@ -41,7 +41,7 @@ ENERGY_FACTOR: Final = 4.0
 SOC_MIN_PU: Final = 0.05
 HOT_SPOT_DEGC: Final = 98.0
 STATION: Final = "WHF"
-"""Of the four with PV: the records of HFDP and OWD jump, and the PV of MNZL hardly follows radiation."""
+"""One of four stations with PV: the records of HFDP and OWD jump, and the PV of MNZL hardly follows radiation."""
 
 STEEL: Final = "steel_industry"
 HOUSEHOLD: Final = "emhass_household"
@@ -52,23 +52,23 @@ _LOW: Final = 0.1419
 
 
 class RecordedSite(NamedTuple):
-    """A site and what happens at it."""
+    """A site and its record."""
 
     site: Site
     record: Record
 
 
 def steel_industry(folder: Path) -> RecordedSite:
-    """A steel works of 2018 by the quarter-hour: demand charge and a transformer that gets hot.
+    """A steel works of 2018 by the quarter-hour: demand charge and a hot transformer.
 
-    The 00:00 row of the file carries the date of the day that it ends, and a row says the quarter-hour BEFORE its time: the
-    first row, 00:15, is the first quarter of the year.
+    A row holds the quarter-hour BEFORE its time: the first row, 00:15, is the first quarter of the year. The 00:00 row has
+    the date of the day that ends.
     """
     rows = _rows(folder / "steel_industry_15min.csv.gz")
     for row, at in zip(rows, _quarters(datetime(2018, 1, 1, 0, 15, tzinfo=UTC), len(rows)), strict=True):
         date = at - timedelta(days=1) if (at.hour, at.minute) == (0, 0) else at
         if row["date"] != f"{date:%d/%m/%Y %H:%M}":
-            raise ValueError(f"the row of {row['date']} stands where {at} is expected")
+            raise ValueError(f"row of {row['date']}: expected is {at}")
     lagging, leading = (_column(rows, f"{kind}_Current_Reactive_Power_kVarh") for kind in ("Lagging", "Leading"))
     record = Record(
         start_ms=_ms(datetime(2017, 12, 31, 15, tzinfo=UTC)),  # midnight in Seoul
@@ -86,7 +86,7 @@ def steel_industry(folder: Path) -> RecordedSite:
 def emhass_household(folder: Path) -> RecordedSite:
     """A household with PV from 2024-02-28 for a year: two tariffs, export below the lower one, an export limit.
 
-    Half-hours are held for two quarter-hours. Holes of the load are bridged; PV without a value is night.
+    A half-hour gives two quarter-hours. Gaps of the load are bridged; PV without a value is night.
     """
     rows = _rows(folder / "emhass_household_30min.csv.gz")
     load_kw, pv_kw = (np.repeat(_column(rows, name) / 1000, 2) for name in ("load_w", "pv_w"))
@@ -123,7 +123,7 @@ RECORDED: Final[dict[str, Callable[[Path], RecordedSite]]] = {
 
 
 def _high_hours() -> tuple[PriceHours, ...]:
-    """The hours of the dearer price of the household problems of EMHASS, to the next whole quarter-hour."""
+    """Hours of the higher price in the household problems of EMHASS, to the next whole quarter-hour."""
     hours = (LocalHours(begin="03:00", end="15:30"), LocalHours(begin="17:30", end="20:30"))
     return tuple(PriceHours(hours=h, import_price_per_kwh=_HIGH) for h in hours)
 

@@ -1,6 +1,6 @@
-"""What a closed loop cost and which limits it broke, from what was metered alone: nothing that the agent says of itself.
+"""Cost and limit excesses of a closed loop, from metered values alone, not from reports of the agent.
 
-Steps are quarter-hours, as limits and demand charges are.
+Steps are quarter-hours, the period of limits and demand charges.
 """
 
 from datetime import UTC, datetime
@@ -16,11 +16,11 @@ from ringmain_agent.site.site import Site
 from ringmain_simulation.closed_loop.loop import FloatArray, Record, Trace
 
 TOLERANCE: Final = 1e-6
-"""Share of a limit that is rounding and no excess."""
+"""Share of a limit that counts as rounding, not as an excess."""
 
 
 class Bill(Struct, frozen=True, kw_only=True):
-    """Money of a whole run. `total` values energy left in batteries at the mean import price: less left is no saving."""
+    """Cost of a whole run. `total` values stored energy at the mean import price: an emptied battery is no saving."""
 
     energy: float
     demand_charge: float
@@ -29,12 +29,12 @@ class Bill(Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Sum of all costs, less the value of the stored energy."""
         return self.energy + self.demand_charge + self.wear - self.stored
 
 
 class Excesses(Struct, frozen=True, kw_only=True):
-    """Quarter-hours beyond a limit, the worst of them, and the hottest hot spot of any transformer."""
+    """Quarter-hours beyond a limit, the worst of them, and the highest hot spot of any transformer."""
 
     import_count: int
     import_worst_kw: float
@@ -43,7 +43,7 @@ class Excesses(Struct, frozen=True, kw_only=True):
 
 
 def excesses(pcc_kw: FloatArray, site: Site, record: Record) -> Excesses:
-    """Where a profile at the pcc broke the limits of the site."""
+    """Excesses of a profile at the pcc over the limits of the site."""
     connection = site.grid_connection
     over_kw = pcc_kw - connection.import_limit_kw
     under_kw = -pcc_kw - connection.export_limit_kw
@@ -58,7 +58,7 @@ def excesses(pcc_kw: FloatArray, site: Site, record: Record) -> Excesses:
 
 def hot_spots_degc(pcc_kw: FloatArray, site: Site, record: Record) -> dict[str, FloatArray]:
     """Hot spot of each transformer at the END of each step, by the exact recursion of IEC 60076-7."""
-    found, shares = {}, site.transformer_shares()
+    hot_spots, shares = {}, site.transformer_shares()
     for transformer in site.transformers:
         known, share = constants(transformer), shares[transformer.name]
         loading_pu = np.hypot(share * pcc_kw, share * record.load_kvar) / transformer.rated_power_kva
@@ -67,12 +67,12 @@ def hot_spots_degc(pcc_kw: FloatArray, site: Site, record: Record) -> dict[str, 
         for step, load_pu in enumerate(loading_pu.tolist()):
             state = after(state, load_pu, transformer.ambient_degc, site.step_s / 60, known)
             hot[step] = hot_spot_degc(state)
-        found[transformer.name] = hot
-    return found
+        hot_spots[transformer.name] = hot
+    return hot_spots
 
 
 def bill(pcc_kw: FloatArray, site: Site, record: Record, trace: Trace | None = None) -> Bill:
-    """What a profile at the pcc costs by the site's tariff; with a trace, also the wear and what is left in batteries."""
+    """Cost of a profile at the pcc by the site's tariff; with a trace, also the wear and the energy left in batteries."""
     import_price, export_price = prices_per_kwh(site, record)
     energy = np.maximum(pcc_kw, 0.0) * import_price - np.maximum(-pcc_kw, 0.0) * export_price
     wear = stored = 0.0
@@ -91,16 +91,16 @@ def bill(pcc_kw: FloatArray, site: Site, record: Record, trace: Trace | None = N
 
 
 def prices_per_kwh(site: Site, record: Record) -> tuple[FloatArray, FloatArray]:
-    """Import and export price of each step: the fixed ones, and those of the hours that hold."""
+    """Import and export price of each step: the fixed prices, or the prices of the tariff hours that apply."""
     starts_ms = _starts_ms(site, record)
-    found = []
+    prices = []
     for kind in ("import_price_per_kwh", "export_price_per_kwh"):
         price = np.full(len(starts_ms), float(getattr(site.tariff, kind)))
         for entry in site.tariff.price:
             if getattr(entry, kind) is not None:
                 price[np.array(holds(entry.hours, starts_ms, site.time_zone))] = getattr(entry, kind)
-        found.append(price)
-    return found[0], found[1]
+        prices.append(price)
+    return prices[0], prices[1]
 
 
 def monthly_peaks_kw(pcc_kw: FloatArray, site: Site, record: Record) -> dict[str, float]:

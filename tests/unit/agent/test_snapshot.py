@@ -1,7 +1,13 @@
 """Reasons: the problem is known by its code and the thing it is about, never by the words of its text."""
 
-from ringmain_agent.snapshot import Reason, distinct, new_problems, reason_text
-from ringmain_protocol.messages import ReasonCode
+import math
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from ringmain_agent.snapshot import Measured, Measurements, Reason, distinct, new_problems, reason_text
+from ringmain_protocol.messages import Quality, ReasonCode
 
 OLD = Reason(ReasonCode.PLAN_OLD, "plan is 20 min old")
 OLDER = Reason(ReasonCode.PLAN_OLD, "plan is 25 min old")
@@ -21,3 +27,35 @@ def test_text_has_each_problem_once_in_order() -> None:
     assert distinct([ONE, OLD, OLDER, ONE]) == [ONE, OLD]
     assert reason_text([ONE, OLD, OLDER, ONE]) == "one does not follow; plan is 20 min old"
     assert reason_text([]) == ""
+
+
+Measure = Callable[..., Measurements]
+
+
+STALE_MS = 300_000
+
+
+AHEAD_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "value"),
+    [(0, 5.0), (STALE_MS, 5.0), (STALE_MS + 1, None), (-AHEAD_MS, 5.0), (-AHEAD_MS - 1, None)],
+)
+def test_value_is_fresh_until_it_is_stale_and_up_to_a_minute_ahead(
+    measured: Measure, now_ms: int, age_ms: int, value: float | None
+) -> None:
+    measurements = measured(now_ms - age_ms, now_ms=now_ms, pcc_kw=5.0)
+    assert measurements.fresh("pcc_kw") == value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_fresh_value_is_a_finite_number(measured: Measure, now_ms: int, value: float | None) -> None:
+    measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(value, now_ms)})
+    assert measurements.fresh("pcc_kw") is None
+    assert measurements.fresh("load_kw") is None
+
+
+def test_value_that_its_sender_called_missing_is_not_fresh(measured: Measure, now_ms: int) -> None:
+    measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(5.0, now_ms, Quality.MISSING)})
+    assert measurements.fresh("pcc_kw") is None

@@ -74,7 +74,7 @@ def test_model_that_keeps_its_promises_is_accepted_and_open(content: bytes) -> N
         ({"manifest": {"signals": {"pv_kw": "kW"}}}, "the target must be the first"),
         ({"manifest": {"format": 2}}, "no usable manifest"),
         ({"manifest": {"site": "elsewhere"}}, "model is for site elsewhere"),
-        ({"manifest": {"signal": "pv_kw", "signals": {"pv_kw": "kW", "load_kw": "kW"}}}, "model is for pv_kw"),
+        ({"manifest": {"signal": "pv_kw", "signals": {"pv_kw": "kW", "load_kw": "kW"}}}, "model is for signal pv_kw"),
     ],
 )
 def test_model_that_breaks_a_promise_is_rejected_with_the_reason(
@@ -159,7 +159,7 @@ def test_file_that_is_no_model_is_rejected(data: bytes) -> None:
 def test_model_without_manifest_or_output_is_rejected(content: bytes) -> None:
     model = onnx.load_from_string(content)
     model.graph.output[0].name = model.graph.node[-1].output[0] = "medians"
-    with pytest.raises(ModelRejectedError, match="there is no output quantiles"):
+    with pytest.raises(ModelRejectedError, match="output quantiles is missing"):
         check_model(model.SerializeToString())
     del model.metadata_props[:]
     with pytest.raises(ModelRejectedError, match="no usable manifest"):

@@ -77,4 +77,4 @@ def test_every_topic_is_documented() -> None:
 
 def test_every_kafka_topic_is_documented() -> None:
     expected = [[f"`{kafka_topic}`", f"`{kind}`"] for kind, kafka_topic in topics.KAFKA_TOPICS.items()]
-    assert [row[:2] for row in rows_below("Kafka")] == [*expected, [f"`{topics.DEADLETTER}`", "what could not be forwarded"]]
+    assert [row[:2] for row in rows_below("Kafka")] == [*expected, [f"`{topics.DEADLETTER}`", "unusable messages"]]

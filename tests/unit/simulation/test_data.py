@@ -7,9 +7,9 @@ from ringmain_simulation.data import EXCERPT, SITES, load_excerpt
 
 def test_excerpt_is_small_and_its_licence_stands_beside_it() -> None:
     assert EXCERPT.stat().st_size < 700_000
-    licence = EXCERPT.with_name("LICENSE.md").read_text(encoding="utf-8")
-    assert "MPL-2.0" in licence
-    assert "OpenSTEF" in licence
+    notice = EXCERPT.with_name("LICENSE.md").read_text(encoding="utf-8")
+    assert "MPL-2.0" in notice
+    assert "OpenSTEF" in notice
 
 
 def test_excerpt_holds_four_loads_and_the_weather_of_four_months() -> None:

@@ -92,7 +92,7 @@ def test_server_in_the_background_serves_until_sigterm_and_says_so() -> None:
 def test_simulated_time_is_refused_on_a_broker_that_is_not_on_loopback() -> None:
     require_loopback("127.0.0.1")
     require_loopback("localhost")
-    with pytest.raises(ValueError, match="not on it"):
+    with pytest.raises(ValueError, match="is not on loopback"):
         require_loopback("192.0.2.1")
 
 

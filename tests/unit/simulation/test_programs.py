@@ -101,7 +101,7 @@ def test_folder_of_an_earlier_demo_is_emptied_and_another_one_left_alone(tmp_pat
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").touch()
-    with pytest.raises(DemoError, match="something else"):
+    with pytest.raises(DemoError, match="holds other files"):
         clear_folder(mine)
     assert (mine / "thesis.txt").exists()
 

@@ -45,5 +45,5 @@ def test_hole_of_the_record_is_a_hole_of_the_meter_and_not_of_the_load() -> None
 
 
 def test_time_without_record_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds no load"):
+    with pytest.raises(ValueError, match="does not cover the load"):
         replay(EXCERPT, SITES[0], pv_rated_power_kw=1.0, since_ms=EXCERPT.start_ms - 900_000, until_ms=END_MS, seed=1)

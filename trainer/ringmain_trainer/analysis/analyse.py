@@ -1,8 +1,8 @@
 """Analysis of sites: unusual days and hours, kinds of days, risk of limit violations; each model as ONNX with its dump.
 
 Files are `<candidates>/analysis/<kind>/<signal>/<site>/`: `model.onnx`, `model.joblib` (no class of ours) and, written last,
-`record.json` with what came out. They are never published: agents do not need them. Whatever fails at a site is the reason
-in its result; the other kinds and sites go on.
+`record.json` with the result. They are never published: agents do not need them. An error at a site becomes the reason in
+its result; the other kinds and sites go on.
 """
 
 import shutil
@@ -37,6 +37,7 @@ from ringmain_trainer.analysis.day_clusters import Cluster, cluster_days, cluste
 from ringmain_trainer.analysis.limit_violations import NO_LIMIT, expected_risk, fit_violations, violations_model
 from ringmain_trainer.analysis.onnx_files import prove_same
 from ringmain_trainer.calendar import DAY_S
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.export.onnx_file import PROBES, check_file, damaged
@@ -45,19 +46,20 @@ from ringmain_trainer.features.feature_graph import FEATURES as FEATURES_OUTPUT
 from ringmain_trainer.features.feature_graph import feature_model
 from ringmain_trainer.features.site_data import SiteData, read_site
 from ringmain_trainer.history.site_reader import read_sites
+from ringmain_trainer.quantities import unit_of
 from ringmain_trainer.registry.candidates import DUMP, MODEL, candidate_folder
 from ringmain_trainer.training.recipe import rows_of
-from ringmain_trainer.units import unit_of
 from ringmain_trainer.workers import run_all
 
 RECORD: Final = "record.json"
 _FOLDER: Final = "analysis"
 _PROVED_DAYS: Final = 400
-_TOLD: Final = 50
+_ANOMALIES_MAX: Final = 50
+"""Anomalies of a result; the record keeps the strongest ones."""
 
 
 class AnalysisResult(Struct, frozen=True, kw_only=True):
-    """What one kind of analysis found for one site and signal; if nothing was done, `reason` says why."""
+    """The result of one kind of analysis for one site and signal; `reason` if it could not be done."""
 
     site: str
     signal: str
@@ -76,7 +78,7 @@ class AnalysisResult(Struct, frozen=True, kw_only=True):
 
 
 class AnalysisFile(NamedTuple):
-    """What an analysis made: its result so far, the proved file, and what is dumped; both empty for one without a model."""
+    """An analysis: numbers, texts and findings, the proved file and its dump; both are empty without a model."""
 
     metrics: dict[str, float]
     texts: dict[str, str] = {}  # noqa: RUF012  never changed
@@ -118,38 +120,38 @@ def analyse(
 def analyse_site(
     config: TrainerConfig, site: str, model: ModelConfig, *, now: datetime, until: datetime | None = None
 ) -> list[AnalysisResult]:
-    """All kinds of analysis for one site and signal; what an earlier one left is replaced or removed."""
+    """All kinds of analysis for one site and signal; files of an earlier analysis are replaced or removed."""
     data = read_site(config, site, model, until=until)
-    found = []
+    results = []
     for kind, work in KINDS.items():
-        folder = analysis_folder(config, kind, model.signal, site)
+        folder = analysis_folder(Path(config.candidates), kind, model.signal, site)
         shutil.rmtree(folder, ignore_errors=True)
         begin = time.monotonic()
         result = AnalysisResult(site=site, signal=model.signal, kind=kind, done=False)
         if data is None:
-            found.append(structs.replace(result, reason=f"no steps of {model.signal} in the history"))
+            results.append(structs.replace(result, reason=f"no steps of {model.signal} in the history"))
             continue
         try:
-            made = work(Subject(config, model, data, now, _newest_model(Path(config.candidates), model.signal, site)))
+            analysis = work(Subject(config, model, data, now, _newest_model(Path(config.candidates), model.signal, site)))
         except (TooLittleDataError, ExportError) as error:
-            found.append(structs.replace(result, reason=str(error)))
+            results.append(structs.replace(result, reason=str(error)))
             continue
         result = structs.replace(
             result,
             done=True,
-            metrics=made.metrics,
-            texts=made.texts,
-            anomalies=list(made.anomalies[:_TOLD]),
-            clusters=list(made.clusters),
+            metrics=analysis.metrics,
+            texts=analysis.texts,
+            anomalies=list(analysis.anomalies[:_ANOMALIES_MAX]),
+            clusters=list(analysis.clusters),
             fit_s=time.monotonic() - begin,
         )
-        found.append(_written(folder, result, made))
-    return found
+        results.append(_written(folder, result, analysis))
+    return results
 
 
-def analysis_folder(config: TrainerConfig, kind: str, signal: str, site: str) -> Path:
-    """Where the files of an analysis are."""
-    return Path(config.candidates) / _FOLDER / kind / signal / site
+def analysis_folder(candidates: Path, kind: str, signal: str, site: str) -> Path:
+    """Folder of the files of an analysis."""
+    return candidates / _FOLDER / kind / signal / site
 
 
 def analyse_days(subject: Subject) -> AnalysisFile:
@@ -165,13 +167,15 @@ def analyse_days(subject: Subject) -> AnalysisFile:
         {"features": features.rows[proved]},
         {"label": labels[proved], "score": scores[proved]},
     )
-    found = unusual_days(features, labels, scores, data.time_zone, unit_of(subject.model.signal))
-    metrics = {"days": float(len(days.dates)), "unusual_days": float(len(found)), "trees": float(config.analysis.trees)}
-    return AnalysisFile(metrics, anomalies=tuple(found), content=content, dump={"forest": forest, "columns": list(FEATURES)})
+    unusual = unusual_days(features, labels, scores, data.time_zone, unit_of(subject.model.signal))
+    metrics = {"days": float(len(days.dates)), "unusual_days": float(len(unusual)), "trees": float(config.analysis.trees)}
+    return AnalysisFile(
+        metrics, anomalies=tuple(unusual), content=content, dump={"forest": forest, "columns": list(FEATURES)}
+    )
 
 
 def analyse_hours(subject: Subject) -> AnalysisFile:
-    """Hours that the site's own model did not think possible, one forecast a day."""
+    """Hours outside the quantiles of the site's own model, one forecast a day."""
     config, data, model = subject.config, subject.data, subject.model
     if subject.forecaster is None:
         raise TooLittleDataError(f"no model of {model.signal}: train this site first")
@@ -186,18 +190,18 @@ def analyse_hours(subject: Subject) -> AnalysisFile:
     rows = list(range(first, last + 1, day))
     if not rows:
         raise TooLittleDataError("too little data: no day with a whole history before it")
-    made = examples(data.steps, (data.series[name] for name in model.series), window, rows)
-    quantiles = forecast(open_session(subject.forecaster), made.inputs)
-    residuals = Residuals(quantiles, made.targets, made.issued_at_s, window.step_s)
-    found = unusual_hours(residuals, config.analysis, unit_of(model.signal))
-    inside = (made.targets >= quantiles[:, :, 0]) & (made.targets <= quantiles[:, :, -1])
-    known = np.isfinite(made.targets)
-    seen = int(1000 * made.issued_at_s[0]) < manifest.trained_to_ms
-    metrics = {"forecasts": float(len(rows)), "unusual_hours": float(len(found))}
+    daily = examples(data.steps, (data.series[name] for name in model.series), window, rows)
+    quantiles = forecast(open_session(subject.forecaster), daily.inputs)
+    residuals = Residuals(quantiles, daily.targets, daily.issued_at_s, window.step_s)
+    unusual = unusual_hours(residuals, config.analysis, unit_of(model.signal))
+    inside = (daily.targets >= quantiles[:, :, 0]) & (daily.targets <= quantiles[:, :, -1])
+    known = np.isfinite(daily.targets)
+    seen = int(1000 * daily.issued_at_s[0]) < manifest.trained_to_ms
+    metrics = {"forecasts": float(len(rows)), "unusual_hours": float(len(unusual))}
     if known.any():
         metrics["coverage"] = float(inside[known].mean())
-    note = "the model was fitted on these days as well: what stands out here stood out even so" if seen else ""
-    return AnalysisFile(metrics, {"note": note} if note else {}, tuple(found))
+    note = "the model was fitted on these days as well: these hours stand out in spite of it" if seen else ""
+    return AnalysisFile(metrics, {"note": note} if note else {}, tuple(unusual))
 
 
 def analyse_profiles(subject: Subject) -> AnalysisFile:
@@ -222,7 +226,8 @@ def analyse_profiles(subject: Subject) -> AnalysisFile:
 def analyse_violations(subject: Subject) -> AnalysisFile:
     """The risk that a limit is violated in the hours ahead."""
     config, data, model = subject.config, subject.data, subject.model
-    fitted = fit_violations(config, model, data, rows_of(config.training, data), now=subject.now)
+    rows = rows_of(config.training, data)
+    fitted = fit_violations(recipe_of(config, model), config.analysis, data, rows, now=subject.now)
     newest = np.arange(len(fitted.data.targets))[-PROBES:]
     probes = damaged(fitted.data.take(newest).inputs, fitted.spec)
     features = run(open_session(feature_model(fitted.spec)), probes, FEATURES_OUTPUT)
@@ -234,8 +239,8 @@ def analyse_violations(subject: Subject) -> AnalysisFile:
     }
     content = prove_same(_described(violations_model(fitted), about), probes, expected_risk(fitted, features))
     metrics = {key: float(value) for key, value in about.items() if abs(value) < NO_LIMIT}
-    for name, judged in (("step", fitted.by_step), ("horizon", fitted.by_horizon)):
-        metrics |= {f"{name}_{key}": float(value) for key, value in structs.asdict(judged).items()}
+    for name, score in (("step", fitted.by_step), ("horizon", fitted.by_horizon)):
+        metrics |= {f"{name}_{key}": float(value) for key, value in structs.asdict(score).items()}
     metrics |= {"step_persistence_f1": fitted.persistence_f1, "average_precision": fitted.average_precision}
     texts = {"estimator": fitted.name, "limit": fitted.limit.source}
     return AnalysisFile(metrics, texts, content=content, dump={"classifier": fitted.estimator, **about})
@@ -247,7 +252,7 @@ KINDS: Final[dict[str, Callable[[Subject], AnalysisFile]]] = {
     "profiles": analyse_profiles,
     "violations": analyse_violations,
 }
-"""What is done for each site and signal."""
+"""The analyses of each site and signal."""
 
 
 def _analyse_task(
@@ -256,20 +261,20 @@ def _analyse_task(
     return analyse_site(config, *task, now=now, until=until)
 
 
-def _written(folder: Path, result: AnalysisResult, made: AnalysisFile) -> AnalysisResult:
+def _written(folder: Path, result: AnalysisResult, analysis: AnalysisFile) -> AnalysisResult:
     """The result with sizes and hashes, after its files are written, the record last."""
     folder.mkdir(parents=True, exist_ok=True)
-    if made.content:
+    if analysis.content:
         part = folder / (DUMP + ".part")
-        joblib.dump(made.dump, part, compress=3)
+        joblib.dump(analysis.dump, part, compress=3)
         part.replace(folder / DUMP)
-        write_file(folder / MODEL, made.content)
+        write_file(folder / MODEL, analysis.content)
         dump = (folder / DUMP).read_bytes()
         result = structs.replace(
             result,
-            model_bytes=len(made.content),
+            model_bytes=len(analysis.content),
             dump_bytes=len(dump),
-            model_sha256=sha256(made.content).hexdigest(),
+            model_sha256=sha256(analysis.content).hexdigest(),
             dump_sha256=sha256(dump).hexdigest(),
         )
     write_file(folder / RECORD, msgspec.json.format(msgspec.json.encode(result), indent=1))
@@ -277,7 +282,7 @@ def _written(folder: Path, result: AnalysisResult, made: AnalysisFile) -> Analys
 
 
 def _newest_model(candidates: Path, signal: str, site: str) -> bytes | None:
-    """The site's forecast model: what waits for a release, else what was released last."""
+    """The site's forecast model: the waiting candidate, else the newest released model."""
     waiting = candidate_folder(candidates, signal, site) / MODEL
     released = [path for path in candidates.glob(f"released/*/{signal}/{site}/{MODEL}") if path.parts[-4].isdigit()]
     newest = max(released, key=lambda path: int(path.parts[-4]), default=waiting)
@@ -286,13 +291,13 @@ def _newest_model(candidates: Path, signal: str, site: str) -> bytes | None:
 
 
 def _described(model: onnx.ModelProto, about: dict[str, Any]) -> onnx.ModelProto:
-    """With what a reader of the file has to know."""
+    """The model with what a reader of the file needs, as JSON in its metadata."""
     helper.set_model_props(model, {"ringmain_analysis": msgspec.json.encode(about).decode()})
     return model
 
 
 def result_rows(results: Iterable[AnalysisResult]) -> list[dict[str, Any]]:
-    """One line per result, anomaly and kind of day: what the command prints without `--json`."""
+    """One row per result, anomaly and kind of day, as the command prints them without `--json`."""
     rows: list[dict[str, Any]] = []
     for one in results:
         head: dict[str, Any] = {"site": one.site, "signal": one.signal, "kind": one.kind}

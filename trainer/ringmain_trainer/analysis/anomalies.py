@@ -1,4 +1,4 @@
-"""What was out of the ordinary: days by an IsolationForest, and hours by what the forecast had not thought possible. Pure.
+"""Anomalies: unusual days by an IsolationForest, and hours outside the quantiles of the forecast. Pure.
 
 Days are compared with the usual day of their kind and season; each comes with the part of the day that stands out most.
 Hours are compared with the calibrated quantiles of the site's own model, read from its file.
@@ -27,11 +27,11 @@ from ringmain_trainer.quantities import number
 
 DAYS_MIN: Final = 21
 _PARTS: Final = 8
-"""A day is looked at in so many parts."""
+"""Parts of a day."""
 _SEASON_DAYS: Final = 28
 _SAMPLES: Final = 128
 _UNUSUAL: Final = 3.0
-"""Of the days that the forest sets apart, those are told whose part stands out by so many usual departures."""
+"""Usual departures: a day that the forest sets apart counts if one of its parts is further off than this."""
 
 FEATURES: Final = (*(f"part_{i}" for i in range(_PARTS)), "mean", "highest", "lowest", "spread", "largest_step")
 """Columns of the features of a day, in usual departures."""
@@ -56,7 +56,7 @@ class DayFeatures(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """Forecasts that follow one another: `quantiles` `(N, horizon, levels)`, `targets` `(N, horizon)`, when issued."""
+    """Consecutive forecasts: `quantiles` `(N, horizon, levels)`, `targets` `(N, horizon)`, and issue times."""
 
     quantiles: Floats
     targets: Floats
@@ -65,10 +65,10 @@ class Residuals(NamedTuple):
 
 
 def day_features(days: Days, holidays: Sequence[str] = ()) -> DayFeatures:
-    """How each day departs from the usual one of its kind (working or free) and season.
+    """Departures of each day from the usual day of its kind (working or free) and season.
 
     Raises:
-        TooLittleDataError: If there are too few days to know what is usual, or no day differs from another.
+        TooLittleDataError: If there are fewer than `DAYS_MIN` days, or no day differs from another.
     """
     if len(days.dates) < DAYS_MIN:
         raise TooLittleDataError(f"too little data: {len(days.dates)} whole days, {DAYS_MIN} are needed to know the usual")
@@ -113,8 +113,8 @@ def forest_model(forest: IsolationForest, features: DayFeatures) -> onnx.ModelPr
 def unusual_days(
     features: DayFeatures, labels: NDArray[np.int64], scores: NDArray[np.floating], time_zone: str, unit: str = ""
 ) -> list[Anomaly]:
-    """The days that the detector sets apart, furthest out first, with the part of the day that stands out most."""
-    found = []
+    """The days that the detector sets apart, furthest out first, each with its most unusual part."""
+    anomalies = []
     scale = 1.4826 * float(np.median(np.abs(features.off)))
     for row in np.flatnonzero(labels < 0):
         part = int(np.abs(features.off[row]).argmax())
@@ -126,7 +126,7 @@ def unusual_days(
         from_s = local_midnight_s(day, time_zone)
         direction = "above" if off > 0 else "below"
         text = f"{day}: from {hours * part:02d} to {hours * (part + 1):02d} h on average {number(abs(off))} {unit}".rstrip()
-        found.append(
+        anomalies.append(
             Anomaly(
                 detector="days",
                 from_s=from_s,
@@ -135,13 +135,13 @@ def unusual_days(
                 reason=f"{text} {direction} the usual, {abs(off) / scale:.1f} usual departures",
             )
         )
-    return sorted(found, key=lambda one: -one.score)
+    return sorted(anomalies, key=lambda one: -one.score)
 
 
 def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") -> list[Anomaly]:
-    """Stretches in which reality left the outer quantiles of the forecast far behind, furthest out first.
+    """Intervals in which the truth was far outside the outer quantiles of the forecast, furthest out first.
 
-    The score is how far out, in widths of the band; only what lasts `residual_h` counts.
+    The score is the largest distance in widths of the band. Intervals shorter than `residual_h` do not count.
     """
     low, high = residuals.quantiles[:, :, 0].astype(np.float64), residuals.quantiles[:, :, -1].astype(np.float64)
     truth = residuals.targets.astype(np.float64)
@@ -159,7 +159,7 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
     flagged = beyond > config.residual_widths
     together = np.concatenate([[True], np.diff(at_s) == residuals.step_s])
     needed = max(1, round(config.residual_h * 3600 / residuals.step_s))
-    found = []
+    anomalies = []
     for a, b in zip(*runs(flagged), strict=True):
         pieces = np.split(np.arange(a, b), np.flatnonzero(~together[a + 1 : b]) + 1)
         for piece in (one for one in pieces if len(one) >= needed):
@@ -169,7 +169,7 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
             measured = f"{number(truth[worst])} {unit}".rstrip()
             text = f"{measured} where the forecast went {'up' if above else 'down'} to {number(edge)}"
             hours = len(piece) * residuals.step_s / 3600
-            found.append(
+            anomalies.append(
                 Anomaly(
                     detector="forecast",
                     from_s=int(at_s[piece[0]]),
@@ -178,16 +178,16 @@ def unusual_hours(residuals: Residuals, config: AnalysisConfig, unit: str = "") 
                     reason=f"{text}, {beyond[worst]:.1f} widths of its band out; {hours:g} h in all",
                 )
             )
-    return sorted(found, key=lambda one: -one.score)
+    return sorted(anomalies, key=lambda one: -one.score)
 
 
 def local_midnight_s(day: date, time_zone: str) -> int:
-    """When a local day begins, in UTC seconds."""
+    """Begin of a local day, UTC seconds."""
     return int(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(time_zone)).timestamp())
 
 
 def _usual(parts: NDArray[np.float64], free: NDArray[np.bool_], numbers: NDArray[np.int64], row: int) -> NDArray[np.float64]:
-    """Median of the days of the same kind within the season, this one left out; of all days where there are too few."""
+    """Median of the days of the same kind within the season, without this one; of all days if there are too few."""
     near = np.abs(numbers - numbers[row]) <= _SEASON_DAYS
     near[row] = False
     same = near & (free == free[row])

@@ -1,4 +1,4 @@
-"""Typical days: KMeans on normalized daily profiles of whole days. Pure; the picture is in `plots`, export in `analysis`."""
+"""Typical days: KMeans on normalized daily profiles of whole days. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -31,7 +31,7 @@ class Days(NamedTuple):
 
 
 class Cluster(Struct, frozen=True, kw_only=True):
-    """One kind of day: the mean and the middle 80 % of its profiles, the day nearest to the mean, and when it happens."""
+    """One kind of day: mean and middle 80 % of its profiles, the day nearest to the mean, its weekdays and seasons."""
 
     size: int
     share: float
@@ -47,7 +47,7 @@ class Cluster(Struct, frozen=True, kw_only=True):
 
 
 class Clusters(NamedTuple):
-    """Kinds of days, largest first; `labels` `(n_days,)` says which a day is, `slots_s` the time of day of each step."""
+    """Kinds of days, largest first; `labels` `(n_days,)` give the kind of each day, `slots_s` the time of day of a step."""
 
     days: Days
     labels: NDArray[np.int64]
@@ -79,8 +79,8 @@ def normalized(profiles: Floats) -> Floats:
     """Shapes: less the mean of the day, over the largest departure from it; a constant day is zero throughout."""
     shape = profiles - profiles.mean(axis=1, keepdims=True)
     largest = np.abs(shape).max(axis=1, keepdims=True)
-    made: Floats = (shape / np.where(largest > 0, largest, 1)).astype(np.float32)
-    return made
+    scaled: Floats = (shape / np.where(largest > 0, largest, 1)).astype(np.float32)
+    return scaled
 
 
 def cluster_days(days: Days, *, k_range: tuple[int, int] = (2, 8), holidays: Sequence[str] = (), seed: int = 0) -> Clusters:

@@ -1,9 +1,9 @@
 """The risk that a limit is violated in the hours ahead: a classifier on the features of the forecasts. Pure.
 
-Each step of each training forecast is a row, with what was known at issue; its class is whether the value of that step was
+Each step of each training forecast is a row of the features known at issue; its class is whether the value of that step was
 outside the limits. Everything is in order of time: classifier and threshold are chosen on folds of the first days, each
-judged by fits on what lies before it; precision, recall and F1 are measured on the last days. Between what is fitted on and
-what is judged lies a horizon, so that no step is on both sides.
+scored by a fit on the days before it; precision, recall and F1 are measured on the last days. A horizon lies between the
+fitted and the scored forecasts: no step is in both.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from ringmain_model.session import open_session, run_in_blocks
 from ringmain_trainer.analysis.onnx_files import splice
-from ringmain_trainer.arrays import Floats
-from ringmain_trainer.config.recipe import recipe_of
-from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
+from ringmain_trainer.arrays import Bools, Floats, Values
+from ringmain_trainer.config.recipe import Recipe
+from ringmain_trainer.config.trainer import AnalysisConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.features.design_matrix import Fold, as_rows, time_folds
 from ringmain_trainer.features.examples import Examples, Window, examples, window_of
@@ -55,12 +55,9 @@ _LEVELS: Final = 200
 _WEIGHT_MAX: Final = 30
 _NEARLY: Final = 0.9
 
-Bools = NDArray[np.bool_]
-Scores = NDArray[np.float64]
-
 
 class Limit(Struct, frozen=True, kw_only=True):
-    """What is not to be left, and where it comes from."""
+    """A range that values should stay in, and its source."""
 
     low: float
     high: float
@@ -68,7 +65,7 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 class RiskScore(Struct, frozen=True, kw_only=True):
-    """How well a threshold told what came, on days that neither model nor threshold had seen."""
+    """Scores of a threshold, on days that neither classifier nor threshold had seen."""
 
     threshold: float
     precision: float
@@ -79,7 +76,7 @@ class RiskScore(Struct, frozen=True, kw_only=True):
 
 
 class Violations(NamedTuple):
-    """The classifier that ships, how it was judged by step and by horizon, and what it was made from."""
+    """The classifier fitted on all days, its scores by step and by horizon, and the data it was made from."""
 
     estimator: Any
     name: str
@@ -94,9 +91,9 @@ class Violations(NamedTuple):
 
 
 class _Cases(NamedTuple):
-    """Scores and what came, both `(cases,)`."""
+    """Scores and events, both `(cases,)`."""
 
-    scores: Scores
+    scores: Values
     events: Bools
 
 
@@ -117,41 +114,38 @@ def outside(values: NDArray[np.floating], limit: Limit) -> Bools:
 
 
 def fit_violations(
-    config: TrainerConfig, model: ModelConfig, data: SiteData, rows: Sequence[int], *, now: datetime
+    recipe: Recipe, analysis: AnalysisConfig, data: SiteData, rows: Sequence[int], *, now: datetime
 ) -> Violations:
-    """Fit, choose, judge; the classifier that ships is fitted on all days with what was chosen.
+    """Choose on folds, score on the last days, fit on all days.
 
     Raises:
-        TooLittleDataError: If the limit is hardly ever violated, or in one part of the time only.
+        TooLittleDataError: If violations, or steps without one, are too few in a part of the time.
     """
-    window = window_of(config.training)
-    analysis = config.analysis
+    window, model = window_of(recipe.training), recipe.model
     kept = _thinned(rows, analysis.violation_rows_max // window.horizon_steps)
-    made = examples(data.steps, (data.series[name] for name in model.series), window, kept)
+    samples = examples(data.steps, (data.series[name] for name in model.series), window, kept)
     limit = limit_of(model.signal, data.steps.values[:, 0], analysis)
-    known = np.isfinite(made.targets)
-    events = outside(made.targets, limit)
-    first, test = _split(made, window)
+    known = np.isfinite(samples.targets)
+    events = outside(samples.targets, limit)
+    first, test = _split(samples, window)
     for name, chosen in (("first", first), ("last", test)):
         _refuse_rare(events[chosen], known[chosen], name, limit)
     # violations are too few to learn from what `training.features` adds
-    spec = msgspec.structs.replace(
-        feature_spec(recipe_of(config, model), made, time_zone=data.time_zone, now=now), groups=()
-    )
-    features = run_in_blocks(open_session(feature_model(spec)), made.inputs, FEATURES)
-    folds = time_folds(made.issued_at_s[first], window, _FOLDS)
+    spec = msgspec.structs.replace(feature_spec(recipe, samples, time_zone=data.time_zone, now=now), groups=())
+    features = run_in_blocks(open_session(feature_model(spec)), samples.inputs, FEATURES)
+    folds = time_folds(samples.issued_at_s[first], window, _FOLDS)
     folded = {name: _folded_scores(name, features[first], events[first], known[first], folds) for name in CLASSIFIERS}
-    judged = np.isfinite(folded[CLASSIFIERS[0]]) & known[first]
-    _refuse_rare(events[first], judged, "middle", limit)
-    precisions = {name: float(average_precision_score(events[first][judged], folded[name][judged])) for name in CLASSIFIERS}
+    scored = np.isfinite(folded[CLASSIFIERS[0]]) & known[first]
+    _refuse_rare(events[first], scored, "middle", limit)
+    precisions = {name: float(average_precision_score(events[first][scored], folded[name][scored])) for name in CLASSIFIERS}
     name = max(CLASSIFIERS, key=lambda one: precisions[one])
     scores = _scores(fit_classifier(name, features[first], events[first], known[first]), features[test])
-    by_step = _judge(
-        _Cases(folded[name][judged], events[first][judged]), _Cases(scores[known[test]], events[test][known[test]])
+    by_step = _score(
+        _Cases(folded[name][scored], events[first][scored]), _Cases(scores[known[test]], events[test][known[test]])
     )
-    whole = [_highest(folded[name], events[first], judged), _highest(scores, events[test], known[test])]
-    by_horizon = _judge(*whole)
-    naive = outside(persistence(made.inputs["history"][test], window, 1), limit)
+    whole = [_highest(folded[name], events[first], scored), _highest(scores, events[test], known[test])]
+    by_horizon = _score(*whole)
+    naive = outside(persistence(samples.inputs["history"][test], window, 1), limit)
     return Violations(
         estimator=fit_classifier(name, features, events, known),
         name=name,
@@ -162,7 +156,7 @@ def fit_violations(
         average_precision=precisions[name],
         spec=spec,
         features=features,
-        data=made,
+        data=samples,
     )
 
 
@@ -178,13 +172,13 @@ def violations_model(fitted: Violations) -> onnx.ModelProto:
     names = splice(g, fitted.estimator, rows, as_rows(fitted.features[:1]), "risk_")
     risk = g("Reshape", g("Gather", names[1], g.ints(1), axis=1), g.ints(-1, horizon), name=RISK)
     g("ReduceMax", risk, g.ints(1), keepdims=0, name=HORIZON_RISK)
-    made = g.model(fitted.spec, [value_info(RISK, "batch", horizon), value_info(HORIZON_RISK, "batch")])
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    file = g.model(fitted.spec, [value_info(RISK, "batch", horizon), value_info(HORIZON_RISK, "batch")])
+    onnx.checker.check_model(file, full_check=True)
+    return file
 
 
-def expected_risk(fitted: Violations, features: Floats) -> dict[str, Scores]:
-    """What scikit-learn says, by output of the file."""
+def expected_risk(fitted: Violations, features: Floats) -> dict[str, Values]:
+    """The values of scikit-learn, by output of the file."""
     scores = _scores(fitted.estimator, features)
     return {RISK: scores, HORIZON_RISK: scores.max(axis=1)}
 
@@ -200,8 +194,8 @@ def _split(data: Examples, window: Window) -> tuple[Bools, Bools]:
     return np.asarray(at + window.horizon_steps * window.step_s <= begin), np.asarray(at >= begin)
 
 
-def _folded_scores(name: str, features: Floats, events: Bools, known: Bools, folds: Sequence[Fold]) -> Scores:
-    """Scores of each fold by a fit on what lies before it; NaN for what lies before the first."""
+def _folded_scores(name: str, features: Floats, events: Bools, known: Bools, folds: Sequence[Fold]) -> Values:
+    """Scores of each fold by a fit on the forecasts before it; NaN before the first fold."""
     scores = np.full(events.shape, np.nan)
     for fold in folds:
         early = slice(0, fold.train)
@@ -212,11 +206,11 @@ def _folded_scores(name: str, features: Floats, events: Bools, known: Bools, fol
     return scores
 
 
-def _highest(scores: Scores, events: Bools, known: Bools) -> _Cases:
+def _highest(scores: Values, events: Bools, known: Bools) -> _Cases:
     """One case per forecast: the highest score of its horizon, and whether a limit was violated in it."""
     seen = known.any(axis=1)
-    came = np.asarray((events & known).any(axis=1))
-    return _Cases(np.where(known, scores, -1.0).max(axis=1)[seen], came[seen])
+    violated = np.asarray((events & known).any(axis=1))
+    return _Cases(np.where(known, scores, -1.0).max(axis=1)[seen], violated[seen])
 
 
 def _refuse_rare(events: Bools, known: Bools, when: str, limit: Limit) -> None:
@@ -250,21 +244,21 @@ def fit_classifier(name: str, features: Floats, events: Bools, known: Bools) -> 
 
 
 def _weight_of_events(y: NDArray[np.int64]) -> int:
-    """How often an event counts, so that both classes weigh about the same."""
+    """Repetitions of an event that make both classes weigh about the same."""
     count = int(y.sum())
     return max(1, min(_WEIGHT_MAX, round((len(y) - count) / max(1, count))))
 
 
-def _scores(estimator: Any, features: Floats) -> Scores:  # noqa: ANN401  scikit-learn has no stubs
-    scores: Scores = estimator.predict_proba(as_rows(features))[:, 1].reshape(features.shape[:2])
+def _scores(estimator: Any, features: Floats) -> Values:  # noqa: ANN401  scikit-learn has no stubs
+    scores: Values = estimator.predict_proba(as_rows(features))[:, 1].reshape(features.shape[:2])
     return scores
 
 
-def _judge(choose: _Cases, test: _Cases) -> RiskScore:
-    """The threshold, chosen where it may be and judged where it may not.
+def _score(choose: _Cases, test: _Cases) -> RiskScore:
+    """The threshold chosen on the folds, and its scores on the last days.
 
-    It is the lowest whose F1 is nearly the best: a violation that nobody was told of costs more than a false alarm, and the
-    scores of the next fit are not quite those of this one.
+    It is the lowest threshold with nearly the best F1: an unannounced violation costs more than a false alarm, and the
+    scores of the next fit differ somewhat.
     """
     levels = np.unique(np.quantile(choose.scores, np.linspace(0, 1, _LEVELS)))
     f1_by_level = np.array([_f1(choose.scores >= level, choose.events)[2] for level in levels])
@@ -280,9 +274,9 @@ def _judge(choose: _Cases, test: _Cases) -> RiskScore:
     )
 
 
-def _f1(said: Bools, came: Bools) -> tuple[float, float, float]:
-    """Precision, recall and F1; 0 where nothing was said or nothing came."""
-    hits = int((said & came).sum())
-    precision = hits / int(said.sum()) if said.any() else 0.0
-    recall = hits / int(came.sum()) if came.any() else 0.0
+def _f1(predicted: Bools, events: Bools) -> tuple[float, float, float]:
+    """Precision, recall and F1; 0 if nothing was predicted or nothing happened."""
+    hits = int((predicted & events).sum())
+    precision = hits / int(predicted.sum()) if predicted.any() else 0.0
+    recall = hits / int(events.sum()) if events.any() else 0.0
     return precision, recall, 2 * precision * recall / (precision + recall) if hits else 0.0

@@ -1,6 +1,6 @@
-"""ONNX files of the analysis models, proved to say what scikit-learn says. Pure but for the sessions they are proved in.
+"""ONNX files of the analysis models, proved to give the values of scikit-learn. Pure but for the sessions of the proof.
 
-Inputs are named after what they hold, outputs as in scikit-learn: labels exact, scores and probabilities within a tolerance.
+Inputs are named by their content, outputs as in scikit-learn: labels exact, scores and probabilities within a tolerance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,20 +30,20 @@ def splice(g: GraphWriter, estimator: Any, rows: str, sample: NDArray[Any], pref
 
     Args:
         g: The graph that is being written.
-        estimator: A fitted one.
+        estimator: A fitted estimator.
         rows: Name of its input in the graph.
-        sample: What it was fitted on, to see what the conversion does not survive.
+        sample: Rows it was fitted on: NaN among them does not convert with every estimator.
         prefix: Put before all names of the part.
 
     Raises:
-        ExportError: If it is not known to convert rightly.
+        ExportError: If the estimator is not known to convert rightly.
     """
     refuse_wrong_conversion(estimator, sample)
     install_converter_fix()
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
     zero = np.zeros((1, sample.shape[1]), np.float32)
-    made = skl2onnx.to_onnx(estimator, zero, target_opset=OPSETS, options=options)
-    part = compose.add_prefix(made, prefix).graph
+    converted = skl2onnx.to_onnx(estimator, zero, target_opset=OPSETS, options=options)
+    part = compose.add_prefix(converted, prefix).graph
     for node in part.node:
         node.input[:] = [rows if name == part.input[0].name else name for name in node.input]
     g.nodes += part.node
@@ -56,23 +56,23 @@ def finished(g: GraphWriter, inputs: Mapping[str, int], outputs: Sequence[onnx.V
     entering = [value_info(name, "n", columns) for name, columns in inputs.items()]
     graph = helper.make_graph(g.nodes, "analysis", entering, outputs, g.constants)
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
-    made = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ringmain")
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ringmain")
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def prove_same(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], expected: Expected) -> bytes:
-    """The file, when it says in one call and one by one what is expected: whole numbers exactly, others within `TOLERANCE`.
+    """The file, after a proof in one call and one by one: whole numbers are equal, others within `TOLERANCE`.
 
     Raises:
-        ExportError: If not.
+        ExportError: If it gives other values.
     """
     content = bytes(model.SerializeToString())
     session = open_session(content)
     for how, call in (("in one call", _at_once), ("one by one", _singly)):
-        found = call(session, inputs, list(expected))
+        outputs = call(session, inputs, list(expected))
         for name, values in expected.items():
-            _compare(name, found[name], values, how)
+            _compare(name, outputs[name], values, how)
     return content
 
 
@@ -83,14 +83,14 @@ def labels_and_scores(g: GraphWriter, names: Sequence[str], label: str, score: s
     return [value_info(label, "n", dtype=TensorProto.INT64), value_info(score, "n", f"columns_of_{score}")]
 
 
-def _compare(name: str, found: NDArray[Any], expected: NDArray[Any], how: str) -> None:
-    found = found.reshape(expected.shape)
+def _compare(name: str, actual: NDArray[Any], expected: NDArray[Any], how: str) -> None:
+    actual = actual.reshape(expected.shape)
     if np.issubdtype(expected.dtype, np.integer):
-        off = found != expected
+        off = actual != expected
     else:
-        off = ~(np.abs(found - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected)))
+        off = ~(np.abs(actual - expected) <= TOLERANCE * np.maximum(1.0, np.abs(expected)))
     if off.any():
-        worst = float(np.abs(found.astype(np.float64) - expected).max())
+        worst = float(np.abs(actual.astype(np.float64) - expected).max())
         raise ExportError(f"{int(off.sum())} of {off.size} values of {name} are off {how}, the worst by {worst:.3g}")
 
 

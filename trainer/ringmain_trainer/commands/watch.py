@@ -1,4 +1,4 @@
-"""`ringmain-trainer watch`: how the released models do, and which to train again."""
+"""`ringmain-trainer watch`: errors and inputs of the released models, and reasons to train again."""
 
 import argparse
 import logging
@@ -38,5 +38,5 @@ def run(config: TrainerConfig, options: argparse.Namespace, clock: Clock) -> Out
         log.info("watched models=%d drifted=%d", len(results), sum(bool(one.reasons) for one in results))
         write_result(results, options.json, text=as_rows)
 
-    results = watch(config, clock=clock, told=print_look, stop=stop, once=options.once, retrain=options.retrain)
+    results = watch(config, clock=clock, deliver=print_look, stop=stop, once=options.once, retrain=options.retrain)
     return Outcome(status=EXIT_DONE if results or not options.once else EXIT_FAILED)

@@ -1,7 +1,7 @@
 """Settings of the estimators, one table each: `[estimators.<name>]`. The keys are scikit-learn's.
 
-A list holds values that are tried, and the best on time-ordered folds is taken; all combinations, so keep lists short. A
-single value is fixed. `rows_max` is how many target values are fitted on at most, drawn evenly with a fixed seed.
+A list is a grid: the best of all combinations on time-ordered folds is taken, therefore keep lists short. A single value is
+fixed. At most `rows_max` target values are fitted on, drawn evenly with a fixed seed.
 """
 
 from typing import Annotated, Final, Literal

@@ -1,4 +1,4 @@
-"""Settings of what judges models: `[backtest]`, `[promotion]`, `[drift]`, `[watch]`."""
+"""Settings of backtest, gate and watch: `[backtest]`, `[promotion]`, `[drift]`, `[watch]`."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ Share = Annotated[float, Meta(gt=0, le=100)]
 
 
 class BacktestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When forecasts are issued, how often the recipe is refitted, how leads are grouped."""
+    """Issue times of the forecasts, days between refits of the recipe, hours of a block of leads."""
 
     origins: Annotated[int, Meta(ge=1, le=100_000)] = 28
     every_h: Annotated[float, Meta(gt=0, le=744)] = 24.0
@@ -21,7 +21,7 @@ class BacktestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class PromotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much better a model must be than the released one, and what is too bad for any release."""
+    """Bounds of the gate: for a challenger against the champion, and for any release."""
 
     alpha: Part = 0.05
     days_min: Annotated[int, Meta(ge=5, le=366)] = 7
@@ -33,7 +33,7 @@ class PromotionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DriftConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What of the newest days is not as it was in training."""
+    """Bounds of drift: differences of the newest days from the training that are reasons to train again."""
 
     days: Days = 14.0
     days_min: Annotated[int, Meta(ge=5, le=366)] = 7
@@ -46,7 +46,7 @@ class DriftConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class WatchConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often is looked, and how long a training is left alone before the next."""
+    """Seconds between looks, and days from one training of a model to the next at least."""
 
     every_s: Annotated[float, Meta(ge=1, le=2_678_400)] = 3600.0
     retrain_days_min: Days = 3.0

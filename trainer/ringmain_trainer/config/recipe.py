@@ -1,4 +1,4 @@
-"""The part of the configuration that decides how a model is made."""
+"""The recipe: the part of the configuration that decides the models of one signal."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, Training
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """How the models of one signal are made, at every site alike."""
+    """Signals, estimators, folds and quantiles of the models of one signal, the same at every site."""
 
     model: ModelConfig
     training: TrainingConfig = TrainingConfig()

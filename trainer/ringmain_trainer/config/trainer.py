@@ -18,7 +18,7 @@ from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig
 from ringmain_trainer.config.evaluation import BacktestConfig, DriftConfig, PromotionConfig, WatchConfig
 
 SQLITE: Final = "sqlite:///"
-"""What the URI of a local MLflow database begins with."""
+"""Begin of the URI of a local MLflow database."""
 
 
 Text = Annotated[str, Meta(min_length=1, max_length=4000)]
@@ -27,9 +27,9 @@ FeatureGroup = Literal["weekend_waves", "series_means", "wind_cubed"]
 
 
 class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When what was read is committed: after so many seconds, rows or megabytes of payload, whichever comes first.
+    """Size of a commit: seconds, rows or megabytes of payload, whichever comes first.
 
-    Two loads of that size are held at most, and `queue_mb` of records that wait to be decoded.
+    Memory holds at most two loads of that size, and `queue_mb` of records that wait to be decoded.
     """
 
     commit_s: Annotated[float, Meta(gt=0, le=3600)] = 300.0
@@ -40,7 +40,7 @@ class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class RetentionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many days each table of the history is kept, in whole months; 0 is for ever."""
+    """Days that each table of the history is kept, in whole months; 0 keeps everything."""
 
     readings: Annotated[int, Meta(ge=0, le=36_600)] = 0
     steps: Annotated[int, Meta(ge=0, le=36_600)] = 0
@@ -52,11 +52,11 @@ class RetentionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all models of one run have in common.
+    """Settings of all models of a training.
 
     A model needs `forecasts_min` forecasts to be trained on, each with `history_share_min` of its target. The last
-    `held_out_share` of them, at most `held_out_days`, is held out: from it come the quantiles' calibration and the
-    metrics. What is chosen (hyper-parameters, weights) is chosen on `folds` before it. The model is then fitted on all.
+    `held_out_share` of them, at most `held_out_days`, is held out: it gives the calibration of the quantiles and the
+    metrics. Hyper-parameters and weights are chosen on `folds` before it. The model is then fitted on all.
     """
 
     days_max: Annotated[int, Meta(ge=1, le=3660)] = 400
@@ -98,7 +98,7 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SignalKind(StrEnum):
-    """What a signal measures, for the rules of data quality."""
+    """The quantity that a signal measures, for the rules of data quality."""
 
     LOAD = "load"
     PV = "pv"
@@ -124,10 +124,10 @@ _LIMITS: Final = {
 
 
 class QualityConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Parameters of the rules of data quality; `quality` says what each rule does with them.
+    """Parameters of the rules of data quality; see `quality/rules.py` for each rule.
 
     Values with a mark of `mask` are gaps for training. `limits` are low and high by signal, or by the ending of its name;
-    `kinds` says what a signal measures where its name does not.
+    `kinds` gives the quantity of a signal whose name does not show it.
     """
 
     enabled: bool = True
@@ -219,7 +219,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class TrackingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """MLflow beside the candidates; without `uri` there is none.
+    """MLflow, a copy of the candidates; without `uri` it is not used.
 
     `sites` have a run and a registered model of their own, all others one line in the table of a training.
     """
@@ -280,10 +280,10 @@ def is_time_zone(name: str) -> bool:
 
 
 def load_config(path: Path, *, kafka: str | None = None, history: str | None = None) -> TrainerConfig:
-    """The configuration with absolute paths; `kafka` and `history` replace what the file says.
+    """The configuration with absolute paths; `kafka` and `history` replace those of the file.
 
     Raises:
-        ConfigError: With every problem in the file, or every file that it names and that is not there.
+        ConfigError: With every problem in the file, or every missing file that it names.
     """
     config = load(path, TrainerConfig)
     folder = path.resolve().parent

@@ -1,19 +1,20 @@
-"""Backtest: what forecasts would have been worth, each made from what was known at its time of issue and nothing later.
+"""Backtest: scores of forecasts at past origins, each made from the data known at its issue time and nothing later.
 
-At each origin the step values end, series stand as they were issued until then, and the rules of quality look at no more
-than that. Recipes side by side:
+At each origin the step values end, series stand as they were issued until then, and the rules of quality see nothing
+later. Recipes side by side:
 
 - `challenger`: the configuration's recipe, fitted anew as often as in operation, scored through its exported ONNX;
 - `champion`: the newest released model of the site and signal, on the origins after its training;
 - `yesterday` and `last_week`: seasonal persistence; the better one over all origins is marked.
 
-Scores are told for all leads and by blocks of leads, over the values that all recipes of a comparison have: `champion` and
-what stands beside it over the champion's origins is told apart (`origins` = "after the champion's training").
+Scores are given for all leads and by blocks of leads, over the values that all recipes of a comparison have. `champion` and
+`challenger` over the champion's origins have lines of their own (`origins` = "after the champion's training").
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ringmain_model.session import open_session, run_in_blocks
+from ringmain_model.session import QUANTILES, open_session, run_in_blocks
 from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
@@ -33,51 +34,50 @@ from ringmain_trainer.history.site_reader import SeriesHistory, StepTable
 from ringmain_trainer.models.fit import PERSISTENCE, persistence
 from ringmain_trainer.models.metrics import Forecasts
 from ringmain_trainer.registry.champion import Released, read_released
+from ringmain_trainer.registry.gate import CHALLENGER, CHAMPION
 from ringmain_trainer.training.recipe import fit_and_prove, rows_of
 from ringmain_trainer.training.train_fleet import sites_of
 from ringmain_trainer.workers import run_all
 
-CHALLENGER: Final = "challenger"
-CHAMPION: Final = "champion"
 _AFTER: Final = "after the champion's training"
 _MARK_DAYS: Final = 60
-"""So many days before an origin the rules of quality look at, for the inputs of a forecast."""
+"""Days before an origin that the rules of quality see, for the inputs of a forecast."""
 
 
 class Backtest(NamedTuple):
-    """Scores, and what was scored."""
+    """Scores, and the forecasts that were scored."""
 
     lines: list[Line]
     forecasts: pl.DataFrame
 
 
 class Champion(NamedTuple):
-    """A released model and the history of its own inputs, as it came."""
+    """A released model and the raw history of its own inputs."""
 
     released: Released
     data: SiteData
 
 
 def backtest(config: TrainerConfig, *, now: datetime, sites: Sequence[str] = (), signals: Sequence[str] = ()) -> Backtest:
-    """All recipes of all sites and signals; a site that cannot be done has a line with the reason and stops no other.
+    """Score all recipes of all sites and signals; a site that fails has a line with the reason and stops no other.
 
     Args:
         config: History, recipes, and the origins in `backtest`.
-        now: Goes into manifests of models that nobody keeps.
-        sites: These only; all that have steps if empty.
-        signals: These only; all models of the configuration if empty.
+        now: Goes into the clock tables of the fitted models, which are not kept.
+        sites: Names of sites; all that have steps if empty.
+        signals: Targets of models; all models of the configuration if empty.
 
     Raises:
         HistoryError: If it cannot be read at all.
     """
     models = [model for model in config.model if not signals or model.signal in signals]
     tasks = [(site, model) for site in (sorted(sites) or sites_of(config.history)) for model in models]
-    made: dict[int, Backtest] = {}
+    by_task: dict[int, Backtest] = {}
     for outcome in run_all(partial(_task, config, now=now), tasks, jobs=config.training.jobs):
         site, model = tasks[outcome.number]
         failed = Backtest([Line(site=site, signal=model.signal, recipe="", reason=outcome.reason)], pl.DataFrame())
-        made[outcome.number] = failed if outcome.value is None else outcome.value
-    ordered = [made[number] for number in sorted(made)]
+        by_task[outcome.number] = failed if outcome.value is None else outcome.value
+    ordered = [by_task[number] for number in sorted(by_task)]
     frames = [one.forecasts for one in ordered if len(one.forecasts)]
     frame = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
     return Backtest([line for one in ordered for line in one.lines], frame)
@@ -92,13 +92,12 @@ def _task(config: TrainerConfig, task: tuple[str, ModelConfig], *, now: datetime
 
 
 def read_raw(config: TrainerConfig, site: str, model: ModelConfig) -> SiteData:
-    """The history of a site as it came, without the marks of quality: these may look at what is later.
+    """The history of a site without the marks of quality: marks may depend on later values.
 
     Raises:
         TooLittleDataError: If there is none.
     """
-    without = _quality_off(config)
-    data = read_site(without, site, model, until=None)
+    data = read_site(_quality_off(config), site, model, until=None)
     if data is None:
         raise TooLittleDataError(f"no steps of {model.signal} in the history")
     return data
@@ -107,18 +106,18 @@ def read_raw(config: TrainerConfig, site: str, model: ModelConfig) -> SiteData:
 def backtest_site(
     config: TrainerConfig, model: ModelConfig, data: SiteData, champion: Champion | str, *, now: datetime
 ) -> Backtest:
-    """All recipes at the origins of one site and signal; touches no file.
+    """Score all recipes at the origins of one site and signal; reads and writes nothing.
 
     Args:
         config: Recipe and origins.
-        model: What to forecast, from what.
-        data: The history as it came.
-        champion: The released model with its own history, or why there is none.
-        now: Goes into manifests of models that nobody keeps.
+        model: Signal, history and series.
+        data: The history without marks of quality.
+        champion: The released model with its own history, or the reason why there is none.
+        now: Goes into the clock tables of the fitted models, which are not kept.
 
     Raises:
         TooLittleDataError: If there is no origin, or the recipe cannot be fitted before any of them.
-        ExportError: If a model does not come out right.
+        ExportError: If a model cannot be exported, or its file gives other values.
     """
     rows = origin_rows(config, data.steps)
     if not len(rows):
@@ -130,26 +129,29 @@ def backtest_site(
     whole = _marked(config, model, data)
     actual = examples(whole.steps, (), window, rows.tolist()).targets.astype(np.float64)
     issued_at_s = data.steps.start_s + window.step_s * rows
-    said = {CHALLENGER: _challenger(config, model, data, rows, batch, now=now)}
+    predictions = {CHALLENGER: _challenger(config, model, data, rows, batch, now=now)}
     naive = {name: persistence(batch["history"], window, days) for name, days in PERSISTENCE.items()}
     lines: list[Line] = []
     who = Line(site=data.site, signal=model.signal, recipe=CHAMPION)
     if isinstance(champion, str):
-        lines.append(_because(who, champion))
+        lines.append(_without_scores(who, champion))
     else:
         of_champion = _champion(config, champion, rows, issued_at_s)
         if isinstance(of_champion, str):
-            lines.append(_because(who, of_champion))
+            lines.append(_without_scores(who, of_champion))
         else:
-            said[CHAMPION] = of_champion
-    made = Forecasts(issued_at_s, window.step_s, config.training.quantiles, said[CHALLENGER].quantiles, actual, naive)
-    groups = [(who.origins, said[CHALLENGER].asked, [CHALLENGER])]
-    if CHAMPION in said:
-        groups.append((_AFTER, said[CHALLENGER].asked & said[CHAMPION].asked, [CHAMPION, CHALLENGER]))
+            predictions[CHAMPION] = of_champion
+    quantiles = predictions[CHALLENGER].quantiles
+    forecasts = Forecasts(issued_at_s, window.step_s, config.training.quantiles, quantiles, actual, naive)
+    groups = [(who.origins, predictions[CHALLENGER].asked, [CHALLENGER])]
+    if CHAMPION in predictions:
+        both = predictions[CHALLENGER].asked & predictions[CHAMPION].asked
+        groups.append((_AFTER, both, [CHAMPION, CHALLENGER]))
     for origins, asked, recipes in groups:
         of = msgspec.structs.replace(who, origins=origins)
-        lines += lines_of(of, made, {name: said[name] for name in recipes}, asked, config.backtest.lead_block_h)
-    return Backtest(lines, frame_of(who, made, said))
+        compared = {name: predictions[name] for name in recipes}
+        lines += lines_of(of, forecasts, compared, asked, config.backtest.lead_block_h)
+    return Backtest(lines, frame_of(who, forecasts, predictions))
 
 
 def origin_rows(config: TrainerConfig, steps: StepTable) -> NDArray[np.int64]:
@@ -166,12 +168,12 @@ def origin_rows(config: TrainerConfig, steps: StepTable) -> NDArray[np.int64]:
 
 
 def known_at(config: TrainerConfig, model: ModelConfig, data: SiteData, row: int, *, days: float | None = None) -> SiteData:
-    """What was known at the START of a row: the steps before it, series issued until then, marks made from these alone.
+    """The data known at the START of a row: the steps before it, series issued until then, marks made from these alone.
 
     Args:
         config: The rules of quality.
         model: Names the columns of the steps.
-        data: The history as it came.
+        data: The history without marks of quality.
         row: Of the steps.
         days: The newest days only; the window of a model if not given.
     """
@@ -188,11 +190,11 @@ def known_at(config: TrainerConfig, model: ModelConfig, data: SiteData, row: int
 
 
 def _marked(config: TrainerConfig, model: ModelConfig, data: SiteData) -> SiteData:
-    """The data without what the rules of quality mark in them."""
+    """The data with gaps in place of all values that the quality rules mark."""
     return mask_marked(data, model.history, config.training.step_s, config.quality)._replace(masked=data.masked)
 
 
-def _challenger(  # noqa: PLR0913  what, from what, where
+def _challenger(  # noqa: PLR0913  the recipe, its data and the inputs of its forecasts
     config: TrainerConfig,
     model: ModelConfig,
     data: SiteData,
@@ -201,7 +203,7 @@ def _challenger(  # noqa: PLR0913  what, from what, where
     *,
     now: datetime,
 ) -> Prediction:
-    """The recipe, fitted anew every so many days on what was known then; not asked before there is data enough for it."""
+    """Forecasts of the recipe, fitted anew every `refit_days` on the data known then; none while there are too few."""
     window, levels = window_of(config.training), config.training.quantiles
     quantiles = np.full((len(rows), window.horizon_steps, len(levels)), np.nan)
     refit = config.backtest.refit_days * DAY_S / window.step_s
@@ -216,7 +218,7 @@ def _challenger(  # noqa: PLR0913  what, from what, where
             reason, first = error, first + 1
             continue
         part = {name: value[first:last] for name, value in batch.items()}
-        quantiles[first:last] = run_in_blocks(open_session(content), part, "quantiles")
+        quantiles[first:last] = run_in_blocks(open_session(content), part, QUANTILES)
         first = last
     asked = np.isfinite(quantiles).all(axis=(1, 2))
     if not asked.any():
@@ -227,7 +229,7 @@ def _challenger(  # noqa: PLR0913  what, from what, where
 def _champion(
     config: TrainerConfig, champion: Champion, rows: NDArray[np.int64], issued_at_s: NDArray[np.int64]
 ) -> Prediction | str:
-    """The released model at the origins after its training; or why it is not asked."""
+    """Forecasts of the released model at the origins after its training; or the reason why there are none."""
     released, window = champion.released, champion.released.window
     who = f"release {released.release}"
     if (window.step_s, window.horizon_steps) != (config.training.step_s, config.training.horizon_steps):
@@ -242,14 +244,14 @@ def _champion(
         row = int((issued_at_s[i] - own.steps.start_s) // window.step_s)
         known = known_at(config, released.model, own, row)
         inputs = examples(known.steps, known.series.values(), window, [len(known.steps.values)]).inputs
-        quantiles[i] = run_in_blocks(session, inputs, "quantiles")[0]
+        quantiles[i] = run_in_blocks(session, inputs, QUANTILES)[0]
     return Prediction(asked, levels, quantiles)
 
 
 def _released(config: TrainerConfig, site: str, model: ModelConfig) -> Champion | str:
-    """The newest released model with its history; or why there is none."""
+    """The newest released model with its history; or the reason why there is none."""
     try:
-        released = read_released(config, model.signal, site)
+        released = read_released(Path(config.candidates), model.signal, site)
         if released is None:
             return "no model of this site and signal is released"
         return Champion(released, read_raw(config, site, released.model))
@@ -257,7 +259,7 @@ def _released(config: TrainerConfig, site: str, model: ModelConfig) -> Champion 
         return f"the released model cannot be compared: {error}"
 
 
-def _because(who: Line, reason: str) -> Line:
+def _without_scores(who: Line, reason: str) -> Line:
     return Line(site=who.site, signal=who.signal, recipe=who.recipe, reason=reason)
 
 

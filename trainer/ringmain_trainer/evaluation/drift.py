@@ -28,7 +28,7 @@ _AT_TRAINING: Final = ("mae", "pinball", "coverage", "mae_yesterday", "mae_last_
 
 
 class InputDrift(Struct, frozen=True, kw_only=True):
-    """The newest days of one input beside its training.
+    """The newest days of one input compared with its training.
 
     `outside_share` of its values lie outside the range of the training, `unseen_share` in a season that it did not have.
     """
@@ -91,7 +91,7 @@ def input_reasons(drifts: Mapping[str, InputDrift], config: DriftConfig) -> list
 
 
 def error_drift(live: Forecasts, at_training: Mapping[str, float]) -> ErrorDrift:
-    """Errors of live forecasts beside the metrics of the training."""
+    """Errors of live forecasts, and the metrics of the training."""
     days = by_day(np.abs(live.median - live.actual), live.issued_at_s, live.step_s)
     against, persistence = against_persistence(live)
     return ErrorDrift(

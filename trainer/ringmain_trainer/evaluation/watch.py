@@ -1,7 +1,7 @@
-"""The watch: how the released models do at their sites, and which should be trained again. `drift` says what counts.
+"""The watch: errors and inputs of the released models at their sites, and the models to train again (see `drift`).
 
 For each site and signal it reads the newest days of the history: step values, series, and the forecasts that the agent sent.
-A broken site has a line with the reason and stops no other; so does a history that cannot be read for once.
+A site that fails has a line with the reason and stops no other. A history that cannot be read costs one look.
 """
 
 import fcntl
@@ -21,6 +21,7 @@ import polars as pl
 from msgspec import Struct
 
 from ringmain_protocol import topics
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.evaluation.drift import ErrorDrift, InputDrift, error_drift, error_reasons, input_drift, input_reasons
@@ -38,17 +39,16 @@ from ringmain_trainer.training.train_fleet import sites_of
 from ringmain_trainer.training.train_site import TrainingResult, train_model
 from ringmain_trainer.workers import run_all
 
-_DAY_MS: Final = 86_400_000
 log: Final = logging.getLogger("ringmain_trainer")
 
 Task = tuple[str, ModelConfig]
 
 
 class Watched(Struct, frozen=True, kw_only=True):
-    """How a model does. `reasons` speak for training it again; `reason` says why there is nothing to say.
+    """A model at its site. `reasons` speak for training it again; `reason` explains missing errors or inputs.
 
-    `retrain` is whether it should be trained now: there are reasons, and the last training is long enough ago. `training` is
-    what came of it, if it was done.
+    `retrain`: there are reasons, and the last training is `retrain_days_min` days ago or more. `training` is the result of
+    the new training, if there was one.
     """
 
     site: str
@@ -63,30 +63,30 @@ class Watched(Struct, frozen=True, kw_only=True):
     training: TrainingResult | None = None
 
 
-def watch(  # noqa: PLR0913  what, when, how often, and for whom
+def watch(  # noqa: PLR0913  the models, the clock, and the ends of it
     config: TrainerConfig,
     *,
     clock: Callable[[], datetime],
-    told: Callable[[list[Watched]], None],
+    deliver: Callable[[list[Watched]], None],
     stop: Event,
     once: bool = False,
     retrain: bool = False,
 ) -> list[Watched]:
-    """Look at all models every so many seconds, until it is stopped.
+    """Look at all models every `watch.every_s` seconds, until stopped.
 
     Args:
-        config: What to look at, how often, what counts as drift.
+        config: Models, interval, bounds of drift.
         clock: The time.
-        told: Takes the results of each look.
-        stop: Ends it, at the end of a look at the latest.
+        deliver: Takes the results of each look.
+        stop: Ends the watch, at the end of a look at the latest.
         once: Look once.
-        retrain: Train what should be trained again; the gate decides what becomes of it.
+        retrain: Train the models with `retrain`; the gate decides on the candidates.
 
     Returns:
         The results of the last look.
 
     Raises:
-        TrainerError: If the history cannot be read and it looks once.
+        TrainerError: If the history cannot be read, with `once`.
     """
     results: list[Watched] = []
     while True:
@@ -96,7 +96,7 @@ def watch(  # noqa: PLR0913  what, when, how often, and for whom
             results = look(config, now=now)
             if retrain:
                 results = train_again(config, results, now=now)
-            told(results)
+            deliver(results)
         except (TrainerError, OSError) as error:
             if once:
                 raise
@@ -106,26 +106,26 @@ def watch(  # noqa: PLR0913  what, when, how often, and for whom
 
 
 def look(config: TrainerConfig, *, now: datetime) -> list[Watched]:
-    """All models of all sites that have steps; one that cannot be looked at stops no other.
+    """Look at all models of all sites that have steps; one that fails stops no other.
 
     Raises:
         HistoryError: If it cannot be read at all.
     """
     sites = sites_of(config.history)
     tasks = [(site, model) for site in sites for model in config.model]
-    found = {}
+    by_task = {}
     for outcome in run_all(partial(_look_at, config, now=now), tasks, jobs=config.training.jobs):
         site, model = tasks[outcome.number]
         failed = Watched(site=site, signal=model.signal, reason=f"it cannot be looked at: {outcome.reason}")
-        found[outcome.number] = failed if outcome.value is None else outcome.value
-    return [found[number] for number in sorted(found)]
+        by_task[outcome.number] = failed if outcome.value is None else outcome.value
+    return [by_task[number] for number in sorted(by_task)]
 
 
 def train_again(config: TrainerConfig, results: Sequence[Watched], *, now: datetime) -> list[Watched]:
-    """Train what should be trained again, and say what became of it.
+    """Train the models with `retrain`; their results get `training`.
 
     Raises:
-        TrainerError: If a training works on the same candidates.
+        TrainerError: If another training has the same candidates open.
     """
     models = {model.signal: model for model in config.model}
     chosen = [i for i, one in enumerate(results) if one.retrain]
@@ -138,15 +138,15 @@ def train_again(config: TrainerConfig, results: Sequence[Watched], *, now: datet
         for outcome in run_all(partial(_train, config, now=now), tasks, jobs=config.training.jobs):
             i = chosen[outcome.number]
             site, signal = done[i].site, done[i].signal
-            made = outcome.value or TrainingResult(site=site, signal=signal, trained=False, reason=outcome.reason)
-            done[i] = msgspec.structs.replace(done[i], training=made)
-            log.info("trained again site=%s signal=%s %s", site, signal, made.decision_reason or made.reason)
+            result = outcome.value or TrainingResult(site=site, signal=signal, trained=False, reason=outcome.reason)
+            done[i] = msgspec.structs.replace(done[i], training=result)
+            log.info("trained again site=%s signal=%s %s", site, signal, result.decision_reason or result.reason)
             note_attempt(candidates, signal, site, round(1000 * now.timestamp()))
     return done
 
 
 def look_at(config: TrainerConfig, site: str, model: ModelConfig, *, now: datetime) -> Watched:
-    """One model: its errors, its inputs, its age.
+    """Look at one model: its errors, its inputs, its age.
 
     Raises:
         TrainerError: If its files or the history cannot be read.
@@ -154,7 +154,7 @@ def look_at(config: TrainerConfig, site: str, model: ModelConfig, *, now: dateti
     candidates = Path(config.candidates)
     last_ms = last_trained_ms(candidates, model.signal, site)
     now_ms = round(1000 * now.timestamp())
-    age_days = None if last_ms is None else (now_ms - last_ms) / _DAY_MS
+    age_days = None if last_ms is None else (now_ms - last_ms) / (1000 * DAY_S)
     rested = age_days is None or age_days >= config.watch.retrain_days_min
     one = Watched(site=site, signal=model.signal, age_days=None if age_days is None else round(age_days, 2))
     champion = read_champion(candidates, model.signal, site)
@@ -187,11 +187,11 @@ def look_at(config: TrainerConfig, site: str, model: ModelConfig, *, now: dateti
 
 
 def read_forecasts(config: TrainerConfig, data: SiteData, released: Released, now: datetime) -> Forecasts | None:
-    """What the agent forecast with a release in the newest days, and what then happened; None if there is nothing."""
+    """Forecasts that the agent made with a release in the newest days, and the truth; None if there are none."""
     manifest, window = released.manifest, released.window
     since = now - timedelta(days=config.drift.days)
     rows = scan(config.history, topics.FORECAST, site=data.site, signals=[manifest.signal], since=since, until=now)
-    found = (
+    sent = (
         rows.filter(
             pl.col("release") == released.release,
             pl.col("lead").is_between(0, window.horizon_steps - 1),
@@ -203,16 +203,16 @@ def read_forecasts(config: TrainerConfig, data: SiteData, released: Released, no
         .select(pl.col("issued_at").dt.epoch("s"), "lead", "values")
         .collect()
     )
-    if not len(found):
+    if not len(sent):
         return None
-    issued_at_s, place = np.unique(found["issued_at"].to_numpy(), return_inverse=True)
+    issued_at_s, place = np.unique(sent["issued_at"].to_numpy(), return_inverse=True)
     quantiles = np.full((len(issued_at_s), window.horizon_steps, len(manifest.quantiles)), np.nan)
-    quantiles[place, found["lead"].to_numpy()] = found["values"].list.to_array(len(manifest.quantiles)).to_numpy()
+    quantiles[place, sent["lead"].to_numpy()] = sent["values"].list.to_array(len(manifest.quantiles)).to_numpy()
     rows_of_issue = (issued_at_s - data.steps.start_s) // window.step_s
-    made = examples(data.steps, (), window, rows_of_issue.tolist())
-    naive = {name: persistence(made.inputs["history"], window, days) for name, days in PERSISTENCE.items()}
+    measured = examples(data.steps, (), window, rows_of_issue.tolist())
+    naive = {name: persistence(measured.inputs["history"], window, days) for name, days in PERSISTENCE.items()}
     levels = tuple(manifest.quantiles)
-    return Forecasts(issued_at_s, window.step_s, levels, quantiles, made.targets.astype(np.float64), naive)
+    return Forecasts(issued_at_s, window.step_s, levels, quantiles, measured.targets.astype(np.float64), naive)
 
 
 def _look_at(config: TrainerConfig, task: Task, *, now: datetime) -> Watched:
@@ -226,7 +226,7 @@ def _train(config: TrainerConfig, task: Task, *, now: datetime) -> TrainingResul
 
 
 def _newest(config: TrainerConfig, site: str, released: Released, now: datetime) -> SiteData | None:
-    """What the model's inputs were in the newest days, and before them what persistence needs; None without steps."""
+    """The model's inputs in the newest days, and the days before them that persistence needs; None without steps."""
     window = released.window
     begin = now - timedelta(days=config.drift.days)
     since = begin - timedelta(seconds=window.history_steps * window.step_s)
@@ -239,20 +239,20 @@ def _newest(config: TrainerConfig, site: str, released: Released, now: datetime)
 def _inputs(
     config: TrainerConfig, data: SiteData, released: Released, record: CandidateRecord, now: datetime
 ) -> dict[str, InputDrift]:
-    """How the inputs of the newest days lie to those of the training."""
+    """The inputs of the newest days compared with those of the training."""
     begin_s = round((now - timedelta(days=config.drift.days)).timestamp())
-    found = {}
+    drifts = {}
     for name, (values, at_s) in inputs_of(data, released.model, released.window).items():
         reference, newest = record.inputs.get(name), at_s >= begin_s
         one = None if reference is None else input_drift(values[newest], at_s[newest], reference, config.drift)
         if one is not None:
-            found[name] = one
-    return found
+            drifts[name] = one
+    return drifts
 
 
 @contextmanager
 def _training_alone(candidates: Path) -> Generator[None]:
-    """Hold the lock of the journal, so that no other training writes candidates meanwhile; the journal stays as it is."""
+    """Hold the lock of the journal: no other training writes candidates meanwhile. The journal is not changed."""
     candidates.mkdir(parents=True, exist_ok=True)
     with (candidates / FILE).open("ab") as file:
         try:

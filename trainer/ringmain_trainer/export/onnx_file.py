@@ -1,4 +1,4 @@
-"""One ONNX file out of features and estimator, proved to compute what was trained before anything is kept of it."""
+"""One ONNX file out of features and estimators, proved equal to the fitted model before it is kept."""
 
 import base64
 import io
@@ -17,7 +17,8 @@ from ringmain_model.session import QUANTILES, open_session, run, run_singly
 from ringmain_model.verify import check_model
 from ringmain_protocol.manifest import GOLDEN_KEY, MANIFEST_KEY, ModelManifest, decode_document, encode_document
 from ringmain_trainer.arrays import Floats
-from ringmain_trainer.calendar import DAY_S, utc_offsets
+from ringmain_trainer.calendar import DAY_S
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.skl2onnx_fix import install_converter_fix
 from ringmain_trainer.export.supported_estimators import refuse_wrong_conversion
@@ -38,19 +39,18 @@ TOLERANCE: Final = 2e-5
 
 PROBES: Final = 6
 """Newest forecasts that a file is proved on, whole and damaged."""
-_HALF_DAY_S: Final = 43200
 
 
 def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> onnx.ModelProto:
     """Features, estimator, quantiles in order and within the limits, in one graph.
 
     Args:
-        spec: What the feature graph is made from.
-        model: What was trained.
-        features: What it was trained on, to see whether it holds what the conversion does not survive.
+        spec: The feature graph.
+        model: The fitted model.
+        features: Features it was fitted on: NaN among them does not convert with every estimator.
 
     Raises:
-        ExportError: If the estimator is not known to convert rightly.
+        ExportError: If an estimator is not known to convert rightly.
     """
     for member in model.members:
         for pipeline in member.pipelines:
@@ -60,11 +60,11 @@ def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> o
     rows = g("Reshape", add_features(g, spec), g.ints(-1, features.shape[2]))
     parts = []
     for number, member in enumerate(model.members):
-        said = [
+        outputs = [
             g("Reshape", _splice(g, pipeline, rows, features.shape[2], f"member_{number}_{i}_"), g.ints(-1, horizon, 1))
             for i, pipeline in enumerate(member.pipelines)
         ]
-        curves = g("Add", said[0] if len(said) == 1 else g("Concat", *said, axis=2), g.const(member.offsets))
+        curves = g("Add", outputs[0] if len(outputs) == 1 else g("Concat", *outputs, axis=2), g.const(member.offsets))
         parts.append(g("Mul", _in_order(g, curves, count), g.const(member.weight)))
     blended = parts[0] if len(parts) == 1 else g("Sum", *parts)
     ordered = _in_order(g, g("Add", blended, g.const(model.shifts)), count)
@@ -75,23 +75,23 @@ def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> o
         column = g("Gather", FEATURES, g.ints(model.rest.column), axis=2)
         at_rest = g("LessOrEqual", column, g.const(model.rest.threshold))
         g("Where", at_rest, g.const(0.0), g("Clip", ordered, *limits), name=QUANTILES)
-    made = g.model(spec, [value_info(QUANTILES, "batch", horizon, count)])
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    file = g.model(spec, [value_info(QUANTILES, "batch", horizon, count)])
+    onnx.checker.check_model(file, full_check=True)
+    return file
 
 
 def prove(model: onnx.ModelProto, fitted: FittedModel, inputs: Inputs, features: Floats, tolerance: float) -> None:
-    """The file computes the very features, and the same quantiles, in one call and one by one.
+    """Prove that the file computes the same features and quantiles, in one call and one by one.
 
     Args:
         model: The file.
-        fitted: What it was made from.
-        inputs: Held-out forecasts and damaged ones.
-        features: What the feature graph makes of the inputs.
+        fitted: The fitted model.
+        inputs: Held-out inputs and damaged ones.
+        features: Features of these inputs, by the feature graph.
         tolerance: Largest allowed difference, in the unit of the target.
 
     Raises:
-        ExportError: If not.
+        ExportError: If it computes others.
     """
     expected = predict(fitted, features)
     opened = onnx.load_from_string(model.SerializeToString())
@@ -100,20 +100,20 @@ def prove(model: onnx.ModelProto, fitted: FittedModel, inputs: Inputs, features:
     for how, call in (("in one call", run), ("one by one", run_singly)):
         if not np.array_equal(call(with_features, inputs, FEATURES), features):
             raise ExportError(f"the features differ from those of the training, {how}")
-        found = call(session, inputs, QUANTILES)
-        off = ~(np.abs(found - expected) <= tolerance)
+        quantiles = call(session, inputs, QUANTILES)
+        off = ~(np.abs(quantiles - expected) <= tolerance)
         if off.any():
-            worst = float(np.abs(found - expected).max())
+            worst = float(np.abs(quantiles - expected).max())
             text = (
                 f"{int(off.sum())} of {off.size} values are off {how}, the worst by {worst:.3g}; allowed are {tolerance:.3g}"
             )
             raise ExportError(text)
-        if not np.isfinite(found).all() or (np.diff(found, axis=2) < 0).any():
+        if not np.isfinite(quantiles).all() or (np.diff(quantiles, axis=2) < 0).any():
             raise ExportError(f"quantiles that are not finite or do not rise, {how}")
 
 
 def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
-    """The forecasts as they are; with parts missing; all missing; constant; issued before special days."""
+    """Inputs unchanged; with parts missing; all missing; constant; issued before special days."""
     rng, history, future = np.random.default_rng(0), inputs["history"], inputs["known_future"]
     n, row = history.shape[1], np.arange(history.shape[1])[:, None]
     late, later = 12 * 3600 // spec.window.step_s, 7200 * np.arange(len(history))
@@ -124,18 +124,19 @@ def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
     changes += [{"history": np.where(gap, np.nan, history)} for gap in gaps]
     changes.append({"known_future": np.where(rng.random(future.shape) < 0.3, np.nan, future)})
     changes += [{"issued_at_s": at + later} for at in special_instants(spec)]
-    made = {name: np.concatenate([(inputs | change)[name] for change in changes]) for name in inputs}
+    changed = {name: np.concatenate([(inputs | change)[name] for change in changes]) for name in inputs}
     return {
-        "history": _floats(made["history"]),
-        "known_future": _floats(made["known_future"]),
-        "issued_at_s": made["issued_at_s"],
+        "history": _floats(changed["history"]),
+        "known_future": _floats(changed["known_future"]),
+        "issued_at_s": changed["issued_at_s"],
     }
 
 
 def on_thresholds(model: onnx.ModelProto, inputs: Inputs, spec: FeatureSpec) -> Inputs:
-    """The forecasts with values that stand on thresholds of the trees, and with the float32 values just beside them.
+    """Inputs with values on the thresholds of the trees, and with the float32 values next to them.
 
-    In what goes into columns as it is: the series, and the history of whole days before. Empty for a model without trees.
+    Changed are the inputs that enter the features as they are: the series, and the history whole days before. Empty for a
+    model without trees.
     """
     thresholds, columns = _thresholds(model), columns_of(spec)
     series = {columns.index(name): i for i, name in enumerate(spec.series)}
@@ -159,14 +160,14 @@ def special_instants(spec: FeatureSpec) -> list[int]:
     """Noon before clock changes, holidays, the leap day and the turn of the last year, UTC seconds on whole steps."""
     first, last = spec.years
     changes, _ = utc_offsets(spec.time_zone, first, last)
-    found = [int(at) - _HALF_DAY_S for at in changes[[len(changes) // 2, -1]] if at - _HALF_DAY_S > changes[0]]
+    instants = [int(at) - DAY_S // 2 for at in changes[[len(changes) // 2, -1]] if at - DAY_S // 2 > changes[0]]
     days = [date.fromisoformat(text) for text in spec.holidays[:2]]
     days += [date(year, 2, 29) for year in range(first, last + 1) if year % 4 == 0 and year % 100][:1]
     days.append(date(last, 12, 31))
-    found += [
+    instants += [
         int(datetime(d.year, d.month, d.day, 12, tzinfo=UTC).timestamp()) for d in (d - timedelta(days=1) for d in days)
     ]
-    return [at - at % spec.window.step_s for at in found if first <= datetime.fromtimestamp(at, UTC).year <= last]
+    return [at - at % spec.window.step_s for at in instants if first <= datetime.fromtimestamp(at, UTC).year <= last]
 
 
 def seal(model: onnx.ModelProto, manifest: ModelManifest, golden: Inputs) -> None:
@@ -200,7 +201,7 @@ def check_file(content: bytes) -> ModelManifest:
 
 def _thresholds(model: onnx.ModelProto) -> dict[int, Floats]:
     """Thresholds of all trees of a file, by column of the features."""
-    found: dict[int, set[float]] = {}
+    by_column: dict[int, set[float]] = {}
     for node in model.graph.node:
         if node.op_type != "TreeEnsembleRegressor":
             continue
@@ -208,8 +209,8 @@ def _thresholds(model: onnx.ModelProto) -> dict[int, Floats]:
         nodes = zip(lists["nodes_featureids"], lists["nodes_values"], lists["nodes_modes"], strict=True)
         for column, value, mode in nodes:
             if mode != b"LEAF":
-                found.setdefault(column, set()).add(value)
-    return {column: np.array(sorted(values), np.float32) for column, values in found.items()}
+                by_column.setdefault(column, set()).add(value)
+    return {column: np.array(sorted(values), np.float32) for column, values in by_column.items()}
 
 
 def _beside(rng: np.random.Generator, thresholds: Floats, shape: tuple[int, ...]) -> Floats:
@@ -233,8 +234,8 @@ def _in_order(g: GraphWriter, curves: str, count: int) -> str:
 def _splice(g: GraphWriter, estimator: Any, rows: str, n_columns: int, prefix: str) -> str:  # noqa: ANN401  any estimator
     """Add the converted estimator; merge_models would want equal IR versions and repeat the opsets."""
     install_converter_fix()
-    made = skl2onnx.to_onnx(estimator, np.zeros((1, n_columns), np.float32), target_opset=OPSETS)
-    part = compose.add_prefix(made, prefix).graph
+    converted = skl2onnx.to_onnx(estimator, np.zeros((1, n_columns), np.float32), target_opset=OPSETS)
+    part = compose.add_prefix(converted, prefix).graph
     for node in part.node:
         node.input[:] = [rows if name == part.input[0].name else name for name in node.input]
     g.nodes += part.node

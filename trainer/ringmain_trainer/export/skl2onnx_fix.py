@@ -1,4 +1,4 @@
-"""What skl2onnx 1.20 does wrongly with histogram boosting, mended where it converts.
+"""Two faults of skl2onnx 1.20 with histogram boosting, mended in its converter.
 
 (1) Leaves carry Python's False in a list of whole numbers, which protobuf 7 refuses; (2) thresholds are rounded to the
 nearest float32, where scikit-learn compares a float32 value with the float64 threshold: they must be rounded down. Version
@@ -17,7 +17,7 @@ from skl2onnx.operator_converters import random_forest
 from ringmain_trainer.errors import ExportError
 
 VERSION: Final = "1.20."
-"""The fix is for versions that begin so."""
+"""Versions with these faults begin like this."""
 
 _FLAG: Final = "nodes_missing_value_tracks_true"
 
@@ -27,10 +27,10 @@ def install_converter_fix() -> None:
     """Mend the converter of this process, once.
 
     Raises:
-        ExportError: If skl2onnx has another version, for which nobody has looked whether the fix is right.
+        ExportError: If skl2onnx has another version, with which the fix was never tested.
     """
     if not skl2onnx.__version__.startswith(VERSION):
-        text = f"skl2onnx {skl2onnx.__version__}: the fix of its converter is for {VERSION}x; install that one"
+        text = f"skl2onnx {skl2onnx.__version__}: the fix of its converter is for {VERSION}x; install that version"
         raise ExportError(text)
     add_node = tree_ensemble.add_node
     add_tree = random_forest.add_tree_to_attribute_pairs_hist_gradient_boosting

@@ -1,7 +1,7 @@
-"""Which scikit-learn estimators may be exported: those that were seen to convert rightly. All others are refused by name.
+"""The scikit-learn estimators that may be exported: those seen to convert rightly. All others are refused by name.
 
-skl2onnx turns several estimators into wrong models without an error; what is known of skl2onnx 1.20 and scikit-learn 1.9
-stands here. The parity proof in `export` is the second line.
+skl2onnx turns several estimators into wrong models without an error; these lists are for skl2onnx 1.20 and scikit-learn 1.9.
+The proof in `onnx_file` is the second line.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ REFUSED: Final = {
     "IterativeImputer": "it has no converter; gaps are filled by the feature graph",
     "MissingIndicator": "it has no converter; use IsNaN in the feature graph",
 }
-"""What does not convert, or wrongly, and what to take instead."""
+"""Classes that do not convert, or wrongly, with the reason and the alternative."""
 
 _NO_NAN: Final = frozenset(
     (
@@ -58,14 +58,14 @@ _LOSSES: Final = frozenset(("squared_error", "absolute_error", "quantile", "log_
 
 
 def refuse_wrong_conversion(estimator: BaseEstimator, rows: NDArray[Any]) -> None:
-    """Let pass only what is known to convert rightly.
+    """Let pass only estimators that are known to convert rightly.
 
     Args:
-        estimator: A fitted estimator; those inside it are looked at as well.
-        rows: What it was fitted on.
+        estimator: A fitted estimator; those inside it are checked as well.
+        rows: Rows it was fitted on.
 
     Raises:
-        ExportError: With the name of what is refused, and the alternative.
+        ExportError: With the name of the refused class, and the alternative.
     """
     has_nan = bool(np.isnan(rows).any())
     for part in parts_of(estimator):
@@ -80,7 +80,7 @@ def _reason(part: Any, name: str, *, has_nan: bool) -> str:  # noqa: ANN401  any
         return REFUSED.get(name, "it is not among the estimators that were seen to convert rightly")
     histogram = name.startswith("HistGradientBoosting")
     loss, categorical = getattr(part, "loss", ""), getattr(part, "is_categorical_", None)
-    found = (
+    faults = (
         (name in _NO_NAN and has_nan, "trained with NaN its trees come out wrong; fill gaps in the feature graph"),
         (
             name == "SimpleImputer" and part.add_indicator,
@@ -99,7 +99,7 @@ def _reason(part: Any, name: str, *, has_nan: bool) -> str:  # noqa: ANN401  any
             "categorical_features come out wrong; use OneHotEncoder",
         ),
     )
-    return next((why for wrong, why in found if wrong), "")
+    return next((why for wrong, why in faults if wrong), "")
 
 
 def parts_of(estimator: Any) -> Iterator[Any]:  # noqa: ANN401  any scikit-learn estimator

@@ -16,7 +16,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ringmain_trainer.calendar import DAY_S, SATURDAY, SUNDAY, utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY, SUNDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.config.trainer import FeatureGroup
 from ringmain_trainer.features.examples import Window
 
@@ -24,7 +25,7 @@ OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION: Final = 8
 FEATURES: Final = "features"
 WEEKDAY: Final = "weekday"
-"""The column that is a code, 0 for Monday: what is linear needs it one-hot."""
+"""The column that is a code, 0 for Monday: linear estimators need it one-hot."""
 WEEK_PEAK: Final = "week_peak"
 """The column with the largest target, without its sign, of the last week at this time of day, give or take an hour."""
 
@@ -38,9 +39,9 @@ _EPOCH: Final = date(1970, 1, 1)
 
 
 class FeatureSpec(Struct, frozen=True, kw_only=True):
-    """All that the feature graph is made from. Nothing else of a site goes into it.
+    """A feature graph: nothing else of a site goes into it.
 
-    `typical_signals` and `typical_series` stand for what no other value can fill; series are clamped to `range_series`, low
+    `typical_signals` and `typical_series` fill gaps that no other value can fill; series are clamped to `range_series`, low
     and high of each, if there are any; `years` are the first and the last with known UTC offsets.
     """
 
@@ -170,8 +171,8 @@ def _lags(g: GraphWriter, history: str, spec: FeatureSpec) -> list[str]:
     def rows(days: int) -> NDArray[np.int64]:
         """Where that is still to come, the next older whole day; from before the window, the oldest there is."""
         whole = np.maximum(days, lead // day + 1).astype(np.int64)
-        found: NDArray[np.int64] = np.maximum(n + lead - day * whole, 0)
-        return found
+        rows: NDArray[np.int64] = np.maximum(n + lead - day * whole, 0)
+        return rows
 
     parts = [g("Gather", history, g.const(rows(d), np.int32), axis=1, name=f"lag_{d}d") for d in spec.lag_days]
     week = g.const(np.maximum(np.stack([rows(1) - day * k for k in range(7)], axis=1), 0), np.int32)
@@ -201,10 +202,10 @@ def _recent(g: GraphWriter, history: str, window: Window) -> list[str]:
 
 
 def _mean(g: GraphWriter, values: str, count: int, *, axis: int) -> str:
-    """Mean over an axis of so many rows, which stays, as one.
+    """Mean over an axis of `count` rows, which becomes one row.
 
-    By halves, in one order for ever: ReduceMean adds up in an order that depends on how a row lies in memory, and with rows
-    of six values (an hour of ten minutes) gave other last bits in a batch than alone.
+    By halves, always in one order: the order of ReduceMean depends on the place of a row in memory, and rows of six values
+    (an hour of ten minutes) had other last bits in a batch than alone.
     """
     odd, rows, along = [], count, g.ints(axis)
     while rows > 1:
@@ -237,7 +238,7 @@ def _calendar(g: GraphWriter, spec: FeatureSpec) -> tuple[str, list[str]]:
     is_holiday = g("Squeeze", g("Cast", holiday, to=TensorProto.BOOL), g.ints(2))
     weekday = g("Where", is_holiday, g.const(SUNDAY, np.int64), weekday)
     code = g("Cast", g("Unsqueeze", weekday, g.ints(2)), to=TensorProto.FLOAT)
-    # from the instants, so that the column has a row per forecast
+    # from the instants: the column needs a row per forecast
     ahead = g("Div", g("Sub", at, issued), g.ints(window.step_s))
     leads = g("Gather", g.const(lead[:, None] / len(lead)), ahead)
     return waves, [waves, code, holiday, leads]
@@ -255,7 +256,7 @@ def _local_time(g: GraphWriter, spec: FeatureSpec, at: str) -> tuple[str, str, s
 
 
 def _products(g: GraphWriter, known: str, waves: str, spec: FeatureSpec) -> str:
-    """Each series times the first two daily waves: what the same weather does at another time of day."""
+    """Each series times the first two daily waves: the effect of the same weather at another time of day."""
     first_two = g("Gather", waves, g.const(_PRODUCT_WAVES, np.int64), axis=2)
     product = g("Mul", g("Unsqueeze", known, g.ints(3)), g("Unsqueeze", first_two, g.ints(2)))
     return g("Reshape", product, g.ints(0, spec.window.horizon_steps, 4 * len(spec.series)))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ringmain_protocol import topics
 from ringmain_protocol.messages import MAX_MESSAGE_BYTES, Steps, decode
+from ringmain_trainer.arrays import FLOAT32_MAX
 from ringmain_trainer.history.kafka_record import (
     KINDS,
     MS_MAX,
@@ -26,7 +27,6 @@ from ringmain_trainer.history.kafka_record import (
 from ringmain_trainer.history.string_codes import Codes, DecodedArrays, StringCodes
 from ringmain_trainer.history.tables import TABLES, bucket
 
-_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _CHUNK: Final = 50_000
 """Rows that are held as Python's numbers; beyond, they become arrays of a quarter of the size."""
 
@@ -134,7 +134,7 @@ class ValueColumns:
         order = self._order((buckets, month, self._names.sites.ranks()[site], self._names.signals.ranks()[signal]), at_ms)
         message, site = message[order], site[order]
         if self._is_steps:
-            value[np.abs(value) > _FLOAT32_MAX] = np.nan
+            value[np.abs(value) > FLOAT32_MAX] = np.nan
         columns: dict[str, pl.Series] = {
             "site": self._names.sites.series().gather(site),
             "stream": self._names.streams.series().gather(np.array(self._stream, np.int32)[message]),

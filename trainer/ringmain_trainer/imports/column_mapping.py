@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta, Struct
 
 from ringmain_protocol.messages import Name
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import is_time_zone
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -99,7 +100,7 @@ class FileMapping(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     nonexistent: Literal["refuse", "skip"] = "refuse"
     order: Literal["time", "any"] = "time"
     duplicates: Literal["refuse", "first", "last", "mean"] = "refuse"
-    step_s: Annotated[int, Meta(gt=0, le=86400)] | None = None
+    step_s: Annotated[int, Meta(gt=0, le=DAY_S)] | None = None
     site: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")] | None = None
     site_column: Text | None = None
     sites: dict[str, Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}$")]] = {}

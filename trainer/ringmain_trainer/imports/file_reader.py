@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from ringmain_protocol.topics import is_site
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.errors import ImportDataError
 from ringmain_trainer.imports.column_mapping import FileFormat, FileMapping, SignalMapping, units_of
 from ringmain_trainer.imports.source_file import LINE, Source, refuse
@@ -167,6 +168,6 @@ def _step_s(source: Source, at: pl.Series, signal: SignalMapping) -> int:
     if gaps.is_empty():
         raise ImportDataError(f"{source.path}, column {signal.column}: one value alone has no step; say step_s")
     usual = gaps.mode().min()
-    if not isinstance(usual, int) or not 0 < usual <= 86400 or (gaps == usual).sum() <= 0.5 * len(gaps):
+    if not isinstance(usual, int) or not 0 < usual <= DAY_S or (gaps == usual).sum() <= 0.5 * len(gaps):
         raise ImportDataError(f"{source.path}, column {signal.column}: no step is usual between its rows; say step_s")
     return usual

@@ -1,7 +1,7 @@
-"""Conformal calibration: by how much the quantiles of a model were off on days that it had not seen.
+"""Conformal calibration: shifts of the quantiles, from the errors of a model on days that it had not seen.
 
-The shift of a quantile is that quantile of what was missing to the truth, about the median: the bias of the model without
-the held-out days is not that of the model that is refitted on all.
+The shift of a quantile is that quantile of the errors (truth less forecast) about their median: the bias of the model fitted
+without the held-out days is not that of the model refitted on all.
 """
 
 from typing import Final
@@ -18,27 +18,27 @@ _VALUES_MIN: Final = 50
 
 
 def conformal_shifts(curves: Values, truth: Values, window: Window, quantiles: tuple[float, ...]) -> Floats:
-    """What to add to curves `(N, horizon_steps, quantiles)`, by blocks of leads; `(horizon_steps, quantiles)`, float32.
+    """Shifts to add to curves `(N, horizon_steps, quantiles)`, by blocks of leads; `(horizon_steps, quantiles)`, float32.
 
     Args:
-        curves: What a model said of days it had not seen, in order.
-        truth: What then happened, `(N, horizon_steps)`; NaN for gaps, which count for nothing.
+        curves: Forecasts for days that the model had not seen, quantiles in order.
+        truth: Measured values, `(N, horizon_steps)`; NaN for gaps, which are not counted.
         window: Shape of the model.
         quantiles: Probabilities of the curves; the shift of 0.5 is zero.
     """
-    missing = truth[:, :, None] - curves
+    errors = truth[:, :, None] - curves
     block = max(1, _BLOCK_S // window.step_s)
     shifts = np.zeros(curves.shape[1:], np.float32)
-    everything = _shift(missing, quantiles)
+    everything = _shift(errors, quantiles)
     for first in range(0, window.horizon_steps, block):
-        part = missing[:, first : first + block]
+        part = errors[:, first : first + block]
         enough = int(np.isfinite(part[:, :, 0]).sum()) >= _VALUES_MIN
         shifts[first : first + block] = _shift(part, quantiles) if enough else everything
     return shifts
 
 
-def _shift(missing: Values, quantiles: tuple[float, ...]) -> Values:
-    known = missing[np.isfinite(missing[:, :, 0])]
+def _shift(errors: Values, quantiles: tuple[float, ...]) -> Values:
+    known = errors[np.isfinite(errors[:, :, 0])]
     if not len(known):
         return np.zeros(len(quantiles))
     n = len(known)

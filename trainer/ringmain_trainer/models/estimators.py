@@ -1,6 +1,6 @@
-"""The estimators by name: how each is fitted on a design matrix, with which settings it may be tried.
+"""The estimators by name: the fit of each on a design matrix, and the grid of its settings.
 
-A fitter is made once for a design matrix and fits on its first so many forecasts. Results are scikit-learn pipelines that
+A fitter is made once for a design matrix and fits on its first `train` forecasts. Results are scikit-learn pipelines that
 take float32 values as float64, and that convert to ONNX rightly: linear ones and networks have the weekday one-hot and all
 columns scaled inside the pipeline, trees take the columns as they are. Everything runs on one thread with fixed seeds.
 """
@@ -33,7 +33,7 @@ from ringmain_trainer.features.feature_graph import WEEKDAY
 Settings = dict[str, Any]
 
 _BLOCK: Final = 128
-"""Forecasts that are turned into float64 rows at a time."""
+"""Forecasts converted to float64 rows at a time."""
 _DAYS: Final = 7.0
 
 
@@ -42,30 +42,32 @@ class Fitter(Protocol):
 
     @property
     def candidates(self) -> list[Settings]:
-        """Settings that may be chosen from."""
+        """The grid of settings."""
 
     def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
-        """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
+        """Medians of each candidate, fitted on the first `train` forecasts, for later ones: `(last - first, horizon)`."""
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
-        """Fitted on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
+        """Fit on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
 
 
 def fitters(name: str, design: Design, config: EstimatorsConfig, quantiles: tuple[float, ...]) -> dict[str, Fitter]:
-    """The fitters of one estimator, one for each seed, by the names of the members they make."""
+    """The fitters of one estimator, one for each seed, by the names of their members."""
     settings = getattr(config, name)
     if isinstance(settings, RidgeConfig):
         return {name: RidgeFitter(design, settings)}
     by_quantile = quantiles if name in BY_QUANTILE else (0.5,)
-    made: dict[str, Fitter] = {}
+    by_member: dict[str, Fitter] = {}
     for seed in range(settings.seeds):
         member = name if seed == 0 else f"{name}_{seed + 1}"
-        made[member] = PlainFitter(design=design, make=MAKERS[name], settings=settings, quantiles=by_quantile, seed=seed)
-    return made
+        by_member[member] = PlainFitter(
+            design=design, make=MAKERS[name], settings=settings, quantiles=by_quantile, seed=seed
+        )
+    return by_member
 
 
 def candidates_of(settings: Struct) -> list[Settings]:
-    """All combinations of what is a list; what is a single value is in each."""
+    """All combinations of the settings that are lists, with those that are single values."""
     given = {name: value for name, value in msgspec.structs.asdict(settings).items() if name not in FIXED}
     tried = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
     return [dict(zip(tried, values, strict=True)) for values in product(*tried.values())]
@@ -82,11 +84,11 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
 
     @property
     def candidates(self) -> list[Settings]:
-        """Settings that may be chosen from."""
+        """The grid of settings."""
         return candidates_of(self.settings)
 
     def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
-        """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
+        """Medians of each candidate, fitted on the first `train` forecasts, for later ones: `(last - first, horizon)`."""
         rows, targets = self._rows(train)
         later = self.design.features[first:last]
         for candidate in self.candidates:
@@ -94,7 +96,7 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
             yield pipeline.predict(as_rows(later)).reshape(later.shape[:2])
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
-        """Fitted on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
+        """Fit on the first `train` forecasts: one pipeline for the median, or one for each quantile."""
         rows, targets = self._rows(train)
         return tuple(self._fitted(self.candidates[candidate], q, rows, targets) for q in self.quantiles)
 
@@ -115,11 +117,11 @@ class PlainFitter(Struct, frozen=True, kw_only=True):
 
 
 def _fit_network(network: MLPRegressor, epochs: int, encoder: ColumnTransformer, rows: Values, targets: Values) -> Pipeline:
-    """The target is scaled for the fit, and scaled back in the last layer: the file needs no step for it."""
+    """Fit with the target scaled, and scale back in the last layer: the file needs no further node."""
     pipeline: Pipeline = make_pipeline(encoder, StandardScaler(), network)
     scaled = pipeline[:-1].fit_transform(rows)
     mean, spread = float(targets.mean()), float(targets.std()) or 1.0
-    for _ in range(epochs):  # fit() would warn that it did not converge, which a fixed number of epochs is not meant to
+    for _ in range(epochs):  # fit() would warn that it did not converge, which fixed epochs are not meant to
         network.partial_fit(scaled, (targets - mean) / spread)
     network.coefs_[-1] = network.coefs_[-1] * spread
     network.intercepts_[-1] = network.intercepts_[-1] * spread + mean
@@ -140,7 +142,7 @@ MAKERS: Final[dict[str, Callable[[Settings, float, int], BaseEstimator]]] = {
 """All estimators but Ridge, which has a fitter of its own."""
 
 BY_QUANTILE: Final = frozenset(("hist_gradient_boosting", "gradient_boosting"))
-"""Estimators with one pipeline for each quantile; the others say the median only."""
+"""Estimators with one pipeline for each quantile; the others give the median only."""
 
 
 def one_hot(columns: tuple[str, ...]) -> ColumnTransformer:
@@ -151,9 +153,9 @@ def one_hot(columns: tuple[str, ...]) -> ColumnTransformer:
 
 
 class RidgeFitter:
-    """Ridge from sums of squares and products, which are added up once for all that is ever asked.
+    """Ridge from sums of squares and products, which are added up once for all fits.
 
-    The same as scikit-learn's own fit but for rounding, at a fraction of its cost: one pass over the rows, one decomposition
+    Equal to scikit-learn's own fit but for rounding, at a fraction of its cost: one pass over the rows, one decomposition
     for all penalties.
     """
 
@@ -173,24 +175,24 @@ class RidgeFitter:
 
     @property
     def candidates(self) -> list[Settings]:
-        """Settings that may be chosen from."""
+        """The grid of settings."""
         return candidates_of(self._config)
 
     def medians(self, train: int, first: int, last: int) -> Iterator[Values]:
-        """For each candidate, fitted on the first `train` forecasts, what it says of others, `(last - first, horizon)`."""
+        """Medians of each candidate, fitted on the first `train` forecasts, for later ones: `(last - first, horizon)`."""
         mean, spread, level, coefficients = self._solve(train)
         scale = _scale_of(spread)
-        said = np.concatenate(
+        medians = np.concatenate(
             [
                 ((self._encoded(slice(at, min(at + _BLOCK, last))) - mean) / scale) @ coefficients + level
                 for at in range(first, last, _BLOCK)
             ]
         )
         shape = (last - first, self._design.features.shape[1])
-        yield from (column.reshape(shape) for column in said.T)
+        yield from (column.reshape(shape) for column in medians.T)
 
     def fit(self, train: int, candidate: int) -> tuple[Pipeline, ...]:
-        """Fitted on the first `train` forecasts: one pipeline for the median."""
+        """Fit on the first `train` forecasts: one pipeline for the median."""
         mean, spread, level, coefficients = self._solve(train)
         encoder = one_hot(self._design.columns).fit(as_rows(self._design.features[:1]))
         scaler, ridge = StandardScaler(), Ridge(**self.candidates[candidate])
@@ -240,5 +242,5 @@ class RidgeFitter:
 
 
 def _scale_of(spread: Values) -> Values:
-    """What a column is divided by; one that never changes is left as it is."""
+    """Divisors of the columns; a column that never changes is not scaled."""
     return np.where(spread > 0, spread, 1.0)

@@ -1,6 +1,6 @@
-"""Scores of forecasts by quantiles. Pure; a value that is missing (NaN) in forecast or truth counts for nothing.
+"""Scores of forecasts by quantiles. Pure; a value that is missing (NaN) in forecast or truth is not counted.
 
-With truth y, forecast f, quantile forecast f_q at level q, e = y - f_q, means over all that is known:
+With truth y, forecast f, quantile forecast f_q at level q, e = y - f_q, means over all known values:
 
 | name | formula | source |
 |---|---|---|
@@ -31,11 +31,11 @@ from ringmain_trainer.calendar import DAY_S
 
 PEAK_WEIGHT_MIN: Final = 0.1
 _PEAK_SHARE_MIN: Final = 0.8
-"""A day has a peak when so much of it is known."""
+"""Share of a day that must be known for its peak to count."""
 
 
 class Forecasts(NamedTuple):
-    """Forecasts and what then happened: quantiles `(N, steps, Q)`, truth and persistences by name `(N, steps)`."""
+    """Forecasts and the measured values: quantiles `(N, steps, Q)`, truth and persistences by name `(N, steps)`."""
 
     issued_at_s: Ints
     step_s: int
@@ -77,18 +77,18 @@ class Scores(Struct, frozen=True, kw_only=True):
 
 
 def scores(quantiles: Any, actual: Any, levels: Sequence[float], *, step_s: int, norm: float | None = None) -> Scores:  # noqa: ANN401  arrays of floats
-    """All scores of forecasts `(N, steps, quantiles)` of what then happened `(N, steps)`.
+    """All scores of forecasts `(N, steps, quantiles)` against measured values `(N, steps)`.
 
     Args:
         quantiles: Forecasts at `levels`.
         actual: Truth, NaN for gaps.
         levels: They hold 0.5.
         step_s: Length of a step.
-        norm: P99 - P1 that shares refer to; that of `actual` if it is not given. A part of the leads takes that of all.
+        norm: P99 - P1 that shares refer to; that of `actual` if not given. For a part of the leads give that of all.
     """
-    made, truth = np.asarray(quantiles, np.float64), np.asarray(actual, np.float64)
-    median = made[..., list(levels).index(0.5)]
-    known = np.isfinite(truth) & np.isfinite(made).all(axis=-1)
+    curves, truth = np.asarray(quantiles, np.float64), np.asarray(actual, np.float64)
+    median = curves[..., list(levels).index(0.5)]
+    known = np.isfinite(truth) & np.isfinite(curves).all(axis=-1)
     scale = spread(truth) if norm is None else norm
     time_h, size = peak_errors(median, truth, step_s)
     return Scores(
@@ -98,10 +98,10 @@ def scores(quantiles: Any, actual: Any, levels: Sequence[float], *, step_s: int,
         rmse=rmse(median, truth),
         bias=mean(median - truth),
         rmae=_share(mae(median, truth), scale),
-        pinball=pinball(made, truth, levels),
-        rcrps=_share(crps(made, truth, levels), scale),
-        rcrps_peak=_share(crps(made, truth, levels, peaks=True), scale),
-        coverage=coverage(made, truth),
+        pinball=pinball(curves, truth, levels),
+        rcrps=_share(crps(curves, truth, levels), scale),
+        rcrps_peak=_share(crps(curves, truth, levels, peaks=True), scale),
+        coverage=coverage(curves, truth),
         peak_time_h=mean(time_h),
         peak_size=mean(size),
     )
@@ -118,7 +118,7 @@ def rmse(forecast: Values, actual: Values) -> float:
 
 
 def spread(actual: Values) -> float:
-    """P99 - P1 of what is known: what shares refer to."""
+    """P99 - P1 of the known values: the norm of shares."""
     known = actual[np.isfinite(actual)]
     if not len(known):
         return float("nan")
@@ -133,9 +133,9 @@ def rmae(forecast: Values, actual: Values) -> float:
 
 def pinball_losses(quantiles: Values, actual: Values, levels: Sequence[float]) -> Values:
     """The loss of each quantile of each value, `(..., quantiles)`."""
-    missing = actual[..., None] - quantiles
+    errors = actual[..., None] - quantiles
     at = np.asarray(levels, np.float64)
-    return np.asarray(np.maximum(at * missing, (at - 1) * missing))
+    return np.asarray(np.maximum(at * errors, (at - 1) * errors))
 
 
 def pinball(quantiles: Values, actual: Values, levels: Sequence[float]) -> float:
@@ -158,7 +158,7 @@ def crps(
         actual: Truth.
         levels: Probabilities.
         weights: Of the levels, adding up to 1; equal ones if not given. `interval_weights` are the other usual ones.
-        peaks: Whether values count by their size.
+        peaks: Weight values by their size.
     """
     per_level = np.full(len(levels), 1 / len(levels)) if weights is None else np.asarray(weights, np.float64)
     losses = 2 * pinball_losses(quantiles, actual, levels) @ per_level
@@ -193,7 +193,7 @@ def peak_weights(actual: Values) -> Values:
 def coverage(quantiles: Values, actual: Values) -> float:
     """Share of the truth within the outermost quantiles, both included.
 
-    Where they are one value, as of PV at night, nothing is counted, unless they are that everywhere.
+    Values for which they are equal, as of PV at night, are not counted, unless they are equal everywhere.
     """
     inside = (quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1])
     wide = quantiles[..., 0] < quantiles[..., -1]
@@ -207,16 +207,16 @@ def peak_errors(forecast: Values, actual: Values, step_s: int) -> tuple[Values, 
     The peak is the largest value; the lowest where the signal is mostly below zero, as of PV. NaN for a day with gaps.
     """
     day = max(1, DAY_S // step_s)
-    said, truth = forecast[:, :day], actual[:, :day]
-    known = np.isfinite(said) & np.isfinite(truth)
+    median, truth = forecast[:, :day], actual[:, :day]
+    known = np.isfinite(median) & np.isfinite(truth)
     enough = known.mean(axis=1) >= _PEAK_SHARE_MIN
     sign = 1.0 if not known.any() or np.abs(np.max(truth[known])) >= np.abs(np.min(truth[known])) else -1.0
-    said, truth = (np.where(known, sign * one, -np.inf) for one in (said, truth))
-    at, where = said.argmax(axis=1), truth.argmax(axis=1)
+    median, truth = (np.where(known, sign * one, -np.inf) for one in (median, truth))
+    at, where = median.argmax(axis=1), truth.argmax(axis=1)
     time_h = np.where(enough, np.abs(at - where) * step_s / 3600, np.nan)
-    height = np.full(len(said), np.nan)
+    height = np.full(len(median), np.nan)
     rows = np.flatnonzero(enough)
-    height[rows] = np.abs(said[rows, at[rows]] - truth[rows, where[rows]])
+    height[rows] = np.abs(median[rows, at[rows]] - truth[rows, where[rows]])
     return time_h, height
 
 
@@ -226,13 +226,13 @@ def skill(loss: float, of_persistence: float) -> float:
 
 
 def lead_blocks(horizon_steps: int, step_s: int, block_h: float) -> list[tuple[str, slice]]:
-    """Leads in blocks of so many hours, named by them: `0-4 h`."""
+    """Leads in blocks of `block_h` hours, named by them: `0-4 h`."""
     size = max(1, round(block_h * 3600 / step_s))
-    found = []
+    blocks = []
     for first in range(0, horizon_steps, size):
         last = min(first + size, horizon_steps)
-        found.append((f"{first * step_s / 3600:g}-{last * step_s / 3600:g} h", slice(first, last)))
-    return found
+        blocks.append((f"{first * step_s / 3600:g}-{last * step_s / 3600:g} h", slice(first, last)))
+    return blocks
 
 
 def by_day(losses: Values, issued_at_s: Ints, step_s: int) -> dict[int, float]:
@@ -251,7 +251,7 @@ def by_day(losses: Values, issued_at_s: Ints, step_s: int) -> dict[int, float]:
 
 
 def mean(values: Values) -> float:
-    """Mean of what is known; NaN if nothing is."""
+    """Mean of the known values; NaN if there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
 

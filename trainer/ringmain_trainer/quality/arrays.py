@@ -5,12 +5,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ringmain_trainer.arrays import Bools, Values
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.quality.marks import Grid
 
-Bools = NDArray[np.bool_]
-Values = NDArray[np.float64]
-
-_DAY_S: Final = 86400
 DAYS_MIN: Final = 4
 """Rules that compare days want at least this many."""
 
@@ -34,8 +32,8 @@ def spread_of(values: Values) -> float:
 
 def by_day(values: Values, grid: Grid) -> Values:
     """Values `(days, steps of a day)` by UTC day, NaN before the first and behind the last."""
-    day = _DAY_S // grid.step_s
-    before = grid.start_s % _DAY_S // grid.step_s
+    day = DAY_S // grid.step_s
+    before = grid.start_s % DAY_S // grid.step_s
     behind = -(before + len(values)) % day
     return np.concatenate([np.full(before, np.nan), values, np.full(behind, np.nan)]).reshape(-1, day)
 

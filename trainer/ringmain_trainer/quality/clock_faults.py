@@ -13,16 +13,16 @@ import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
 
-from ringmain_trainer.calendar import utc_offsets
+from ringmain_trainer.arrays import Values
+from ringmain_trainer.calendar import DAY_S, SATURDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
-from ringmain_trainer.quality.arrays import Values, by_day, spread_of
+from ringmain_trainer.quality.arrays import by_day, spread_of
 from ringmain_trainer.quality.marks import Finding, Grid, Severity, kind_of
 
 Ints = NDArray[np.int64]
 
-_DAY_S: Final = 86400
 _HOUR_S: Final = 3600
-_SATURDAY: Final = 5
 _THURSDAY: Final = 3  # the weekday of 1 January 1970, Monday = 0
 _SUN_DAYS: Final = 10
 _CLOCK_MAX_MIN: Final = 130.0
@@ -99,14 +99,14 @@ def light_middle_min(values: Values, grid: Grid) -> tuple[Ints, Values]:
     seen = there.mean(axis=1) > 0.9
     lighter = np.where(turned, 1.0, 0.0).sum(axis=1) >= 0.6 * (last - first + 1)
     middle = np.where(clear & lighter & (seen | (first > 0)), (first + last + 1) / 2 * grid.step_s / 60, np.nan)
-    start = grid.start_s - grid.start_s % _DAY_S + dark * grid.step_s
-    return start + _DAY_S * np.arange(len(middle), dtype=np.int64), middle
+    start = grid.start_s - grid.start_s % DAY_S + dark * grid.step_s
+    return start + DAY_S * np.arange(len(middle), dtype=np.int64), middle
 
 
 def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange], config: QualityConfig) -> list[Finding]:
     """Days at which the middle of the light day jumps."""
     n = _SUN_DAYS
-    if len(values) * grid.step_s < 2 * n * _DAY_S:
+    if len(values) * grid.step_s < 2 * n * DAY_S:
         return []
     begins, middle = light_middle_min(values, grid)
     windows = np.lib.stride_tricks.sliding_window_view(middle, n)
@@ -116,7 +116,7 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
     inside = slice(n, len(middle) - n + 1)
     shift[inside] = usual[n:] - usual[:-n]
     restless[inside] = np.maximum(np.maximum(scatter[n:], scatter[:-n]), grid.step_s / 120)
-    legal = np.array([any(abs(one.at_s - at) <= 2 * _DAY_S for one in changes) for at in begins])
+    legal = np.array([any(abs(one.at_s - at) <= 2 * DAY_S for one in changes) for at in begins])
     asked = np.where(legal, config.clock_shift_min, 1.5 * config.clock_shift_min)
     clear = np.nan_to_num(np.abs(shift), nan=0.0) / (3 * restless)
     size = np.nan_to_num(np.abs(shift), nan=0.0)
@@ -140,7 +140,7 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
                 severity=Severity.ERROR,
                 reason=f"the light day moves by {by:+.0f} min {when}",
                 from_s=at_s,
-                to_s=at_s + _DAY_S,
+                to_s=at_s + DAY_S,
                 count=1,
             )
         )
@@ -151,7 +151,7 @@ def _sun(values: Values, signal: str, grid: Grid, changes: Sequence[ClockChange]
 def morning_min(values: Values, grid: Grid, offset_s: int) -> tuple[Ints, Values]:
     """When the morning is half way up, in minutes after midnight of the fixed offset, by weekday; NaN at weekends."""
     days = by_day(values, Grid(grid.start_s + offset_s, grid.step_s))
-    first = (grid.start_s + offset_s) // _DAY_S
+    first = (grid.start_s + offset_s) // DAY_S
     numbers = first + np.arange(len(days), dtype=np.int64)
     begin, end = (hour * _HOUR_S // grid.step_s for hour in _MORNING_H)
     part = days[:, begin:end]
@@ -166,7 +166,7 @@ def morning_min(values: Values, grid: Grid, offset_s: int) -> tuple[Ints, Values
     before = np.maximum(at - 1, 0)
     rows = np.arange(len(part))
     rise = filled[rows, at] - filled[rows, before]
-    usable = whole & (at > 0) & (rise > 0) & ((numbers + _THURSDAY) % 7 < _SATURDAY)
+    usable = whole & (at > 0) & (rise > 0) & ((numbers + _THURSDAY) % 7 < SATURDAY)
     share = (middle - filled[rows, before]) / np.where(rise > 0, rise, 1)
     minutes = (begin + before + share) * grid.step_s / 60
     return numbers, np.where(usable, minutes, np.nan)
@@ -202,7 +202,7 @@ def _mornings(
 def morning_shift(values: Values, grid: Grid, change: ClockChange, days: int) -> Moved | None:
     """The shift of mornings after a clock change, in UTC; None if there are too few of them."""
     numbers, minutes = morning_min(values, grid, change.offset_s)
-    day = (change.at_s + change.offset_s) // _DAY_S
+    day = (change.at_s + change.offset_s) // DAY_S
     before = minutes[(numbers >= day - days) & (numbers < day)]
     after = minutes[(numbers > day) & (numbers <= day + days)]
     before, after = before[np.isfinite(before)], after[np.isfinite(after)]
@@ -233,9 +233,9 @@ def _order(stamps_s: Ints, step_s: int) -> list[Finding]:
     back = np.flatnonzero(np.diff(stamps_s) < 0) + 1
     if not len(back):
         return []
-    midnight = stamps_s[back] % _DAY_S == 0
+    midnight = stamps_s[back] % DAY_S == 0
     previous = stamps_s[back - 1]
-    old_day = midnight & (previous - stamps_s[back] == _DAY_S - step_s)
+    old_day = midnight & (previous - stamps_s[back] == DAY_S - step_s)
     findings = []
     if old_day.any():
         text = f"{int(old_day.sum())} rows of midnight stand behind the last of their day: they carry the day that ended"
@@ -267,7 +267,7 @@ def _wall_clock(stamps_s: Ints, step_s: int, time_zone: str) -> list[Finding]:
     """Holes and doubles that a wall clock makes when it is changed, and stamps that it never shows."""
     distinct, count = np.unique(stamps_s, return_counts=True)
     findings = []
-    for change in clock_changes(time_zone, int(distinct[0]) - _DAY_S, int(distinct[-1]) + _DAY_S):
+    for change in clock_changes(time_zone, int(distinct[0]) - DAY_S, int(distinct[-1]) + DAY_S):
         wall_s = change.at_s + change.offset_s
         first, last = sorted((wall_s, wall_s + change.by_s))
         inside = (distinct >= first) & (distinct < last)

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ringmain_trainer.arrays import Values
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
-from ringmain_trainer.quality.arrays import Values
 from ringmain_trainer.quality.marks import Finding, Grid, Severity, kind_of
 
 _ROWS_MIN: Final = 500

@@ -12,21 +12,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ringmain_trainer.arrays import Bools, Values
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import QualityConfig, SignalKind
-from ringmain_trainer.quality.arrays import (
-    DAYS_MIN,
-    Bools,
-    Values,
-    by_day,
-    days_of_other_size,
-    quantile_of,
-    runs,
-    spread_of,
-    towards,
-)
+from ringmain_trainer.quality.arrays import DAYS_MIN, by_day, days_of_other_size, quantile_of, runs, spread_of, towards
 from ringmain_trainer.quality.marks import Checked, Finding, Grid, Mark, Marks, Severity, SignalQuality, kind_of, limits_of
 
-_DAY_S: Final = 86400
 _WEATHER: Final = frozenset((SignalKind.TEMPERATURE, SignalKind.WIND_SPEED, SignalKind.SHARE, SignalKind.PRICE))
 _AT_REST: Final = frozenset((SignalKind.PV, SignalKind.RADIATION, SignalKind.WIND))
 _GUSTY: Final = frozenset((SignalKind.RADIATION, SignalKind.WIND, SignalKind.WIND_SPEED))
@@ -147,7 +138,7 @@ def units(values: Values, marks: Marks, settings: Settings) -> Verdict:
                 wrong[row] |= towards(beyond[row], back=False)
         if last - first == 1:
             wrong[first] |= beyond[first] & np.isfinite(days[first])
-    before = settings.grid.start_s % _DAY_S // settings.grid.step_s
+    before = settings.grid.start_s % DAY_S // settings.grid.step_s
     flagged = wrong.ravel()[before : before + len(left)] & np.isfinite(left)
     spans = []
     for a, b in _runs(flagged | _between(left, flagged)):
@@ -162,7 +153,7 @@ def dead(values: Values, marks: Marks, settings: Settings) -> Verdict:
     left = _left(values, marks)
     there = np.isfinite(left)
     known, config = left[there], settings.config
-    if len(known) * settings.grid.step_s < _DAY_S or settings.kind in {SignalKind.OTHER, SignalKind.PRICE}:
+    if len(known) * settings.grid.step_s < DAY_S or settings.kind in {SignalKind.OTHER, SignalKind.PRICE}:
         return _nothing(marks)
     distinct, counts = np.unique(known[:: max(1, len(known) // 4096)], return_counts=True)
     if len(distinct) > config.dead_values_max:
@@ -263,10 +254,10 @@ def sign(values: Values, marks: Marks, settings: Settings) -> Verdict:
     flipped = one_sided & (positive != mostly_positive)
     if not flipped.any() or flipped.sum() > 0.25 * one_sided.sum():
         return _nothing(marks)
-    before = grid.start_s % _DAY_S // grid.step_s
+    before = grid.start_s % DAY_S // grid.step_s
     wrong = np.repeat(flipped, days.shape[1])[before : before + len(left)]
     opposite = left < 0 if mostly_positive else left > 0
-    wrong = (wrong | _beside(left, wrong, opposite, _DAY_S // grid.step_s)) & np.isfinite(left)
+    wrong = (wrong | _beside(left, wrong, opposite, DAY_S // grid.step_s)) & np.isfinite(left)
     if not generates:
         wrong = _sudden(left, wrong)
     spans = ((a, b, "the other sign than on all other days") for a, b in _runs(wrong | _between(left, wrong)))

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 
 from ringmain_protocol import topics
 from ringmain_trainer.arrays import Floats
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import TrainerConfig, is_time_zone
 from ringmain_trainer.history.delta import scan
 from ringmain_trainer.history.site_reader import StepTable, read_series, read_sites, read_steps, read_time_zone
@@ -209,7 +210,7 @@ def _series_quality(
         for issue in history.issues:
             row = (issue.start_s - first) // step_s
             values[row : row + len(issue.values)] = issue.values
-        if len(values) < _STEPS_MIN or 86400 % step_s:
+        if len(values) < _STEPS_MIN or DAY_S % step_s:
             continue
         grid = Grid(first, step_s)
         _, summary = check_signal(values, name, grid, config.quality)

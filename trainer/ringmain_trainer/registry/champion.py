@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ringmain_model.session import RUNTIME_ERRORS, open_session, run_in_blocks
+from ringmain_model.session import QUANTILES, RUNTIME_ERRORS, open_session, run_in_blocks
 from ringmain_protocol.manifest import ModelManifest
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, PublishError, TooLittleDataError
@@ -76,7 +76,7 @@ def judge(  # noqa: PLR0913  the challenger and its data, the champion's place, 
         return first  # too little data before the newest days: the first look stands
     rows = (issued_at_s - data.steps.start_s) // window.step_s
     inputs = examples(data.steps, (data.series[name] for name in model.series), window, rows.tolist()).inputs
-    quantiles = run_in_blocks(open_session(content), inputs, "quantiles").astype(np.float64)
+    quantiles = run_in_blocks(open_session(content), inputs, QUANTILES).astype(np.float64)
     fresh = held_out.take(newest)._replace(quantiles=quantiles)
     of_champion = champion.quantiles[newest[champion.chosen]]
     on_newest = champion._replace(chosen=np.ones(len(issued_at_s), dtype=bool), quantiles=of_champion)
@@ -88,13 +88,13 @@ def judge(  # noqa: PLR0913  the challenger and its data, the champion's place, 
     return Verdict(decision=second.decision, reason=reason, scores=scores)
 
 
-def read_released(config: TrainerConfig, signal: str, site: str) -> Released | None:
+def read_released(candidates: Path, signal: str, site: str) -> Released | None:
     """The newest released model, checked by its golden vectors; None if no model is released.
 
     Raises:
         PublishError, ExportError: If its files are not whole, or do not reproduce the golden vectors.
     """
-    champion = read_champion(Path(config.candidates), signal, site)
+    champion = read_champion(candidates, signal, site)
     if champion is None:
         return None
     release, candidate = champion
@@ -113,7 +113,7 @@ def _champion(
 ) -> tuple[Champion | None, str]:
     """Forecasts of the released model; or None, with the reason if there is one that cannot be compared."""
     try:
-        released = read_released(config, model.signal, data.site)
+        released = read_released(Path(config.candidates), model.signal, data.site)
         return (None, "") if released is None else (_forecasts(config, model, data, held_out, released, until=until), "")
     except (PublishError, ExportError, *RUNTIME_ERRORS) as error:
         return None, f"the released model cannot be compared: {error}"
@@ -146,5 +146,5 @@ def _forecasts(  # noqa: PLR0913  the released model, and the days it is run on
     if known is None:
         raise PublishError(f"release {released.release} has no history")
     inputs = inputs_for(released, known, held_out.issued_at_s[chosen])
-    quantiles = run_in_blocks(open_session(released.content), inputs, "quantiles").astype(np.float64)
+    quantiles = run_in_blocks(open_session(released.content), inputs, QUANTILES).astype(np.float64)
     return Champion(released.release, chosen, quantiles, levels, manifest.metrics.get("pinball"))

@@ -38,6 +38,10 @@ from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.evaluation import PromotionConfig
 from ringmain_trainer.models.metrics import Forecasts, by_day, mean, pinball_losses
 
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+"""The released model, and the one that would take its place: recipes of a backtest, aliases in MLflow."""
+
 _EXACT_DAYS_MAX: Final = 200
 
 
@@ -120,10 +124,10 @@ def decide(  # noqa: PLR0913  two forecasters and the terms of their comparison
     if reason:
         return Verdict(decision=Decision.REJECTED, reason=reason, scores=scores)
     if against is None or champion is None:
-        beside = "no persistence to compare with"
+        compared = "no persistence to compare with"
         if naive is not None:
-            beside = f"MAE {naive.loss:.4g} against {naive.other:.4g} of persistence ({name}) on {naive.days} days"
-        reason = f"{note or 'no model of this site and signal is released'}; {beside}"
+            compared = f"MAE {naive.loss:.4g} against {naive.other:.4g} of persistence ({name}) on {naive.days} days"
+        reason = f"{note or 'no model of this site and signal is released'}; {compared}"
         return Verdict(decision=Decision.PROMOTED, reason=reason, scores=scores)
     if against.days < config.days_min:
         reason = f"{against.days} days that release {champion.release} has not seen, {config.days_min} are needed to compare"

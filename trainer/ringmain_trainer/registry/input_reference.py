@@ -1,6 +1,6 @@
-"""The inputs of a model in its training, as numbers that later days are compared with. Pure: arrays in, numbers out.
+"""References of the inputs of a model: deciles of the training, for comparison with later days. Pure.
 
-For each signal and series a candidate's record keeps the deciles of every season (a month and its neighbors), so that July
+For each signal and series a candidate's record keeps the deciles of every season (a month and its neighbors): July
 is not compared with January. A value falls into one of the ten bins of its season; each bin should hold a tenth:
 
     PSI = sum over bins of (share - 0.1) * ln(share / 0.1)            (Siddiqi 2006; 0.25 is the usual bound)

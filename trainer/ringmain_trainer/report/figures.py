@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
-from ringmain_trainer.calendar import utc_offsets
+from ringmain_trainer.calendar import DAY_S, SATURDAY
+from ringmain_trainer.clock_tables import utc_offsets
 from ringmain_trainer.history.site_reader import SeriesHistory
 from ringmain_trainer.models import metrics
 
@@ -20,9 +21,7 @@ Values = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_DAY_S: Final = 86400
 _EPOCH: Final = date(1970, 1, 1)
-_SATURDAY: Final = 5
 _BANDS: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _DAY_SHARE_MIN: Final = 0.8
 """A day counts for daily means and days drawn on their own when so much of it is there."""
@@ -126,8 +125,8 @@ def local_days(values: Values, start_s: int, step_s: int, time_zone: str, holida
     years = [datetime.fromtimestamp(int(one), UTC).year for one in (at[0], at[-1])]
     changes, offsets = utc_offsets(time_zone, years[0] - 1, years[1] + 1)
     local = at + offsets[np.searchsorted(changes, at, side="right")]
-    day, slot = local // _DAY_S, local % _DAY_S // step_s
-    first, count, slots = int(day[0]), int(day[-1] - day[0]) + 1, _DAY_S // step_s
+    day, slot = local // DAY_S, local % DAY_S // step_s
+    first, count, slots = int(day[0]), int(day[-1] - day[0]) + 1, DAY_S // step_s
     known = np.isfinite(values)
     place = ((day - first) * slots + slot)[known]
     total = np.bincount(place, values[known], count * slots)
@@ -331,4 +330,4 @@ def _nanmean(values: Values, axis: int) -> Values:
 def _day_type(day: date, holidays: set[date]) -> DayType:
     if day in holidays:
         return DayType.HOLIDAY
-    return DayType.WEEKEND if day.weekday() >= _SATURDAY else DayType.WORKDAY
+    return DayType.WEEKEND if day.weekday() >= SATURDAY else DayType.WORKDAY

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ringmain_model.session import forecast, open_session
 from ringmain_protocol.manifest import ModelManifest
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, TooLittleDataError
@@ -21,7 +22,6 @@ from ringmain_trainer.training.recipe import fit_and_prove, rows_of
 
 Rows = NDArray[np.int64]
 
-_DAY_S: Final = 86400
 _FORECASTS_MIN: Final = 20
 
 
@@ -72,7 +72,7 @@ def score_model(config: TrainerConfig, model: ModelConfig, data: SiteData, file:
     if not len(rows):
         raise TooLittleDataError("too little data: no day to score a forecast on")
     at_s = steps.start_s + step_s * rows
-    span_s = report.score_days * _DAY_S
+    span_s = report.score_days * DAY_S
     after = rows[(at_s >= file.manifest.trained_to_ms // 1000) & (at_s >= at_s[-1] - span_s)]
     if len(after) >= _FORECASTS_MIN:
         how = f"the waiting or released model, on {_days(after, step_s)} days after its training"
@@ -126,4 +126,4 @@ def _score(config: TrainerConfig, model: ModelConfig, data: SiteData, content: b
 
 
 def _days(rows: Rows, step_s: int) -> int:
-    return max(1, round(float(rows[-1] - rows[0]) * step_s / _DAY_S))
+    return max(1, round(float(rows[-1] - rows[0]) * step_s / DAY_S))

@@ -11,8 +11,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ringmain_trainer.calendar import zone_rules
-from ringmain_trainer.quantities import number
-from ringmain_trainer.units import unit_of
+from ringmain_trainer.quantities import number, unit_of
 
 _SPACE: Final = "\N{NO-BREAK SPACE}"
 _LARGE: Final = 10_000.0

@@ -8,9 +8,8 @@ import numpy as np
 from ringmain_trainer.config.trainer import SignalKind, TrainerConfig
 from ringmain_trainer.quality.marks import Marks, kind_of, mask_bits
 from ringmain_trainer.quality.site_quality import SiteQuality
-from ringmain_trainer.quantities import Quantity
+from ringmain_trainer.quantities import Quantity, unit_of
 from ringmain_trainer.report.figures import LocalDays, Values, local_days
-from ringmain_trainer.units import unit_of
 
 POWER_KINDS: Final = frozenset((SignalKind.LOAD, SignalKind.PV, SignalKind.WIND))
 _MACHINE: Final = frozenset(("oil", "transformer", "winding", "hot", "spot", "battery"))

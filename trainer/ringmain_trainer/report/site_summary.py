@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import TrainerConfig
 from ringmain_trainer.evaluation.drift import input_reasons
 from ringmain_trainer.report.figures import DayType, daily_bands
@@ -49,7 +50,7 @@ def site_summary(config: TrainerConfig, history: SiteHistory, models: Sequence[M
         site=history.site,
         page=page,
         time_zone=history.time_zone,
-        days=len(history.values) * history.step_s / 86400,
+        days=len(history.values) * history.step_s / DAY_S,
         good_share=history.quality.good_share,
         errors=history.quality.errors,
         warnings=history.quality.warnings,

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from ringmain_program.files import write_file
+from ringmain_trainer.calendar import DAY_S
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError, HistoryError, PublishError, TooLittleDataError
 from ringmain_trainer.evaluation.drift import InputDrift, input_drift
@@ -40,7 +41,6 @@ from ringmain_trainer.training.train_site import TrainingResult
 from ringmain_trainer.workers import run_all
 
 FLEET_PAGE: Final = "index.html"
-_DAY_S: Final = 86400
 _SITE: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
@@ -234,8 +234,8 @@ def _drift(
     if not stored.record.inputs or list(file.manifest.signals) != model.history:
         return {}
     end_s = data.steps.start_s + config.training.step_s * len(data.steps.values)
-    first_s = max(file.manifest.trained_to_ms // 1000, end_s - round(config.drift.days * _DAY_S))
-    if end_s - first_s < config.drift.days_min * _DAY_S:
+    first_s = max(file.manifest.trained_to_ms // 1000, end_s - round(config.drift.days * DAY_S))
+    if end_s - first_s < config.drift.days_min * DAY_S:
         return {}
     compared = {}
     for name, (values, at_s) in inputs_of(data, model, window_of(config.training)).items():

@@ -1,7 +1,7 @@
-"""The journal of a training: one line for each site and signal as it is finished, so that a killed training goes on.
+"""The journal of a training: one line for each finished site and signal, from which a killed training continues.
 
-`<candidates>/training.jsonl` begins with what the whole training was asked for; a line that is not whole, the last one of a
-killed training, counts as not written. While a training runs it holds the lock of the journal.
+`<candidates>/training.jsonl` begins with the header of the whole training. An incomplete line, the last one of a killed
+training, counts as not written. While a training runs it holds the lock of the journal.
 """
 
 import fcntl
@@ -21,17 +21,19 @@ from msgspec import Struct
 from ringmain_trainer.config.trainer import TrainerConfig
 from ringmain_trainer.errors import TrainerError
 from ringmain_trainer.features.site_data import SiteData
+from ringmain_trainer.training.recipe import TOOLS
 
 FILE: Final = "training.jsonl"
 
-_TOOLS: Final = ("ringmain", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
+PACKAGES: Final = ("ringmain", *TOOLS)
+"""Packages that decide the result of a training."""
 log: Final = logging.getLogger("ringmain_trainer")
 
 Result = TypeVar("Result", bound=Struct)
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """What the training was asked for: when it began, what it leaves out as later, and a hash of everything else."""
+    """A training: its begin, the end of its data (`--until`), and a hash of everything else that decides its results."""
 
     now_ms: int
     until_ms: int | None
@@ -39,7 +41,7 @@ class Header(Struct, frozen=True, kw_only=True):
 
 
 class Journal(Generic[Result]):
-    """An open journal: what was finished before, by site and signal, and the file for what is finished now."""
+    """An open journal: `done` are the results of the interrupted training by site and signal; new ones go to the file."""
 
     def __init__(self, header: Header, done: dict[tuple[str, str], Result], file: FileIO) -> None:
         self.header = header
@@ -47,7 +49,7 @@ class Journal(Generic[Result]):
         self._file = file
 
     def add(self, result: Result) -> None:
-        """Write down one that is finished. A full disk loses the line, not the training."""
+        """Append a result. A full disk loses the line, not the training."""
         try:
             self._file.write(msgspec.json.encode(result) + b"\n")
         except OSError as error:
@@ -56,14 +58,14 @@ class Journal(Generic[Result]):
 
 @contextmanager
 def open_journal(folder: Path, asked: Header, result_type: type[Result], *, resume: bool) -> Generator[Journal[Result]]:
-    """The journal, for this training alone.
+    """Open and lock the journal of the candidates.
 
     Args:
         folder: The candidates.
-        asked: What this training is asked for.
+        asked: Header of this training.
         result_type: A Struct with `site` and `signal`.
-        resume: Go on with the training that is in the journal, with its `now`; what is later than its begin is left out.
-            When it was asked for something else, or other packages made it, everything begins anew, with a warning.
+        resume: Continue the training in the journal, with its `now`; data later than its begin are left out. If its
+            configuration or packages were others, everything begins anew, with a warning.
 
     Raises:
         TrainerError: If another training has it open, or it cannot be written.
@@ -87,11 +89,11 @@ def open_journal(folder: Path, asked: Header, result_type: type[Result], *, resu
 
 
 def header_of(config: TrainerConfig, *, now: datetime, until: datetime | None) -> Header:
-    """What a training is asked for. The number of processes, Kafka and the like do not count: they change no model."""
+    """The header of a training. The number of processes, Kafka and the like are left out: they change no model."""
     training = msgspec.structs.replace(config.training, jobs=1)
     plain = TrainerConfig()
     same = msgspec.structs.replace(config, training=training, kafka=plain.kafka, ingest=plain.ingest, channel=plain.channel)
-    tools = {name: version(name) for name in _TOOLS}
+    tools = {name: version(name) for name in PACKAGES}
     return Header(
         now_ms=round(1000 * now.timestamp()),
         until_ms=None if until is None else round(1000 * until.timestamp()),
@@ -100,7 +102,7 @@ def header_of(config: TrainerConfig, *, now: datetime, until: datetime | None) -
 
 
 def inputs_hash(data: SiteData) -> str:
-    """A hash of all that a model of a site is made from."""
+    """A hash of all data that a model of a site is made from."""
     hashed = sha256(repr((data.site, data.time_zone, data.steps.start_s, data.steps.values.shape)).encode())
     hashed.update(data.steps.values.tobytes())
     for name, history in data.series.items():
@@ -117,18 +119,18 @@ def instant(at_ms: int) -> datetime:
 
 
 def _header(content: bytes, asked: Header) -> Header | None:
-    """What the training in the journal was asked for; None if it is not the one to go on with."""
+    """The header in the journal; None if that training cannot be continued."""
     try:
-        found = msgspec.json.decode(content.split(b"\n", 1)[0], type=Header)
+        header = msgspec.json.decode(content.split(b"\n", 1)[0], type=Header)
     except msgspec.MsgspecError:
-        log.info("resume: there is no training to go on with, this one begins")
+        log.info("resume: no interrupted training in the journal, a new one begins")
         return None
-    if found.config_sha256 != asked.config_sha256 or asked.until_ms not in {None, found.until_ms}:
+    if header.config_sha256 != asked.config_sha256 or asked.until_ms not in {None, header.until_ms}:
         log.warning(
-            "resume: configuration, packages or --until are not those of the training before; everything begins anew"
+            "resume: configuration, packages or --until differ from the interrupted training; everything begins anew"
         )
         return None
-    return found if found.until_ms is not None else msgspec.structs.replace(found, until_ms=found.now_ms)
+    return header if header.until_ms is not None else msgspec.structs.replace(header, until_ms=header.now_ms)
 
 
 def _results(content: bytes, result_type: type[Result]) -> dict[tuple[str, str], Result]:

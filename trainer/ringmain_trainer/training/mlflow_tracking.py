@@ -1,4 +1,4 @@
-"""MLflow beside the candidates: each training is a run, releases move the alias `champion`. The candidates stay the truth.
+"""MLflow, a copy of the candidate folders: each training is a run, releases move the alias `champion`. Nothing is read back.
 
 One registered model for each of thousands of sites makes every MLflow server slow. So a training is one run with one table
 of all sites, and one version of one registered model per signal; the sites that the configuration names have a run and a
@@ -36,15 +36,11 @@ from ringmain_trainer.registry.candidates import (
     read_one_waiting,
     read_released_records,
 )
-from ringmain_trainer.registry.gate import Decision
-from ringmain_trainer.training.journal import header_of
+from ringmain_trainer.registry.gate import CHALLENGER, CHAMPION, Decision
+from ringmain_trainer.training.journal import PACKAGES, header_of
 from ringmain_trainer.training.train_site import TrainingResult
 
-CHAMPION: Final = "champion"
-CHALLENGER: Final = "challenger"
-
-_PACKAGES: Final = ("ringmain", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
-_PARAMETER_CHARACTERS: Final = 500  # what MLflow takes
+_PARAMETER_CHARACTERS: Final = 500  # limit of MLflow
 _BATCH: Final = 100  # likewise
 _ARTIFACTS: Final = "mlflow-artifacts"
 _SHA: Final = "model_sha256"
@@ -52,13 +48,13 @@ log: Final = logging.getLogger("ringmain_trainer")
 
 
 def require_mlflow(config: TrainerConfig) -> None:
-    """Say before the work, not after it, that MLflow is wanted and not there.
+    """Refuse before the training, not after it, if MLflow is configured and not installed.
 
     Raises:
         TrainerError: If it is not installed.
     """
     if config.tracking.uri:
-        _mlflow(config)
+        _mlflow(config.tracking)
 
 
 def record_training(
@@ -67,35 +63,35 @@ def record_training(
     """Record a training as a run: settings, packages, a table of all sites; a new challenger for each signal and named site.
 
     Returns:
-        The id of the run; None if nothing is recorded, because none is wanted or the server does not answer.
+        The id of the run; None if tracking is not configured or the server does not answer.
     """
-    run_id: str | None = _careful(config, lambda: _Tracker(config).training(results, now=now, until=until))
+    run_id: str | None = _careful(config.tracking, lambda: _Tracker(config).training(results, now=now, until=until))
     return run_id
 
 
 def record_release(config: TrainerConfig, release: int) -> None:
-    """Make champions of the models of a release; for an older release, after a rollback, of its models again."""
-    _careful(config, lambda: _Tracker(config).release(release))
+    """Move the alias `champion` to the models of a release; after a rollback, to those of the older release."""
+    _careful(config.tracking, lambda: _Tracker(config).release(release))
 
 
 class _Tracker:
     """Talks to one MLflow server."""
 
     def __init__(self, config: TrainerConfig) -> None:
-        mlflow: Any = _mlflow(config)
+        mlflow: Any = _mlflow(config.tracking)
         self._config = config
         self._mlflow = mlflow
         self._client: Any = mlflow.MlflowClient(tracking_uri=config.tracking.uri)
 
     def training(self, results: list[TrainingResult], *, now: datetime, until: datetime | None) -> str:
-        """One run of the whole, with one of its own below it for each named site."""
+        """Record a run of the whole training, and below it a run for each named site."""
         asked = header_of(self._config, now=now, until=until)
         tags = {
             "ringmain.kind": "training",
             "ringmain.config_sha256": asked.config_sha256,
             "mlflow.runName": f"{now:%Y-%m-%d %H:%M}",
         }
-        packages = {f"package.{name}": version(name) for name in _PACKAGES}
+        packages = {f"package.{name}": version(name) for name in PACKAGES}
         with self._run(tags, now) as run_id:
             self._parameters(
                 run_id, packages | {"until": str(until or "")} | dict(_flat(msgspec.to_builtins(self._settings())))
@@ -113,7 +109,7 @@ class _Tracker:
         return run_id
 
     def release(self, release: int) -> None:
-        """Champions of the signals and of the named sites."""
+        """Move the alias of each signal and of each named site."""
         records = read_released_records(Path(self._config.candidates), release)
         for signal in sorted({record.signal for record in records}):
             self._champion(self._name(signal), release, None)
@@ -170,15 +166,15 @@ class _Tracker:
         """
         mark = f"ringmain.release.{release}"
         versions = list(self._client.search_model_versions(f"name='{name}'"))
-        found = [one for one in versions if mark in one.tags]
-        if not found and sha256 is not None:
-            found = [one for one in versions if one.tags.get(_SHA) == sha256]
-        elif not found:
-            found = [one for one in versions if CHALLENGER in self._aliases(name, one.version)]
-        if not found:
+        of_release = [one for one in versions if mark in one.tags]
+        if not of_release and sha256 is not None:
+            of_release = [one for one in versions if one.tags.get(_SHA) == sha256]
+        elif not of_release:
+            of_release = [one for one in versions if CHALLENGER in self._aliases(name, one.version)]
+        if not of_release:
             log.warning("tracking: no version of %s is known to belong to release %d; its aliases stay", name, release)
             return
-        newest = max(found, key=lambda one: int(one.version)).version
+        newest = max(of_release, key=lambda one: int(one.version)).version
         self._client.set_model_version_tag(name, newest, mark, "true")
         self._client.set_registered_model_alias(name, CHAMPION, newest)
         if CHALLENGER in self._aliases(name, newest):
@@ -193,35 +189,37 @@ class _Tracker:
         except self._mlflow.exceptions.MlflowException:
             self._client.create_registered_model(name)
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{path}".rstrip("/")
-        made = self._client.create_model_version(name, source, run_id, tags=tags, await_creation_for=_wait_s(self._config))
+        created = self._client.create_model_version(
+            name, source, run_id, tags=tags, await_creation_for=_wait_s(self._config.tracking)
+        )
         if alias is not None:
-            self._client.set_registered_model_alias(name, alias, made.version)
+            self._client.set_registered_model_alias(name, alias, created.version)
 
     def _name(self, signal: str, site: str = "") -> str:
         """Name of a registered model: of a signal, or of a named site."""
         return ".".join(part for part in (self._config.tracking.registered_model, signal, site) if part)
 
     def _settings(self) -> TrainerConfig:
-        """The configuration without what is none of MLflow's business."""
+        """The configuration without the addresses of Kafka and MLflow."""
         return msgspec.structs.replace(self._config, kafka=KafkaBroker(), tracking=TrackingConfig())
 
     @contextmanager
     def _run(self, tags: dict[str, str], now: datetime) -> Generator[str]:
-        """A run that is ended whatever happens."""
-        made = self._client.create_run(self._experiment(), start_time=round(1000 * now.timestamp()), tags=tags)
+        """A run; it is ended also when the recording fails."""
+        run = self._client.create_run(self._experiment(), start_time=round(1000 * now.timestamp()), tags=tags)
         status = "FAILED"
         try:
-            yield made.info.run_id
+            yield run.info.run_id
             status = "FINISHED"
         finally:
-            self._client.set_terminated(made.info.run_id, status)
+            self._client.set_terminated(run.info.run_id, status)
 
     def _experiment(self) -> str:
-        """The id of the experiment, made if it is not there; a local database has its artifacts beside it."""
+        """The id of the experiment, created if missing; the artifacts of a local database lie in its folder."""
         name, uri = self._config.tracking.experiment, self._config.tracking.uri
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         place = (Path(uri.removeprefix(SQLITE)).parent / _ARTIFACTS).as_uri() if uri.startswith(SQLITE) else None
         return str(self._client.create_experiment(name, artifact_location=place))
 
@@ -233,33 +231,35 @@ class _Tracker:
     def _metrics(self, run_id: str, now: datetime, values: dict[str, float]) -> None:
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
         at_ms = round(1000 * now.timestamp())
-        made = [self._mlflow.entities.Metric(name, value, at_ms, 0) for name, value in sorted(finite.items())]
-        for first in range(0, len(made), _BATCH):
-            self._client.log_batch(run_id, metrics=made[first : first + _BATCH])
+        metrics = [self._mlflow.entities.Metric(name, value, at_ms, 0) for name, value in sorted(finite.items())]
+        for first in range(0, len(metrics), _BATCH):
+            self._client.log_batch(run_id, metrics=metrics[first : first + _BATCH])
 
 
-def _careful(config: TrainerConfig, act: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """Do it if tracking is wanted; a server that does not answer, or refuses, costs a warning."""
-    if not config.tracking.uri:
+def _careful(tracking: TrackingConfig, act: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """Act if tracking is configured; a server that does not answer, or refuses, costs a warning."""
+    if not tracking.uri:
         return None
-    mlflow = _mlflow(config)
+    mlflow = _mlflow(tracking)
     try:
-        _require_answer(config)
+        _require_answer(tracking)
         return act()
     except (mlflow.exceptions.MlflowException, OSError) as error:
         text = " ".join(str(error).split())[:500]
         log.warning(
-            "tracking: MLflow at %s has not all of this, candidates and releases stand: %s", masked_uri(config), text
+            "tracking: MLflow at %s has an incomplete record, candidates and releases stand: %s",
+            masked_uri(tracking),
+            text,
         )
         return None
 
 
-def _mlflow(config: TrainerConfig) -> ModuleType:
-    """The package, which must not send anything home, and must not wait for long."""
+def _mlflow(tracking: TrackingConfig) -> ModuleType:
+    """The package, with its telemetry off and short time-outs."""
     settings = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_wait_s(config)),
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_wait_s(tracking)),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # results go there
     }
@@ -275,22 +275,22 @@ def _mlflow(config: TrainerConfig) -> ModuleType:
     return mlflow
 
 
-def _wait_s(config: TrainerConfig) -> int:
-    return max(1, round(config.tracking.timeout_s))
+def _wait_s(tracking: TrackingConfig) -> int:
+    return max(1, round(tracking.timeout_s))
 
 
-def _require_answer(config: TrainerConfig) -> None:
-    """One look at the server, with the time-out, before anything waits for it several times."""
-    parts = urlsplit(config.tracking.uri)
+def _require_answer(tracking: TrackingConfig) -> None:
+    """Connect once with the time-out, before several requests each wait for it."""
+    parts = urlsplit(tracking.uri)
     if parts.scheme in {"http", "https"}:
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        with socket.create_connection((parts.hostname or "", port), timeout=config.tracking.timeout_s):
+        with socket.create_connection((parts.hostname or "", port), timeout=tracking.timeout_s):
             pass
 
 
-def masked_uri(config: TrainerConfig) -> str:
+def masked_uri(tracking: TrackingConfig) -> str:
     """The address without user and password."""
-    parts = urlsplit(config.tracking.uri)
+    parts = urlsplit(tracking.uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
@@ -299,9 +299,9 @@ def _may_be_released(result: TrainingResult) -> bool:
 
 
 def _summary(results: Sequence[TrainingResult]) -> dict[str, float]:
-    """Numbers of one signal over all sites: counts, and medians of what was measured."""
+    """Numbers of one signal over all sites: counts, and medians of the metrics."""
     trained = [result for result in results if result.trained]
-    found = {
+    counts = {
         "sites": float(len(results)),
         "trained": float(len(trained)),
         "rejected": float(sum(result.decision is Decision.REJECTED for result in trained)),
@@ -312,7 +312,7 @@ def _summary(results: Sequence[TrainingResult]) -> dict[str, float]:
         own = result.metrics | {"model_bytes": float(result.model_bytes), "latency_ms": result.latency_ms}
         for name, value in own.items():
             measured.setdefault(name, []).append(value)
-    return found | {f"{name}_median": statistics.median(values) for name, values in measured.items()}
+    return counts | {f"{name}_median": statistics.median(values) for name, values in measured.items()}
 
 
 def _write_table(folder: Path, results: Sequence[TrainingResult], settings: TrainerConfig) -> None:
@@ -328,7 +328,7 @@ def _write_table(folder: Path, results: Sequence[TrainingResult], settings: Trai
     pl.DataFrame(rows, infer_schema_length=None).write_csv(folder / "results.csv")
 
 
-def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401  what a configuration decodes to
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401  values of a decoded configuration
     """Nested tables as `table.key`, everything else as JSON."""
     if isinstance(values, dict):
         for name, value in values.items():

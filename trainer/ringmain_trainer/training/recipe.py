@@ -1,4 +1,4 @@
-"""How a model is made, in five steps. Each takes the results of those before it, reads no file and writes none.
+"""The recipe of a model in five steps. Each takes the results of earlier ones; none reads or writes a file.
 
 | step | function | from | to |
 |---|---|---|---|
@@ -47,13 +47,13 @@ from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, colum
 from ringmain_trainer.features.feature_spec import feature_spec
 from ringmain_trainer.features.site_data import SiteData
 from ringmain_trainer.models.fit import FittedModel, fit_model
-from ringmain_trainer.units import unit_of
+from ringmain_trainer.quantities import unit_of
 
 _UNRELEASED: Final = 1
 """A manifest needs a release number; `publish` gives the real one."""
 _HELD_OUT_PROVED: Final = 200
 _SHARE_NOTED: Final = 0.5
-_TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
+TOOLS: Final = ("scikit-learn", "skl2onnx", "onnx", "onnxruntime", "numpy", "tzdata")
 
 
 class TrainingExamples(NamedTuple):
@@ -91,7 +91,7 @@ class ProvedFile(NamedTuple):
 
 
 class SealedFile(NamedTuple):
-    """A model file with manifest and golden vectors. The latency is measured, so that it stands in no file."""
+    """A model file with manifest and golden vectors. The latency is measured and not part of the file."""
 
     content: bytes
     manifest: ModelManifest
@@ -250,7 +250,7 @@ def _manifest(  # noqa: PLR0913  everything that a file says of itself
         trained_forecasts=len(at),
         trained_sha256=hashed.hexdigest(),
         metrics=metrics,
-        made_with={name: version(name) for name in _TOOLS},
+        made_with={name: version(name) for name in TOOLS},
     )
 
 
@@ -294,7 +294,7 @@ def rows_of(training: TrainingConfig, data: SiteData) -> list[int]:
 def issued_every(training: TrainingConfig, steps: int) -> int:
     """Steps from one training forecast to the next: those of the configuration, or more to stay within `rows_max` targets.
 
-    If it is more, it has no common factor with a day, so that the forecasts go through all times of day.
+    If it is more, it has no common factor with a day: the forecasts go through all times of day.
     """
     most = max(training.forecasts_min, training.rows_max // training.horizon_steps)
     if steps <= most * training.issue_every_steps:

@@ -29,7 +29,7 @@ _UNREADABLE: Final = (PolarsError, PanicException, DeltaError)
 log: Final = logging.getLogger("ringmain_trainer")
 
 Task = tuple[str, ModelConfig, TrainingResult | None]
-"""A site, what to forecast there, and what became of it in a training that was interrupted."""
+"""A site, a model, and the result from an interrupted training."""
 
 
 def train(
@@ -38,10 +38,10 @@ def train(
     """Train all models of all sites that have steps in the history; one that fails stops no other.
 
     Args:
-        config: What to train, from where to where.
+        config: Models, history and candidates.
         now: Goes into the manifests, and decides how far their clock tables reach.
-        until: Leave out what is later; for a look back.
-        resume: Go on with a training that was interrupted: what is finished and would become the same is not fitted again.
+        until: End of the data, for a look back.
+        resume: Continue an interrupted training: a result is reused if its data are unchanged and its candidate is there.
         dask: Address of a Dask scheduler, instead of processes on this machine.
 
     Returns:
@@ -81,7 +81,7 @@ def _train(config: TrainerConfig, task: Task, *, now: datetime, until: datetime 
 
 
 def sites_of(location: str) -> list[str]:
-    """Sites with steps; a file that cannot be read costs only the sites that are in no other.
+    """Sites with steps; an unreadable file costs only the sites that are in no other.
 
     Raises:
         HistoryError: If nothing can be read.
@@ -89,22 +89,22 @@ def sites_of(location: str) -> list[str]:
     try:
         return read_sites(location)
     except _UNREADABLE as error:
-        log.warning("some file of the history cannot be read, each is tried: %s", " ".join(str(error).split()))
+        log.warning("a file of the history cannot be read, trying each one: %s", " ".join(str(error).split()))
     try:
         files = DeltaTable(table_path(location, TABLES[topics.STEPS])).file_uris()
     except _UNREADABLE as error:
         raise HistoryError(f"the history cannot be read: {str(error).splitlines()[0]}") from error
-    found: set[str] = set()
+    sites: set[str] = set()
     for file in files:
         try:
-            found.update(_sites_in(file))
+            sites.update(_sites_in(file))
         except _UNREADABLE as error:
-            log.error("%s cannot be read: %s", file, " ".join(str(error).split()))  # noqa: TRY400  the text says all
-    return sorted(found)
+            log.error("%s cannot be read: %s", file, " ".join(str(error).split()))  # noqa: TRY400  the text is enough
+    return sorted(sites)
 
 
 def _broken(location: str, kind: str, site: str) -> Iterator[str]:
-    """Files of a table that may hold rows of the site and cannot be read, and why."""
+    """Unreadable files of a table that may hold rows of the site, each with its error."""
     path = table_path(location, TABLES[kind])
     if not DeltaTable.is_deltatable(path):
         return
@@ -120,11 +120,11 @@ def _sites_in(file: str) -> set[str]:
 
 
 def _result(config: TrainerConfig, order: list[tuple[str, str]], outcome: Outcome[TrainingResult]) -> TrainingResult:
-    """The result of a task; of one that failed in a way that nobody thought of, the reason."""
+    """The result of a task; for an unexpected error, a result with its reason."""
     if outcome.value is not None:
         return outcome.value
     site, signal = order[outcome.number]
-    drop_candidate(Path(config.candidates), signal, site)  # what an earlier training left there is not this one's
+    drop_candidate(Path(config.candidates), signal, site)  # a candidate of an earlier training is not this one's
     if outcome.trace:
         log.error("failed site=%s signal=%s\n%s", site, signal, outcome.trace)
     return TrainingResult(site=site, signal=signal, trained=False, reason=outcome.reason)
@@ -146,14 +146,14 @@ def _write_down(journal: Journal[TrainingResult], result: TrainingResult) -> Non
 
 
 def _reported(outcomes: Iterator[Outcome[TrainingResult]], total: int) -> Iterator[Outcome[TrainingResult]]:
-    """The outcomes; meanwhile the log says how many are done, how many failed, and how long the rest will take."""
-    begin = said = time.monotonic()
+    """The outcomes; the log meanwhile gives the number done, the number without a model, and the time left."""
+    begin = logged = time.monotonic()
     without = 0
     for done, outcome in enumerate(outcomes, start=1):
         yield outcome
         without += outcome.value is None or not outcome.value.trained
         now = time.monotonic()
-        if now - said >= _PROGRESS_S or done == total:
+        if now - logged >= _PROGRESS_S or done == total:
             rest_min = (now - begin) / done * (total - done) / 60
             log.info("train done=%d/%d without_model=%d rest_min=%.1f", done, total, without, rest_min)
-            said = now
+            logged = now

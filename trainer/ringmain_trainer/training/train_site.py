@@ -21,10 +21,10 @@ from ringmain_trainer.training.recipe import TrainedModel, fit_and_prove, fit_si
 
 
 class TrainingResult(Struct, frozen=True, kw_only=True):
-    """What became of one site and signal; without a candidate `reason` says why.
+    """The result of one site and signal; without a candidate `reason` gives the cause.
 
-    `decision` and `decision_reason` are the gate's: whether the candidate may be released, or was rejected.
-    `masked` counts the values that were taken out as gaps by the rules of quality, by `signal.mark`.
+    `decision` and `decision_reason` are the gate's verdict. `masked` counts the values that the quality rules turned into
+    gaps, by `signal.mark`.
     """
 
     site: str
@@ -43,7 +43,7 @@ class TrainingResult(Struct, frozen=True, kw_only=True):
     inputs_sha256: str = ""
 
 
-def train_model(  # noqa: PLR0913  what, from what, when; and what is finished already
+def train_model(  # noqa: PLR0913  a model, its time, and its result from an interrupted run
     config: TrainerConfig,
     site: str,
     model: ModelConfig,
@@ -52,9 +52,9 @@ def train_model(  # noqa: PLR0913  what, from what, when; and what is finished a
     until: datetime | None,
     done: TrainingResult | None = None,
 ) -> TrainingResult:
-    """Train, export and prove one model, and write it as a candidate; what waited before is removed first.
+    """Train one model and write it as a candidate; the candidate that waited before is removed first.
 
-    `done` is what became of it in an interrupted training: it stands if the data are the same and its candidate still waits.
+    `done`: the result from an interrupted run. It is reused if the input hash is unchanged and its candidate is still there.
     """
     begin = time.monotonic()
     folder, inputs_sha256 = Path(config.candidates), ""
@@ -105,7 +105,7 @@ def train_model(  # noqa: PLR0913  what, from what, when; and what is finished a
     )
 
 
-def _verdict(  # noqa: PLR0913  what was trained from what, and when
+def _verdict(  # noqa: PLR0913  a model, its data and its time
     config: TrainerConfig,
     model: ModelConfig,
     data: SiteData,
@@ -114,7 +114,7 @@ def _verdict(  # noqa: PLR0913  what was trained from what, and when
     now: datetime,
     until: datetime | None,
 ) -> Verdict:
-    """What the gate says, by the forecasts of the held-out days that fitting has made anyway."""
+    """The verdict of the gate, from the forecasts of the held-out days that the fit has made anyway."""
     if trained.fitted.held_out is None:
         return Verdict(decision=Decision.UNDECIDED, reason="no forecasts of held-out days to judge by")
 

@@ -1,4 +1,7 @@
-"""Dispatch of a site over the horizon: a linear program to which each equipment contributes a block."""
+"""Dispatch: a `DispatchProblem` comes in, the cheapest schedule (`Dispatch`) leaves.
+
+A linear program over the horizon, built for each plan; each kind of equipment adds its block.
+"""
 
 from ringmain_agent.planning.dispatch.dispatcher import Dispatcher
 from ringmain_agent.planning.dispatch.problem import Dispatch, DispatchProblem

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.battery import TARGET_FACTOR, follow, within_nameplate_kw
 from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch.block import Parts, Prices

@@ -13,7 +13,7 @@ from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term
 from ringmain_agent.planning.dispatch.problem import DispatchProblem
 from ringmain_agent.site.hours import ALWAYS, holds
-from ringmain_agent.site.site import BILLING_PERIOD_S, PCC, Site
+from ringmain_agent.site.site import PCC, SETTLEMENT_PERIOD_S, Site
 from ringmain_agent.site.tariff import DemandCharge
 from ringmain_agent.snapshot import Snapshot
 
@@ -61,7 +61,7 @@ class DemandChargeBlock:
 
 def steps_per_quarter(site: Site) -> int:
     """Steps in a quarter hour; 1 for longer steps, or steps that do not divide it."""
-    return BILLING_PERIOD_S // site.step_s if BILLING_PERIOD_S % site.step_s == 0 else 1
+    return SETTLEMENT_PERIOD_S // site.step_s if SETTLEMENT_PERIOD_S % site.step_s == 0 else 1
 
 
 def quarter_phase(snapshot: Snapshot, site: Site) -> int:

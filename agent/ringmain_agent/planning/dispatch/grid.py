@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.planning.arrays import Array, Flags, Indices
 from ringmain_agent.planning.dispatch.battery import BatteryBlock
 from ringmain_agent.planning.dispatch.block import Parts, Prices

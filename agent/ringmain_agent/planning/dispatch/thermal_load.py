@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ringmain_agent.equipment import plausible
+from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.dispatch.block import Parts, Prices
 from ringmain_agent.planning.dispatch.linear_program import INF, LinearProgram, Term

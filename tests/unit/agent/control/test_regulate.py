@@ -7,11 +7,22 @@ from msgspec.structs import replace
 
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
-from ringmain_agent.control.settlement_period import update_period
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
+from ringmain_agent.site.nameplates import (
+    CapacitorBank,
+)
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measured, Measurements, Plan, Reason
+from ringmain_agent.snapshot import Measurements, Plan, Reason
 from ringmain_protocol.messages import Fallback, ReasonCode
+from support.site_of_loads import (
+    NOW_MS,
+    PLANNED,
+    RUNNING,
+    SITE,
+    plan,
+    readings,
+    regulated,
+)
 
 Measure = Callable[..., Measurements]
 MakePlan = Callable[..., Plan]
@@ -176,18 +187,6 @@ def test_stale_measurements_release_everything(site: Site, measured: Measure, ma
     assert "stale" in result.reason
 
 
-def test_load_is_derived_from_the_pcc_when_its_feed_is_gone(
-    site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
-) -> None:
-    known = values(5600.0, -300.0, 100.0)
-    with_feed, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
-    del known["load_kw"]
-    without, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
-    assert without.setpoints["battery"] == pytest.approx(with_feed.setpoints["battery"])
-    del known["battery_kw"]
-    assert regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)[0].fallback == Fallback.RELEASE
-
-
 def test_battery_of_unknown_energy_is_released_and_the_rest_goes_on(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
@@ -204,26 +203,6 @@ def test_demand_peak_of_the_plan_is_held_like_a_limit(
     charged = replace(site, tariff=replace(site.tariff, demand_charge_per_kw=10.0))
     result, _ = regulate(measured(now_ms, **values(4300.0)), make_plan(0.0, pcc_kw=4000.0), RegulatorState(), charged)
     assert result.setpoints["battery"] == pytest.approx(-300.0)
-
-
-def test_month_peak_is_the_highest_quarter_hour_mean_and_ends_with_the_local_month(site: Site) -> None:
-    """November begins in Amsterdam at 23:00 UTC."""
-    november_ms = 1_604_188_800_000 - 3_600_000
-    quarter = RegulatorState().period
-    for minute in range(-60, 15, 3):
-        at_ms = november_ms + minute * 60_000
-        power_kw = 9000.0 if -30 <= minute < -24 else 1000.0
-        quarter = update_period(quarter, Measured(power_kw, at_ms - CYCLE_MS), site=site, now_ms=at_ms)
-        if minute == -12:
-            # Stamped with its START, the high reading covers minutes -33 to -27, of which 3 lie in the quarter from -30.
-            assert quarter.billing_peak_kw == pytest.approx(1000.0 + 8000.0 * 3 / 15)
-    assert (quarter.billing_month, quarter.billing_peak_kw) == ("2020-11", 0.0)
-
-
-def test_quarter_that_was_hardly_measured_makes_no_peak(site: Site, now_ms: int) -> None:
-    quarter = update_period(RegulatorState().period, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
-    quarter = update_period(quarter, None, site=site, now_ms=now_ms + 2_000_000)
-    assert quarter.billing_peak_kw == 0.0
 
 
 def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, now_ms: int) -> None:
@@ -250,3 +229,38 @@ def test_regulator_wishes_nothing_that_limits_would_change(
     limited = limit_setpoints(result.setpoints, site=slow, measurements=measurements, previous=state.sent)
     assert limited.power_kw == result.setpoints
     assert limited.reasons == ()
+
+
+def test_plan_is_followed_by_every_kind(measured: Measure) -> None:
+    assert regulated(measured, 500.0, step=plan()).setpoints == PLANNED
+
+
+def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: Measure) -> None:
+    """1e6 kW of a battery of 100 kW: it is taken to stay at 100 kW, and all else goes on as the plan has it."""
+    absurd = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(200.0, battery_kw=1e6))
+    absurd = replace(absurd, unresponsive_kw={"battery": 1e6}, runs={"mill": RUNNING})
+    result, _ = regulate(absurd, plan(), RegulatorState(), SITE)
+    assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
+        name: kw for name, kw in PLANNED.items() if name != "battery"
+    }
+    assert result.reason == "battery does not follow its setpoint: 100.0 kW is assumed"
+
+
+def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:
+    state = remember(RegulatorState(), {"battery": -80.0}, NOW_MS - 1000)
+    stuck = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(900.0, battery_kw=100.0))
+    stuck = replace(stuck, unresponsive_kw={"battery": 100.0}, runs={"mill": RUNNING})
+    result, _ = regulate(stuck, plan(), state, SITE)
+    assert result.setpoints["battery"] == -80.0
+    assert sum(result.setpoints[name] or 0.0 for name in ("charger", "pump", "boiler", "mill")) == pytest.approx(0.0)
+    assert "battery does not follow its setpoint: 100.0 kW is assumed" in result.reason
+
+
+def test_positions_are_those_of_the_plan_while_operations_are_left_and_stay_without_a_plan(measured: Measure) -> None:
+    site = replace(SITE, capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=4),))
+    planned = replace(plan(), positions={"bank": [3] * 96})
+    measurements = measured(NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, **readings(500.0, bank_position=1.0))
+    assert regulate(measurements, planned, RegulatorState(), site)[0].positions == {"bank": 3}
+    assert regulate(measurements, None, RegulatorState(), site)[0].positions == {"bank": None}
+    spent = replace(measurements, operations_left={"bank": 0})
+    assert regulate(spent, planned, RegulatorState(), site)[0].positions == {"bank": None}

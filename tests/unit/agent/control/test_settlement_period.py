@@ -8,21 +8,15 @@ import pytest
 from ringmain_agent.control.regulate import RegulatorState
 from ringmain_agent.control.settlement_period import PERIOD_MS, SettlementPeriod, update_period
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import RegulatorSettings, Site
+from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import DemandCharge, Tariff
 from ringmain_agent.snapshot import Measured
+from support.sites import station
 
 WORKDAYS = DemandCharge(name="workdays", per_kw=5.0, hours=LocalHours(begin="08:00", end="20:00", weekdays=(1, 2, 3, 4, 5)))
 YEARLY = DemandCharge(name="year", per_kw=40.0, period_months=12)
-SITE = Site(
-    site="s",
-    time_zone="Europe/Amsterdam",
-    grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=100.0),
-    tariff=Tariff(demand_charge_per_kw=2.0, demand_charge=(WORKDAYS, YEARLY)),
-    regulator=RegulatorSettings(stale_after_s=900.0),
-)
+SITE = station(time_zone="Europe/Amsterdam", demand_charge_per_kw=2.0, demand_charge=(WORKDAYS, YEARLY), stale_after_s=900.0)
 
 
 def ms(text: str) -> int:
@@ -80,3 +74,26 @@ def test_peaks_survive_a_restart_and_those_of_an_older_version_are_read() -> Non
     assert decode_kept(encode_kept(state), RegulatorState).period.peaks_kw == state.period.peaks_kw
     older = b'{"quarter": {"start_ms": 1704283200000, "billing_month": "2024-01", "billing_peak_kw": 70.0}}'
     assert decode_kept(older, RegulatorState).period.peaks_kw == {"month": 70.0}
+
+
+CYCLE_MS = 180_000
+
+
+def test_month_peak_is_the_highest_quarter_hour_mean_and_ends_with_the_local_month(site: Site) -> None:
+    """November begins in Amsterdam at 23:00 UTC."""
+    november_ms = 1_604_188_800_000 - 3_600_000
+    quarter = RegulatorState().period
+    for minute in range(-60, 15, 3):
+        at_ms = november_ms + minute * 60_000
+        power_kw = 9000.0 if -30 <= minute < -24 else 1000.0
+        quarter = update_period(quarter, Measured(power_kw, at_ms - CYCLE_MS), site=site, now_ms=at_ms)
+        if minute == -12:
+            # Stamped with its START, the high reading covers minutes -33 to -27, of which 3 lie in the quarter from -30.
+            assert quarter.billing_peak_kw == pytest.approx(1000.0 + 8000.0 * 3 / 15)
+    assert (quarter.billing_month, quarter.billing_peak_kw) == ("2020-11", 0.0)
+
+
+def test_quarter_that_was_hardly_measured_makes_no_peak(site: Site, now_ms: int) -> None:
+    quarter = update_period(RegulatorState().period, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
+    quarter = update_period(quarter, None, site=site, now_ms=now_ms + 2_000_000)
+    assert quarter.billing_peak_kw == 0.0

@@ -2,7 +2,6 @@
 
 import resource
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol.messages import Readings, Receipt
-from ringmain_protocol.steps import Reading, StepValue
 
 LIMITS = OutboxLimits(backlog_per_s=10.0, backlog_delay_max_s=4.0, gap_grace_s=60.0)
 
@@ -132,29 +130,6 @@ def test_a_full_disk_drops_messages_with_a_count_and_keeps_state_for_later(tmp_p
     state._db.execute("PRAGMA max_page_count = 100000")  # noqa: SLF001
     assert state.commit()
     assert (state.fact("kept"), state.trouble) == (1, "")
-
-
-def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
-    state = StateFile(tmp_path / "a.sqlite3", outbox_messages_max=100)
-    state.add_readings([Reading("load_kw", 1, 5.0), Reading("load_kw", 2, 6.0)])
-    state.add_steps([StepValue("load_kw", 0, 5.5, 0), StepValue("load_kw", 900_000, None, 2)], forget_before_ms=0)
-    state.set_retained("topic", b"payload")
-    state.keep_open_readings({"load_kw": 2})
-    assert state.commit()
-    state.set_fact("lost", 1)  # not committed
-    state.close()
-    again = StateFile(tmp_path / "a.sqlite3", outbox_messages_max=100)
-    assert list(again.open_readings()) == [Reading("load_kw", 2, 6.0)]
-    assert list(again.newest()) == [Reading("load_kw", 2, 6.0)]
-    assert list(again.steps()) == [("load_kw", 0, 5.5), ("load_kw", 900_000, None)]
-    assert again.retained() == [("topic", b"payload")]
-    assert again.fact("lost") is None
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.sqlite3").write_bytes(b"garbage" * 1000)
-    with pytest.raises(sqlite3.DatabaseError):
-        StateFile(tmp_path / "a.sqlite3", outbox_messages_max=100)
 
 
 def test_a_killed_agent_starts_on_a_full_disk_with_everything_that_was_committed(state: StateFile, tmp_path: Path) -> None:

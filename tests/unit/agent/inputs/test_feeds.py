@@ -2,7 +2,7 @@
 
 import pytest
 
-from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection, feed_problem
+from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Quality
@@ -100,10 +100,3 @@ def test_an_implausible_time_is_kept_and_marked() -> None:
     payload = b'{"value": 1, "time": "2031-01-01T00:00:00Z"}'
     reading = read_feed("load_kw", feed(format=PayloadFormat.JSON, time_path="time"), payload, received_ms=NOW_MS)
     assert (reading.value, reading.quality) == (1.0, Quality.SUSPECT)
-
-
-def test_a_unit_that_does_not_fit_the_signal_is_named_with_those_that_do() -> None:
-    assert feed_problem("load_kw", feed(unit="degC")) == "unit 'degC' does not fit 'load_kw'; valid are W, kW, MW"
-    assert "must end in one of the units" in (feed_problem("load", feed()) or "")
-    assert "has no direction" in (feed_problem("t_degc", feed(unit="K", positive_direction=PositiveDirection.EXPORT)) or "")
-    assert feed_problem("load_kw", feed()) is None

@@ -1,8 +1,5 @@
 """The process image: one instant, one set of values, the same for plan, regulator, limits and status."""
 
-import math
-from collections.abc import Callable
-
 import pytest
 from msgspec.structs import replace
 
@@ -12,15 +9,12 @@ from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measured, Measurements, Snapshot
+from ringmain_agent.snapshot import Snapshot
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Envelope, Quality, encode
 from ringmain_protocol.steps import Reading
 
-Measure = Callable[..., Measurements]
 SIGNALS = ("load_kw", "pcc_kw", "battery_kw", "battery_soc_kwh")
-STALE_MS = 300_000
-AHEAD_MS = 60_000
 
 
 class Station:
@@ -108,26 +102,3 @@ def test_before_the_first_cycle_nothing_is_current_and_the_kept_state_counts(sta
     assert again.measurements.fresh("pcc_kw") is None
     assert again.measurements.thermal == station.image.measurements.thermal
     assert again.equipment_state == station.image.equipment_state
-
-
-@pytest.mark.parametrize(
-    ("age_ms", "value"),
-    [(0, 5.0), (STALE_MS, 5.0), (STALE_MS + 1, None), (-AHEAD_MS, 5.0), (-AHEAD_MS - 1, None)],
-)
-def test_value_is_fresh_until_it_is_stale_and_up_to_a_minute_ahead(
-    measured: Measure, now_ms: int, age_ms: int, value: float | None
-) -> None:
-    measurements = measured(now_ms - age_ms, now_ms=now_ms, pcc_kw=5.0)
-    assert measurements.fresh("pcc_kw") == value
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
-def test_fresh_value_is_a_finite_number(measured: Measure, now_ms: int, value: float | None) -> None:
-    measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(value, now_ms)})
-    assert measurements.fresh("pcc_kw") is None
-    assert measurements.fresh("load_kw") is None
-
-
-def test_value_that_its_sender_called_missing_is_not_fresh(measured: Measure, now_ms: int) -> None:
-    measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(5.0, now_ms, Quality.MISSING)})
-    assert measurements.fresh("pcc_kw") is None

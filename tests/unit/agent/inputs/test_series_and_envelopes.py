@@ -9,14 +9,14 @@ from ringmain_agent.inputs.series_and_envelopes import (
     RequestedLimits,
     SeriesAndEnvelopes,
 )
-from ringmain_agent.site.grid_connection import GridConnection, TimedLimit
+from ringmain_agent.site.grid_connection import TimedLimit
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.site import Site
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Envelope, Series, encode
+from support.sites import station
 
-SITE = Site(site="s", grid_connection=GridConnection(import_limit_kw=100.0, export_limit_kw=50.0))
+SITE = station(site="s", import_limit_kw=100.0, export_limit_kw=50.0)
 PRICE = topics.topic("s", topics.SERIES, "price_eur_per_mwh")
 
 
@@ -80,8 +80,7 @@ def test_of_the_timed_limits_of_a_site_the_last_that_holds_counts() -> None:
     """On 1970-01-01 clocks in London were an hour ahead of UTC."""
     morning = TimedLimit(hours=LocalHours(begin="01:15", end="02:00"), import_limit_kw=120.0, export_limit_kw=10.0)
     minutes = TimedLimit(hours=LocalHours(begin="01:30", end="01:45"), import_limit_kw=0.0)
-    grid = GridConnection(import_limit_kw=100.0, export_limit_kw=50.0, limit=(morning, minutes))
-    site = Site(site="s", time_zone="Europe/London", grid_connection=grid)
+    site = station(time_zone="Europe/London", import_limit_kw=100.0, export_limit_kw=50.0, limit=(morning, minutes))
     starts = [0, 900_000, 1_800_000, 2_700_000, 3_600_000]
     expected = ([100.0, 120.0, 0.0, 120.0, 100.0], [50.0, 10.0, 10.0, 10.0, 50.0])
     assert SeriesAndEnvelopes().limits_kw(site, starts, now_ms=0) == expected

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ringmain_agent.planning.prices import co2_g_per_kwh, export_price_per_kwh, import_price_per_kwh
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.site import Site
 from ringmain_agent.site.tariff import PriceHours, Tariff
 from ringmain_agent.snapshot import Reason, Snapshot
 from ringmain_protocol.messages import ReasonCode
+from support.sites import snapshot_of, station
 
 HOUR_MS = 3_600_000
 SPRING_MS = 1_711_843_200_000  # 2024-03-31 00:00 UTC: at 01:00 UTC clocks in Amsterdam go from 2 to 3
@@ -19,15 +19,11 @@ FIXED = Tariff(import_price_per_kwh=0.3, export_price_per_kwh=0.1)
 
 
 def site_with(tariff: Tariff) -> Site:
-    grid = GridConnection(import_limit_kw=10.0, export_limit_kw=10.0)
-    return Site(site="s", time_zone="Europe/Amsterdam", grid_connection=grid, tariff=tariff, step_s=3600, horizon_steps=4)
+    return station(time_zone="Europe/Amsterdam", tariff=tariff, step_s=3600, horizon_steps=4)
 
 
 def snapshot_with(*, issued_at_ms: int = SPRING_MS, **series: list[float | None]) -> Snapshot:
-    return Snapshot(
-        issued_at_ms=issued_at_ms, step_s=3600, history={}, known_future=series, import_limit_kw=[], export_limit_kw=[],
-        soc_kwh={},
-    )  # fmt: skip
+    return snapshot_of(site_with(FIXED), issued_at_ms=issued_at_ms, known_future=series)
 
 
 def test_hours_of_the_tariff_follow_the_clock_on_the_wall_over_a_change_of_it() -> None:

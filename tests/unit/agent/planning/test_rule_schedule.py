@@ -5,9 +5,10 @@ from msgspec.structs import replace
 
 from ringmain_agent.planning.rule_schedule import rule_schedule
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, FlexibleLoad, OnOffLoad, ThermalLoad
+from ringmain_agent.site.nameplates import CapacitorBank, ChargingStation, FlexibleLoad, OnOffLoad
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ChargingSession, Snapshot
+from support.sites import boiler
 
 
 def test_rule_rests_inside_the_limits_takes_what_is_outside_and_stores_surplus(site: Site, snapshot: Snapshot) -> None:
@@ -59,16 +60,11 @@ def test_rule_charges_at_once_within_the_limit_and_meets_every_deadline(site: Si
 
 
 def test_rule_keeps_temperatures_in_their_band(site: Site, snapshot: Snapshot) -> None:
-    boiler = ThermalLoad(
-        name="boiler",
-        power_max_kw=50.0,
-        capacity_kwh_per_k=10.0,
-        loss_kw_per_k=0.5,
-        temperature_min_degc=50.0,
-        temperature_max_degc=60.0,
+    warm_water = boiler(power_max_kw=50.0, capacity_kwh_per_k=10.0)
+    store = replace(
+        warm_water, name="store", temperature_min_degc=2.0, temperature_max_degc=6.0, cools=True, ambient_degc=20.0
     )
-    store = replace(boiler, name="store", temperature_min_degc=2.0, temperature_max_degc=6.0, cools=True, ambient_degc=20.0)
-    equipped = replace(site, thermal_loads=(boiler, store))
+    equipped = replace(site, thermal_loads=(warm_water, store))
     warm = replace(snapshot, temperature_degc={"boiler": 55.0, "store": 4.0})
     rule = rule_schedule(site=equipped, snapshot=warm, load_kw=[1000.0] * 96, pv_kw={"pv": [0.0] * 96})
     assert rule.temperature_degc["boiler"][-1] == pytest.approx(51.0)

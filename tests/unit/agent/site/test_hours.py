@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from ringmain_agent.site.hours import ALWAYS, LocalHours, holds, windows
+from ringmain_agent.site.hours import ALWAYS, LocalHours, holds, hours_left_h, windows
 
 HOUR_MS = 3_600_000
 AMSTERDAM = "Europe/Amsterdam"
@@ -64,3 +64,19 @@ def test_a_step_has_a_window_when_the_hours_hold(hours: LocalHours) -> None:
     starts_ms = hourly(datetime(2020, 10, 20, tzinfo=UTC), 24 * 14)
     found = windows(hours, starts_ms, AMSTERDAM)
     assert [day is not None for day in found] == holds(hours, starts_ms, AMSTERDAM)
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "left_h"),
+    [
+        ("2020-10-24T22:00", ALWAYS, 25.0),  # midnight in Amsterdam before the clock is set back
+        ("2021-03-27T23:00", ALWAYS, 23.0),
+        ("2020-10-24T20:00", LocalHours(begin="22:00", end="06:00"), 9.0),
+        ("2021-03-27T21:00", LocalHours(begin="22:00", end="06:00"), 7.0),
+        ("2021-03-28T00:30", LocalHours(begin="00:00", end="06:00"), 3.5),
+        ("2021-03-28T04:00", LocalHours(begin="00:00", end="06:00"), 0.0),
+    ],
+)
+def test_hours_of_a_load_follow_the_clock_on_the_wall_when_it_is_changed(day: str, hours: LocalHours, left_h: float) -> None:
+    at_ms = round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
+    assert hours_left_h(hours, at_ms, "Europe/Amsterdam") == pytest.approx(left_h)

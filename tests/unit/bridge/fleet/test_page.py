@@ -65,7 +65,7 @@ def test_what_a_site_says_is_text_and_never_markup() -> None:
 
 
 def test_an_empty_fleet_says_so() -> None:
-    assert "No site was heard yet" in page()
+    assert "No message of any site yet" in page()
 
 
 def test_a_long_fleet_shows_those_in_trouble_and_how_many_are_left_out() -> None:

@@ -5,27 +5,24 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ringmain_agent.site.grid_connection import GridConnection
 from ringmain_agent.site.hours import LocalHours
-from ringmain_agent.site.nameplates import Battery, Transformer
-from ringmain_agent.site.site import Site
-from ringmain_agent.site.tariff import PriceHours, Tariff
+from ringmain_agent.site.nameplates import Transformer
+from ringmain_agent.site.tariff import PriceHours
 from ringmain_simulation.closed_loop.loop import Record, Trace
 from ringmain_simulation.closed_loop.settlement import bill, excesses, hot_spots_degc, monthly_peaks_kw
+from support.sites import battery, station
 
 # 2021-01-31 22:30 UTC, so the third quarter-hour is the first of February in Amsterdam.
 START_MS = 1_612_132_200_000
-SITE = Site(
-    site="site",
+SITE = station(
     time_zone="Europe/Amsterdam",
-    grid_connection=GridConnection(import_limit_kw=10, export_limit_kw=4),
-    batteries=(Battery(name="battery", capacity_kwh=10, charge_max_kw=5, discharge_max_kw=5, wear_per_kwh=0.01),),
-    tariff=Tariff(
-        import_price_per_kwh=0.2,
-        export_price_per_kwh=0.1,
-        price=(PriceHours(hours=LocalHours(begin="00:00", end="01:00"), import_price_per_kwh=0.4),),
-        demand_charge_per_kw=3.0,
-    ),
+    import_limit_kw=10,
+    export_limit_kw=4,
+    batteries=(battery("battery", 10, 5, wear_per_kwh=0.01),),
+    import_price_per_kwh=0.2,
+    export_price_per_kwh=0.1,
+    price=(PriceHours(hours=LocalHours(begin="00:00", end="01:00"), import_price_per_kwh=0.4),),
+    demand_charge_per_kw=3.0,
 )
 RECORD = Record(start_ms=START_MS, load_kw=np.zeros(4), load_kvar=np.zeros(4), available_kw={})
 PCC_KW = np.array([8.0, -6.0, 12.0, 2.0])
@@ -70,10 +67,6 @@ def test_excesses_are_counted_on_both_sides() -> None:
 
 def test_a_transformer_at_rated_load_settles_at_its_rated_rise() -> None:
     """20 degC + 60 K of oil + 1.2 x 23 K of the winding, once steady: the defaults of a distribution transformer."""
-    site = Site(
-        site="site",
-        grid_connection=GridConnection(import_limit_kw=1000, export_limit_kw=1000),
-        transformers=(Transformer(name="t1", rated_power_kva=400),),
-    )
+    site = station(transformers=(Transformer(name="t1", rated_power_kva=400),))
     record = Record(start_ms=0, load_kw=np.zeros(96), load_kvar=np.full(96, 240.0), available_kw={})
     assert hot_spots_degc(np.full(96, 320.0), site, record)["t1"] == pytest.approx(np.full(96, 107.6), abs=0.01)

@@ -16,6 +16,7 @@ from ringmain_trainer.analysis.limit_violations import (
     outside,
     violations_model,
 )
+from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import AnalysisConfig, ModelConfig, TrainerConfig
 from ringmain_trainer.errors import TooLittleDataError
 from ringmain_trainer.export.onnx_file import damaged
@@ -44,7 +45,7 @@ def test_the_risk_of_a_daily_peak_is_learned_and_the_file_says_what_scikit_learn
 ) -> None:
     data = site_data(45)
     config = msgspec.structs.replace(trainer_config, analysis=AnalysisConfig(violation_rows_max=6_000, limit_quantile=0.9))
-    fitted = fit_violations(config, model, data, rows_of(config.training, data), now=NOW)
+    fitted = fit_violations(recipe_of(config, model), config.analysis, data, rows_of(config.training, data), now=NOW)
     assert fitted.limit.source.startswith("no limit in analysis.limits: the quantile 0.9 ")
     assert fitted.by_step.f1 > 0.7
     assert fitted.by_step.recall > 0.7
@@ -74,4 +75,4 @@ def test_limits_come_from_the_configuration_and_a_limit_never_reached_is_a_reaso
     config = msgspec.structs.replace(trainer_config, analysis=analysis)
     text = r"limit -100 to 9999 \(analysis.limits\): 0 of \d+ steps of the first days are outside"
     with pytest.raises(TooLittleDataError, match=text):
-        fit_violations(config, model, data, rows_of(config.training, data), now=NOW)
+        fit_violations(recipe_of(config, model), config.analysis, data, rows_of(config.training, data), now=NOW)

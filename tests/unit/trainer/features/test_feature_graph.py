@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from ringmain_model.session import open_session, run
-from ringmain_trainer.calendar import utc_offsets, zone_rules
+from ringmain_trainer.calendar import zone_rules
 from ringmain_trainer.features.examples import Window
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model, value_info
 
@@ -67,21 +67,6 @@ def test_a_holiday_counts_as_a_sunday_as_well() -> None:
     found, expected = run(with_holiday, inputs_at(christmas), FEATURES), run(without, inputs_at(sunday), FEATURES)
     differing = {int(column) for column in np.flatnonzero((found != expected).any(axis=(0, 1)))}
     assert len(differing) == 1  # the column that says holiday
-
-
-def test_zone_tables_come_from_the_pinned_package_and_end_with_their_years() -> None:
-    changes, offsets = utc_offsets("Europe/Amsterdam", 2020, 2021)
-    instants = [datetime.fromtimestamp(at, UTC).isoformat() for at in changes.tolist()]
-    assert instants == [
-        "2020-01-01T00:00:00+00:00",
-        "2020-03-29T01:00:00+00:00",
-        "2020-10-25T01:00:00+00:00",
-        "2021-03-28T01:00:00+00:00",
-        "2021-10-31T01:00:00+00:00",
-    ]
-    assert offsets.tolist() == [3600, 3600, 7200, 3600, 7200, 3600]
-    with pytest.raises(ValueError, match="Atlantis"):
-        zone_rules("Europe/Atlantis")
 
 
 @pytest.mark.parametrize("window", [Window(900, 768, 192), Window(300, 2016, 600), Window(3600, 200, 24)])

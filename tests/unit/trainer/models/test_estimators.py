@@ -22,7 +22,7 @@ from ringmain_trainer.config.estimators import (
 )
 from ringmain_trainer.config.recipe import Recipe, recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
-from ringmain_trainer.features.design_matrix import Design, as_rows, time_folds
+from ringmain_trainer.features.design_matrix import Design, as_rows
 from ringmain_trainer.features.examples import Examples, Window
 from ringmain_trainer.models.estimators import candidates_of, fitters, one_hot
 from ringmain_trainer.models.fit import fit_model, predict
@@ -94,19 +94,6 @@ def test_a_list_is_tried_and_a_value_is_fixed() -> None:
     assert {one["learning_rate"] for one in tried} == {0.06}
     assert not {"seeds", "rows_max"} & tried[0].keys()
     assert candidates_of(MlpConfig(hidden_layer_sizes=((8,), (16, 8))))[1]["hidden_layer_sizes"] == (16, 8)
-
-
-@pytest.mark.parametrize("count", [1, 3, 8])
-def test_folds_are_in_order_of_time_with_a_horizon_between_what_is_fitted_and_what_is_judged(count: int) -> None:
-    at = design().data.issued_at_s
-    folds = time_folds(at, WINDOW, count)
-    assert len(folds) == count
-    for fold in folds:
-        assert at[fold.train - 1] + 24 * 3600 <= at[fold.first]
-        assert at[fold.train] + 24 * 3600 > at[fold.first]  # no more is left out than must be
-    assert [fold.first for fold in folds[1:]] == [fold.last for fold in folds[:-1]]
-    assert folds[-1].last == len(at)
-    assert time_folds(at[:12], WINDOW, count) == []
 
 
 @pytest.mark.parametrize("name", ["hist_gradient_boosting", "random_forest", "extra_trees", "gradient_boosting", "mlp"])

@@ -11,7 +11,6 @@ from ringmain_trainer.config.recipe import recipe_of
 from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig, TrainingConfig
 from ringmain_trainer.features.design_matrix import Design, held_out
 from ringmain_trainer.features.examples import Examples, Window
-from ringmain_trainer.models.calibration import conformal_shifts
 from ringmain_trainer.models.fit import RANGE_MARGIN, FittedModel, fit_model, limits_of, persistence, predict
 
 WINDOW = Window(900, 768, 96)
@@ -40,23 +39,6 @@ def data(n: int = 60, seed: int = 0) -> tuple[NDArray[np.float32], Examples]:
     return features, Examples(inputs, targets)
 
 
-def test_targets_of_held_out_forecasts_are_seen_by_no_other() -> None:
-    _, examples = data()
-    early, late = held_out(examples, WINDOW, TRAINING)
-    assert early.any()
-    assert late.any()
-    assert not (early & late).any()
-    assert examples.issued_at_s[early].max() + 96 * 900 <= examples.issued_at_s[late].min()
-
-
-@pytest.mark.parametrize(("forecasts", "days_max"), [(60, 0.25 * 59 * 13 / 96), (1000, 21)])
-def test_at_most_the_share_and_the_days_are_held_out(forecasts: int, days_max: float) -> None:
-    issued_at_s = 1_600_000_200 + 13 * 900 * np.arange(forecasts)
-    examples = Examples({"issued_at_s": issued_at_s}, np.zeros((forecasts, 96), np.float32))
-    _, late = held_out(examples, WINDOW, TRAINING)
-    assert 0.9 * days_max < np.ptp(examples.issued_at_s[late]) / 86400 <= days_max
-
-
 def test_a_target_that_is_missing_teaches_nothing() -> None:
     features, examples = data()
     gaps = np.random.default_rng(1).random(examples.targets.shape) < 0.2
@@ -67,17 +49,6 @@ def test_a_target_that_is_missing_teaches_nothing() -> None:
     other = fitted_on(strange, with_gaps)
     np.testing.assert_array_equal(one.members[0].pipelines[0][-1].coef_, other.members[0].pipelines[0][-1].coef_)
     assert np.isfinite(predict(one, features)).all()
-
-
-def test_the_spread_is_taken_about_the_median() -> None:
-    truth = np.random.default_rng(0).normal(50, 2, size=(200, 96))
-    truth[0] = np.nan
-    offsets = conformal_shifts(np.zeros((200, 96, 3)), truth, WINDOW, (0.1, 0.5, 0.9))
-    assert offsets.shape == (96, 3)
-    assert (offsets[:, 1] == 0).all()
-    np.testing.assert_allclose(offsets[:, 2], 2 * 1.28, atol=0.2)
-    assert len(np.unique(offsets[:16, 2])) == 1
-    assert len(np.unique(offsets[:, 2])) == 6
 
 
 def test_the_outer_quantiles_hold_about_as_much_as_they_say() -> None:

@@ -38,8 +38,8 @@ def test_a_folder_is_refused_with_the_alternative(tmp_path: Path, uri: str) -> N
 
 
 def test_no_password_reaches_the_log() -> None:
-    config = TrainerConfig(tracking=TrackingConfig(uri="https://name:secret@mlflow.example.org:5000"))
-    assert masked_uri(config) == "https://mlflow.example.org:5000"
+    tracking = TrackingConfig(uri="https://name:secret@mlflow.example.org:5000")
+    assert masked_uri(tracking) == "https://mlflow.example.org:5000"
 
 
 def test_what_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

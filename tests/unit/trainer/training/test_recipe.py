@@ -11,7 +11,7 @@ from ringmain_model.session import forecast, open_session
 from ringmain_model.verify import check_model
 from ringmain_trainer.config.recipe import Recipe
 from ringmain_trainer.config.trainer import ModelConfig, TrainingConfig
-from ringmain_trainer.errors import TooLittleDataError
+from ringmain_trainer.errors import ExportError, TooLittleDataError
 from ringmain_trainer.features.design_matrix import held_out
 from ringmain_trainer.features.examples import examples, window_of
 from ringmain_trainer.features.site_data import SiteData
@@ -103,6 +103,15 @@ def test_a_proved_file_forecasts_as_the_sealed_one() -> None:
     sealed = open_session(fit_site(RECIPE, data, rows(data), now=NOW).content)
     inputs = examples(data.steps, [], window_of(RECIPE.training), rows(data)[-5:]).inputs
     np.testing.assert_array_equal(forecast(proved, inputs), forecast(sealed, inputs))
+
+
+def test_the_limit_of_size_concerns_a_candidate_and_not_a_score() -> None:
+    """A score must not depend on the gateway, nor on the speed of this machine."""
+    tight = msgspec.structs.replace(RECIPE.training, model_bytes_max=10_000, latency_ms_max=1e-6)
+    recipe, data = msgspec.structs.replace(RECIPE, training=tight), site()
+    assert len(fit_and_prove(recipe, data, rows(data), now=NOW).content) > 10_000
+    with pytest.raises(ExportError, match=r"training\.model_bytes_max is 10000"):
+        fit_site(recipe, data, rows(data), now=NOW)
 
 
 def test_the_probes_are_the_newest_held_out_inputs_and_damaged_ones() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,10 @@ from ringmain_agent.planning.dispatch.switched import (
     voltage_matters,
     voltage_pu,
 )
-from ringmain_agent.site.grid_connection import Busbar, GridConnection
+from ringmain_agent.site.grid_connection import Busbar
 from ringmain_agent.site.nameplates import CapacitorBank, TapChanger
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Snapshot
+from support.sites import problem_of, station
 
 STEPS = 4
 PRICES = Prices(excess_per_kwh=60.0, largest_per_kwh=0.3, destroyed_per_kwh=0.0)
@@ -33,28 +34,21 @@ Array = npt.NDArray[np.float64]
 
 
 def site_with(step_s: int = 3600, steps: int = STEPS, busbar: Busbar | None = BUSBAR) -> Site:
-    return Site(
-        site="s", time_zone="Europe/Amsterdam", step_s=step_s, horizon_steps=steps, busbar=busbar,
-        grid_connection=GridConnection(import_limit_kw=1e4, export_limit_kw=1e4),
-        tap_changers=() if busbar is None else (TAP,), capacitor_banks=(BANK,),
-    )  # fmt: skip
+    return station(
+        time_zone="Europe/Amsterdam",
+        import_limit_kw=1e4,
+        export_limit_kw=1e4,
+        step_s=step_s,
+        horizon_steps=steps,
+        busbar=busbar,
+        tap_changers=() if busbar is None else (TAP,),
+        capacitor_banks=(BANK,),
+    )
 
 
-def problem_with(site: Site, **measured: object) -> DispatchProblem:
-    steps = site.horizon_steps
-    zeros = np.zeros(steps)
-    known: dict[str, object] = {
-        "voltage_pu": 1.0, "pcc_kw": 1000.0, "pcc_kvar": 200.0, "positions": {"tap": 0, "bank": 1},
-    } | measured  # fmt: skip
-    given: dict[str, object] = {
-        "issued_at_ms": EVENING_MS, "step_s": site.step_s, "history": {}, "known_future": {}, "soc_kwh": {},
-        "import_limit_kw": [1e4] * steps, "export_limit_kw": [1e4] * steps,
-    }  # fmt: skip
-    return DispatchProblem(
-        snapshot=Snapshot(**given | known),  # type: ignore[arg-type]
-        load_kw=zeros, load_kvar=np.full(steps, 500.0), available_kw={}, net_high_kw=zeros,
-        import_ceiling_kw=zeros, export_ceiling_kw=zeros, import_price_per_kwh=zeros, export_price_per_kwh=zeros,
-    )  # fmt: skip
+def problem_with(site: Site, **changes: object) -> DispatchProblem:
+    usual: dict[str, Any] = {"voltage_pu": 1.0, "pcc_kw": 1000.0, "pcc_kvar": 200.0, "positions": {"tap": 0, "bank": 1}}
+    return problem_of(site, issued_at_ms=EVENING_MS, load_kvar=500.0, **usual | changes)
 
 
 def solved(site: Site, problem: DispatchProblem, pcc_kw: Array) -> tuple[float, dict[str, Array]]:

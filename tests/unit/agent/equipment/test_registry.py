@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 
 from ringmain_agent.commands.check import report
-from ringmain_agent.commands.costs import costs
 from ringmain_agent.config.agent import LoadedConfig, config_type, load_config
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate
@@ -20,15 +19,17 @@ from ringmain_agent.equipment.kind import PccRoom
 from ringmain_agent.equipment.period import Period
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.errors import DispatchError
+from ringmain_agent.planning.costs import costs
 from ringmain_agent.planning.dispatch import Dispatch, Dispatcher, DispatchProblem, blocks
 from ringmain_agent.planning.dispatch.block import Parts
 from ringmain_agent.planning.dispatch.flexible_load import FlexibleLoadBlock
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
 from ringmain_agent.site.nameplates import FlexibleLoad
-from ringmain_agent.snapshot import ForecastResult, LoadUsage, Measured, Measurements, Plan, Snapshot
+from ringmain_agent.snapshot import LoadUsage, Measurements, Plan, Snapshot
 from ringmain_protocol.messages import Fallback
 from support import kinds
+from support.sites import forecast_of, measured, snapshot_of
 
 TOML = """
 site = "site-1"
@@ -114,17 +115,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LoadedConfig:
 
 
 @pytest.fixture
-def snapshot() -> Snapshot:
-    forecast = ForecastResult(signal="load_kw", quantiles=[0.1, 0.5, 0.9], values=[[90.0, 100.0, 110.0]] * 24, release=1)
-    return Snapshot(
-        issued_at_ms=DUTCH_MIDNIGHT_MS,
-        step_s=900,
-        history={},
-        known_future={},
-        import_limit_kw=[500.0] * 24,
-        export_limit_kw=[500.0] * 24,
-        soc_kwh={},
-        forecasts=[forecast],
+def snapshot(loaded: LoadedConfig) -> Snapshot:
+    return snapshot_of(
+        loaded.site, issued_at_ms=DUTCH_MIDNIGHT_MS, forecasts=[forecast_of("load_kw", [100.0] * 24, spread_kw=10.0)]
     )
 
 
@@ -134,14 +127,7 @@ def whole_stages(power_kw: float) -> bool:
 
 def setpoint_kw(loaded: LoadedConfig, newest: Plan | None) -> float | None:
     """The setpoint of the boiler that leaves the agent."""
-    now_ms = DUTCH_MIDNIGHT_MS + 1000
-    measurements = Measurements(
-        now_ms=now_ms,
-        stale_after_s=300.0,
-        newest={signal: Measured(value, now_ms) for signal, value in {"load_kw": 100.0, "boiler_kw": 0.0}.items()},
-        import_limit_kw=500.0,
-        export_limit_kw=500.0,
-    )
+    measurements = measured(loaded.site, DUTCH_MIDNIGHT_MS + 1000, load_kw=100.0, boiler_kw=0.0)
     regulation, _ = regulate(measurements, newest, RegulatorState(), loaded.site)
     limited = limit_setpoints(regulation.setpoints, site=loaded.site, measurements=measurements, previous={})
     assert limited.reasons == ()

@@ -1,6 +1,6 @@
 """Units stand in the names of signals."""
 
-from ringmain_trainer.units import unit_of
+from ringmain_trainer.quantities import unit_of
 
 
 def test_units_come_from_the_names() -> None:

@@ -2,25 +2,20 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from ringmain_agent.config.agent import load_config
 from ringmain_agent.control.limits import Limited, limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
-from ringmain_agent.site.hours import ALWAYS, LocalHours, hours_left_h
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import ForecastResult, Measurements, Plan, Snapshot
-from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback
 
 Measure = Callable[..., Measurements]
-SAMPLE = Path(__file__).parents[4] / "deploy" / "config" / "agent.toml"
 HOUR_MS = 3_600_000
 USUAL = {"load_kw": 5600.0, "pv_kw": 0.0, "battery_kw": 0.0, "battery_soc_kwh": 4000.0, "pcc_kw": 5600.0}
 
@@ -66,18 +61,13 @@ def test_battery_that_reports_what_cannot_be_is_named_and_not_driven_further(
 ) -> None:
     made = planned(replace(snapshot, soc_kwh={"battery": soc_pu * 8000.0}), site)
     regulation, limited, _ = cycle(measured(now_ms, **USUAL | {"battery_soc_kwh": soc_pu * 8000.0}), made, site)
-    assert f"battery reports {100 * soc_pu:.0f} % of its capacity, outside 0 to 100 %" in {reason.text for reason in regulation.reasons}
+    assert f"battery reports {100 * soc_pu:.0f} % of its capacity, outside 0 to 100 %" in {
+        reason.text for reason in regulation.reasons
+    }
     assert regulation.reason.count("battery reports") == 1  # the plan names it too
     power_kw = limited.power_kw["battery"]
     assert power_kw is not None
     assert power_kw <= 0 if soc_pu > 1 else power_kw >= 0
-
-
-def test_transformer_without_power_is_refused_with_its_place(tmp_path: Path) -> None:
-    path = tmp_path / "agent.toml"
-    path.write_text(SAMPLE.read_text(encoding="utf-8") + "\n[transformer.zero]\nrated_power_kva = 0\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"transformer\.zero|transformer\[\.\.\.\]|rated_power_kva"):
-        load_config(path)
 
 
 def test_envelope_below_the_load_gives_all_that_can_be_given_and_says_what_is_missing(
@@ -114,22 +104,6 @@ def test_clock_that_jumps_an_hour_back_holds_the_limit_by_the_rule_until_there_i
     assert regulation.fallback is Fallback.RULE
     assert "from the future" in regulation.reason
     assert limited.power_kw["battery"] == pytest.approx(-650.0)
-
-
-@pytest.mark.parametrize(
-    ("day", "hours", "left_h"),
-    [
-        ("2020-10-24T22:00", ALWAYS, 25.0),  # midnight in Amsterdam before the clock is set back
-        ("2021-03-27T23:00", ALWAYS, 23.0),
-        ("2020-10-24T20:00", LocalHours(begin="22:00", end="06:00"), 9.0),
-        ("2021-03-27T21:00", LocalHours(begin="22:00", end="06:00"), 7.0),
-        ("2021-03-28T00:30", LocalHours(begin="00:00", end="06:00"), 3.5),
-        ("2021-03-28T04:00", LocalHours(begin="00:00", end="06:00"), 0.0),
-    ],
-)
-def test_hours_of_a_load_follow_the_clock_on_the_wall_when_it_is_changed(day: str, hours: LocalHours, left_h: float) -> None:
-    at_ms = round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
-    assert hours_left_h(hours, at_ms, "Europe/Amsterdam") == pytest.approx(left_h)
 
 
 @pytest.mark.parametrize("day", ["2020-10-25T00:00", "2021-03-28T00:00"])

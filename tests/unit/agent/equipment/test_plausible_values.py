@@ -4,19 +4,12 @@ import math
 
 import pytest
 
-from ringmain_agent.equipment import plausible
-from ringmain_agent.site.nameplates import ThermalLoad, Transformer
+from ringmain_agent.equipment import plausible_values as plausible
+from ringmain_agent.site.nameplates import Transformer
+from support.sites import boiler
 
 TRANSFORMER = Transformer(name="t1", rated_power_kva=400.0, ambient_degc=27.0, ambient_series="air_degc")
-BOILER = ThermalLoad(
-    name="boiler",
-    power_max_kw=80.0,
-    capacity_kwh_per_k=20.0,
-    loss_kw_per_k=0.5,
-    temperature_min_degc=50.0,
-    temperature_max_degc=60.0,
-    ambient_degc=15.0,
-)
+BOILER = boiler(ambient_degc=15.0)
 
 
 @pytest.mark.parametrize("degc", [None, math.nan, math.inf, -math.inf, 290.0, 80.1, -273.0])
