@@ -231,7 +231,7 @@ def test_battery_that_does_not_follow_is_noticed_planned_around_and_can_come_bac
         station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
         station.stuck_kw = 20.0
         station.speak_until(lambda: station.status is not None and station.status.not_followed == ["battery"], load_kw=130)
-        stays = "battery does not follow its setpoint; 20.0 kW is assumed"
+        stays = "battery does not follow its setpoint: 20.0 kW is assumed"
         station.speak_until(lambda: station.status is not None and stays in station.status.reason, load_kw=130)
         station.speak_until(lambda: _planned_kw(station)[1:8] == pytest.approx([20.0] * 7), load_kw=130)
         station.setpoints.clear()

@@ -174,7 +174,7 @@ def load_config(path: Path, kind: type[Config] = CONFIG_TYPE) -> LoadedConfig:
 
 
 def _part_problems(table: dict[str, Any]) -> Iterator[str]:
-    """Problems inside one feed or output, found even if other tables have problems of their own."""
+    """Problems inside one feed or output, even if other tables have problems of their own."""
     for signal in parts(table, "feeds"):
         feed = part(table, Feed, "feeds", signal)
         if not topics.is_signal(signal):

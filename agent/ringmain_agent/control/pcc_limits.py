@@ -99,7 +99,7 @@ def _demand(step: PlannedStep | None, period: SettlementPeriod, site: Site, now_
 
 
 def _rest_of_period(pcc_interval: Interval, period: SettlementPeriod, site: Site, now_ms: int) -> Interval:
-    """Power for the rest of the period that keeps its mean within the limits; the caller caps it at the limits.
+    """Power for the rest of the settlement period that compensates an excess so far, so that the mean holds the limits.
 
     The caller intersects it with the limits: low power earlier raises none of them. Unmeasured time counts as if power had
     been exactly at the limit.

@@ -148,7 +148,7 @@ class _Cycle(Struct, frozen=True, kw_only=True):
 
 
 def _unresponsive_kw(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Powers of batteries and loads that do not follow; a plant gives what it gives, and is never taken to stay."""
+    """Powers of unresponsive batteries and loads; plants are excluded, as a setpoint is only their upper bound."""
     unresponsive_kw = within_nameplates_kw(measurements.unresponsive_kw, site)
     return {name: kw for name, kw in unresponsive_kw.items() if all(name != plant.name for plant in site.generators)}
 

@@ -112,8 +112,8 @@ class BatteryKind(Kind[Battery, float | None]):
             missed_kwh, price_per_kwh = abs(target_kwh - end_kwh), nameplate.target_miss_per_kwh
         else:
             missed_kwh = max(target_kwh - end_kwh, 0.0)
-            dearest_per_kwh = TARGET_FACTOR * (review.largest_price_per_kwh + nameplate.wear_per_kwh)
-            price_per_kwh = dearest_per_kwh / nameplate.charge_efficiency
+            highest_per_kwh = TARGET_FACTOR * (review.largest_price_per_kwh + nameplate.wear_per_kwh)
+            price_per_kwh = highest_per_kwh / nameplate.charge_efficiency
         component = f"end of {name} off its target"
         return [wear, Cost(component=component, amount=price_per_kwh * missed_kwh, quantity=missed_kwh, unit="kWh")]
 

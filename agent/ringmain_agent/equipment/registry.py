@@ -19,7 +19,7 @@ from ringmain_agent.site.nameplates import Equipment
 from ringmain_agent.site.site import Site
 
 AnyKind = Kind[Any, Any]
-"""A kind whose nameplate and state only its own room knows."""
+"""A kind of unknown nameplate and state types; they are internal to the module of the kind."""
 
 _GENERATOR: Final = GeneratorKind()
 
@@ -45,26 +45,26 @@ def kind_of(equipment: Equipment) -> AnyKind:
     """The kind of an equipment, by its nameplate.
 
     Raises:
-        KeyError: If no kind has this nameplate: a bug of who built the site.
+        KeyError: If no kind has this nameplate: a bug of the caller.
     """
     nameplate = type(equipment)
     if (kind := _BY_NAMEPLATE.get(nameplate)) is not None:
         return kind
-    for kind in KINDS.values():  # one that was added to the registry later
+    for kind in KINDS.values():  # a kind added to the registry later
         if kind.nameplate is nameplate:
             return kind
-    raise KeyError(f"{nameplate.__name__} is the nameplate of no kind of equipment")
+    raise KeyError(f"{nameplate.__name__} is not the nameplate of a kind of equipment")
 
 
 def equipment_by_kind(site: Site) -> Iterator[tuple[AnyKind, Equipment]]:
-    """Everything that has a name at the site, kind after kind in the order of the registry."""
+    """Equipment of the site with its kind, in the order of the registry."""
     order = {kind.nameplate: place for place, kind in enumerate(dict.fromkeys(KINDS.values()))}
     for equipment in sorted(site.equipment, key=lambda equipment: order[type(equipment)]):
         yield kind_of(equipment), equipment
 
 
 def within_nameplates_kw(measured_kw: Mapping[str, float], site: Site) -> dict[str, float]:
-    """Powers of equipment that does not respond to its setpoints, as far as its nameplate allows them."""
+    """Powers of unresponsive equipment, clamped to the nameplates; powers that are not finite are dropped."""
     if not measured_kw:
         return {}
     powers = {equipment.name: kind_of(equipment).powers_kw(equipment) for equipment in site.powered}

@@ -16,7 +16,7 @@ MAX_OPEN_READINGS: Final = 20_000
 """Most readings of one signal in an open step; a further reading replaces the latest."""
 
 SET_BACK_S: Final = 3600
-"""How long the clock may run more than a month behind before the history starts over."""
+"""Time for which the clock may run more than a month behind before the history starts over."""
 
 _NAN: Final = float("nan")
 
