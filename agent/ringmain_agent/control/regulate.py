@@ -40,7 +40,7 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
     period: SettlementPeriod = field(default=SettlementPeriod(), name="quarter")
     sent: dict[str, SentSetpoint] = {}
     moves: dict[str, tuple[SentSetpoint, ...]] = {}
-    """Changes of setpoints, oldest first: those that measurements may still show, and the two newest."""
+    """Changes of setpoints, oldest first: the ones that measurements may still show, and the two newest."""
     free_kw: dict[str, float] = {}
     """Last measured power of each plant without curtailment."""
     load_kw: float | None = None
@@ -120,9 +120,8 @@ def regulate(
     )
     power_kw = _powers_kw(cycle)
     setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
-    setpoints |= {
-        name: state.sent[name].power_kw for name in unresponsive_kw if name in state.sent
-    }  # so that it can recover
+    # Unresponsive equipment keeps its last setpoint, so that it can recover.
+    setpoints |= {name: state.sent[name].power_kw for name in unresponsive_kw if name in state.sent}
     setpoints |= curtail(available, _least_kw(cycle) - cycle.fixed_kw - math.fsum(power_kw.values()), site)
     regulation = Regulation(
         setpoints=setpoints,

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ringmain_agent.__main__ import main
@@ -46,6 +47,19 @@ def test_what_is_no_snapshot_is_refused(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"snapshot\.json"):
         read_snapshot(file, load_config(SITE_FILE).site)
+
+
+def test_keys_of_requested_limits_and_unresponsive_equipment_stay(tmp_path: Path) -> None:
+    """Files and the planner's pipe keep their keys when the code has better names."""
+    snapshot = _sample() | {"wished_import_kw": [600.0], "wished_export_kw": [50.0], "breach_per_kwh": 0.4}
+    snapshot["held_kw"] = {"battery": 20.0}
+    file = tmp_path / "snapshot.json"
+    file.write_text(json.dumps(snapshot))
+    read = read_snapshot(file, load_config(SITE_FILE).site)
+    assert (read.requested_import_kw, read.requested_export_kw, read.breach_price_per_kwh) == ([600.0], [50.0], 0.4)
+    assert read.unresponsive_kw == {"battery": 20.0}
+    keys = {"wished_import_kw", "wished_export_kw", "breach_per_kwh", "held_kw"}
+    assert keys <= msgspec.msgpack.decode(msgspec.msgpack.encode(read)).keys()
 
 
 def test_missing_values_are_null(tmp_path: Path) -> None:

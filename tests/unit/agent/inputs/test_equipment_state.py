@@ -97,6 +97,7 @@ def test_runs_operations_and_visits_are_followed_and_survive_a_restart(
     assert state.operations_left(equipped) == {"bank": 8}
     assert state.last_there_ms == {"charger": now_ms + 120_000}
     assert decode_kept(encode_kept(state), EquipmentState) == state
+    assert b'"runs":{"mill"' in encode_kept(state)  # the key of the state file
     with pytest.raises(ValueError, match="EquipmentState: NoneType is not a kept state"):
         decode_kept(None, EquipmentState)
     with pytest.raises(ValueError, match="truncated"):
