@@ -37,6 +37,8 @@ from servers.mosquitto import Mosquitto
 SITES: Final = 20
 WORKERS: Final = 4
 DAY_S: Final = 86_400
+BACKLOG_S: Final = 0.5
+"""Messages of this time are in the memory of a broker that is killed."""
 FLOW_WAIT_S: Final = 20.0
 _KAFKA_TOPICS: Final = (*topics.KAFKA_TOPICS.values(), topics.DEADLETTER)
 
@@ -155,6 +157,10 @@ class Ring:
         time.sleep(down_s)
 
     def _kill_broker(self, down_s: float) -> None:
+        """With messages in its memory: a bridge that keeps up leaves none that the broker could forget."""
+        self._wait_for_flow()
+        self.proxies["bridge"].stall(DIRECTIONS, 2 * BACKLOG_S)
+        time.sleep(BACKLOG_S)
         self._broker_kills.append(time.monotonic())
         self.mosquitto.kill()
         time.sleep(down_s)
