@@ -110,7 +110,7 @@ class Ring:
     def bridge_connected(self) -> bool:
         """Whether the bridge is connected, as it says itself."""
         text = page(self.http_port, "/metrics")
-        return text is not None and "ringmain_bridge_mqtt_connected 1\n" in text
+        return text is not None and "ringmain_bridge_mqtt_connected 1.0\n" in text
 
     def outages(self) -> list[Outage]:
         """The kills so far that make sites send again."""

@@ -135,6 +135,8 @@ def clone(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
         (untrained / ".venv").symlink_to(sys.prefix)
         _write_configurations(untrained, mosquitto.port, kafka.bootstrap_servers)
         _write_files(untrained)
+        kafka.start()
+        kafka.delete_topics()  # those of other tests
         for name in (*topics.KAFKA_TOPICS.values(), topics.DEADLETTER):
             kafka.create_topic(name, 1)
         trained = folder / "trained"
