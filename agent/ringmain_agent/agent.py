@@ -230,9 +230,10 @@ class Agent:
             return default
 
     def _start(self) -> None:
-        self._planner.start()
+        """Connect first: the rule controls until the planner, which loads for a second, has its first plan."""
         self._local.start()
         self._exchange.start()
+        self._planner.start()
         logger.info("agent start site=%s mode=%s stream=%s", self._config.site, self._config.mode, self._exchange.stream)
         notify("READY=1")
 
