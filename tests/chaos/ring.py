@@ -39,6 +39,8 @@ WORKERS: Final = 4
 DAY_S: Final = 86_400
 BACKLOG_S: Final = 0.5
 """Messages of this time are in the memory of a broker that is killed."""
+REFUSED: Final = "NotEnoughReplicasException"
+"""Kafka's log has this for each produce request that it refused."""
 FLOW_WAIT_S: Final = 20.0
 _KAFKA_TOPICS: Final = (*topics.KAFKA_TOPICS.values(), topics.DEADLETTER)
 
@@ -111,6 +113,11 @@ class Ring:
         """Whether the bridge is connected, as it says itself."""
         text = page(self.http_port, "/metrics")
         return text is not None and "ringmain_bridge_mqtt_connected 1.0\n" in text
+
+    @property
+    def produce_errors(self) -> int:
+        """Produce requests that Kafka has refused."""
+        return self.kafka.log_file.read_text(errors="replace").count(REFUSED)
 
     def outages(self) -> list[Outage]:
         """The kills so far that make sites send again."""
@@ -192,10 +199,13 @@ class Ring:
         time.sleep(seconds)
 
     def _kafka_errors(self, seconds: float) -> None:
-        """The one replica that is left is one too few for acks=all."""
+        """The one replica that is left is one too few for acks=all; until Kafka has refused a request for it."""
         self._wait_for_flow()
+        before, end_s = self.produce_errors, time.monotonic() + FLOW_WAIT_S
         self._set_replicas_min(2)
         time.sleep(seconds)
+        while self.produce_errors == before and time.monotonic() < end_s and not self._stopping.is_set():
+            time.sleep(0.1)
         self._set_replicas_min(1)
 
     def _full(self, program: Restarted, file_bytes_max: int, seconds: float) -> None:

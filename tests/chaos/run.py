@@ -24,8 +24,6 @@ from servers.base import wait_until
 
 CALM_S: Final = 3.0
 """Numbers go on so long after the last fault: what a broker forgot shows as a gap below the next ones."""
-REFUSED: Final = "NotEnoughReplicasException"
-"""What Kafka's log has for each produce request that it refused."""
 DRAIN_TIMEOUT_S: Final = 150.0
 RECONNECT_TIMEOUT_S: Final = 90.0
 
@@ -199,7 +197,7 @@ def _reckon(
         dead_letters=dict(ledger.dead_letters),
         outbox_left=sum(publishers.outbox.values()),
         ended={program.name: program.ended for program in programs},
-        produce_errors=ring.kafka.log_file.read_text(errors="replace").count(REFUSED),
+        produce_errors=ring.produce_errors,
         clock_off_s=round(ledger.clock_off_s),
         killed={program.name: program.killed for program in programs},
         kinds={kind: sum(fault.kind == kind for fault in faults) for kind in sorted({fault.kind for fault in faults})},
