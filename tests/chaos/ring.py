@@ -39,6 +39,8 @@ WORKERS: Final = 4
 DAY_S: Final = 86_400
 BACKLOG_S: Final = 0.5
 """Messages of this time are in the memory of a broker that is killed."""
+PAUSE_S: Final = 2.0
+"""The bridge hears nothing for so long, so that nothing of it is under way in Kafka."""
 REFUSED: Final = "NotEnoughReplicasException"
 """Kafka's log has this for each produce request that it refused."""
 FLOW_WAIT_S: Final = 20.0
@@ -199,13 +201,18 @@ class Ring:
         time.sleep(seconds)
 
     def _kafka_errors(self, seconds: float) -> None:
-        """The one replica that is left is one too few for acks=all; until Kafka has refused a request for it."""
+        """The one replica that is left is one too few for acks=all; until Kafka has refused a request for it.
+
+        A request that waits inside Kafka when the rule changes is held until its time-out, and the producer sends nothing
+        beside it. So the rule changes while nothing is under way.
+        """
         self._wait_for_flow()
         before, end_s = self.produce_errors, time.monotonic() + FLOW_WAIT_S
+        self.proxies["bridge"].stall(DIRECTIONS, PAUSE_S)
+        self._wait_for(lambda: self._books().get("in_flight") == 0, time.monotonic() + PAUSE_S / 2)
         self._set_replicas_min(2)
         time.sleep(seconds)
-        while self.produce_errors == before and time.monotonic() < end_s and not self._stopping.is_set():
-            time.sleep(0.1)
+        self._wait_for(lambda: self.produce_errors > before, end_s)
         self._set_replicas_min(1)
 
     def _full(self, program: Restarted, file_bytes_max: int, seconds: float) -> None:
@@ -221,13 +228,22 @@ class Ring:
 
     def _wait_for_flow(self) -> None:
         """What passes through a bridge that is still away cannot be disturbed; goes on after a while without."""
-        end_s, least = time.monotonic() + FLOW_WAIT_S, math.inf
-        while time.monotonic() < end_s and not self._stopping.is_set():
-            delivered = books(page(self.http_port, "/metrics") or "").get("delivered_total")
-            if delivered is not None and delivered > least:
-                return
-            least = min(least, math.inf if delivered is None else delivered)
+        least = math.inf
+
+        def flows() -> bool:
+            nonlocal least
+            delivered = self._books().get("delivered_total", math.inf)
+            least = min(least, delivered)
+            return least < delivered < math.inf
+
+        self._wait_for(flows, time.monotonic() + FLOW_WAIT_S)
+
+    def _wait_for(self, condition: Callable[[], bool], end_s: float) -> None:
+        while not condition() and time.monotonic() < end_s and not self._stopping.is_set():
             time.sleep(0.1)
+
+    def _books(self) -> dict[str, float]:
+        return books(page(self.http_port, "/metrics") or "")
 
     def _set_clock(self, ahead_s: int) -> None:
         part = self._clock.with_suffix(".part")
