@@ -137,7 +137,7 @@ def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
     }
 
 
-def _with_absurd(rng: np.random.Generator, history: Floats, share: float) -> NDArray[Any]:
+def _with_absurd(rng: np.random.Generator, history: NDArray[Any], share: float) -> NDArray[Any]:
     """The history with this share of its readings made absurd."""
     with np.errstate(over="ignore", invalid="ignore"):
         absurd = history * rng.choice(np.array(_ABSURD, np.float32), history.shape)
