@@ -97,7 +97,7 @@ def _shape(*dims: int) -> Callable[[ModelProto], None]:
 
 
 def _texts(model: ModelProto) -> None:
-    model.graph.initializer.append(helper.make_tensor("texts", TensorProto.STRING, [1], [b"x"]))
+    model.graph.initializer.append(helper.make_tensor("texts", TensorProto.STRING, [1], np.array([b"x"], object)))
 
 
 def _doubles(model: ModelProto) -> None:
