@@ -27,7 +27,8 @@ _TICKS_KNOWN: Final = 16
 class Cycle(Struct, frozen=True, kw_only=True):
     """One control cycle: its instant, its messages, and the tick of a simulation that expects an answer.
 
-    `now_ms` is the wall clock, for calendars; `now_s` is the monotonic clock of the same moment, for ages and durations. In a simulation both are the simulated time, which counts as synchronized.
+    `now_ms` is the wall clock, for calendars; `now_s` is the monotonic clock of the same moment, for ages and durations.
+    In a simulation both are the simulated time, which counts as synchronized.
     """
 
     now_ms: int
