@@ -46,10 +46,16 @@ class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Switch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[switch]`: a local feed that can force observe at any time; before the first message, mode is observe."""
+    """`[switch]`: a local feed that can force observe at any time; before the first message, mode is observe.
+
+    With `stale_after_s` the switch must be repeated: once its last message is older, mode is observe. A retained message is
+    of unknown age; it counts as control only if `retained` accepts that.
+    """
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
     control_payload: str = "control"
+    stale_after_s: Annotated[float, Meta(gt=0, lt=1e9)] | None = None
+    retained: bool = False
 
 
 class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
