@@ -96,7 +96,7 @@ class Forecaster:
             reason=reason,
         )
 
-    def _require_possible(self, quantiles: Array, snapshot: Snapshot, signal: str) -> None:
+    def _require_possible(self, quantiles: Floats, snapshot: Snapshot, signal: str) -> None:
         """Let pass a forecast near enough to the history of the signal, or to the rating of its plant.
 
         Raises:
