@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from ringmain_agent.config.agent import Config
 from ringmain_agent.config.feed import Feed
@@ -10,12 +11,16 @@ from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
 from ringmain_agent.inputs.local_switch import LocalSwitch
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.inputs.trusted_time import AGREEMENT_S
 from ringmain_agent.snapshot import Reason
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Mode
 from ringmain_protocol.steps import Reading, StepValue
 
 logger = logging.getLogger("ringmain_agent")
+
+SENDER_CLOCK_AGE_MAX_S: Final = 600.0
+"""A sender's clock counts for this time after its last message."""
 
 
 class RejectedMessages:
@@ -49,6 +54,8 @@ class FeedMessages:
         """Control if both the configuration and the local switch say so, else observe; it changes in `take` only."""
         self.reasons: tuple[Reason, ...] = ()
         """Problems of the switch."""
+        self._senders: dict[str, tuple[float, float]] = {}
+        """By topic: the sender's clock minus the monotonic clock in ms, and the monotonic receipt of its newest time."""
         journal.restore(history)
 
     @property
@@ -56,14 +63,20 @@ class FeedMessages:
         """Topics of all feeds."""
         return list(self._feeds)
 
+    def agreeing(self, cycle: Cycle) -> int:
+        """Senders with a time of their own that agrees with the wall clock."""
+        offset_ms = cycle.now_ms - 1000 * cycle.now_s
+        return sum(
+            abs(sender_ms - offset_ms) <= 1000 * AGREEMENT_S and cycle.now_s - heard_s <= SENDER_CLOCK_AGE_MAX_S
+            for sender_ms, heard_s in self._senders.values()
+        )
+
     def take(self, cycle: Cycle) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
-        now_s = cycle.now_s if cycle.tick is None else cycle.now_ms / 1000
         for message in cycle.arrived:
             if self._switch is not None and self._config.switch and message.topic == self._config.switch.topic:
-                at_s = now_s if cycle.tick is not None else message.received_s
-                self._switch.take(message.payload, retained=message.retained, at_s=at_s)
+                self._switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
             for signal, feed in self._feeds.get(message.topic, ()):
                 if message.retained and feed.time_path is None:
                     self._rejected.add(
@@ -71,11 +84,14 @@ class FeedMessages:
                     )
                     continue
                 try:
-                    received_ms = cycle.received_ms(message)
-                    readings.append(read_feed(signal, feed, message.payload, received_ms=received_ms))
+                    received_ms, received_s = cycle.received_ms(message), cycle.received_s(message)
+                    reading = read_feed(signal, feed, message.payload, received_ms=received_ms)
+                    readings.append(reading)
+                    if feed.time_path is not None and not message.retained:
+                        self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
                 except MessageError as error:
                     self._rejected.add(error.reason, f"{error}")
-        self._set_mode(now_s)
+        self._set_mode(cycle.now_s)
         accepted, repeated = self._history.accept(readings, now_ms=cycle.now_ms)
         self._rejected.add_silently("repeated", repeated)
         self._journal.accept(accepted, now_ms=cycle.now_ms)
