@@ -16,6 +16,15 @@ class TimedLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     export_limit_kw: NotNegative | None = None
 
 
+class FailsafeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[grid_connection.failsafe]`: limits while it is unmeasured, at least for `hold_min_s`; they end over `ramp_s`."""
+
+    import_kw: NotNegative | None = None
+    export_kw: NotNegative | None = None
+    hold_min_s: NotNegative = 60.0
+    ramp_s: NotNegative = 60.0
+
+
 class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
 
@@ -31,6 +40,15 @@ class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     battery_export: bool = True
     battery_grid_charge: bool = True
     firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
+    failsafe: FailsafeLimits = FailsafeLimits()
+
+    @property
+    def failsafe_limits_kw(self) -> tuple[float, float]:
+        """Import and export limit of the fail-safe; by default, and at most, the connection's own."""
+        failsafe = self.failsafe
+        import_kw = self.import_limit_kw if failsafe.import_kw is None else failsafe.import_kw
+        export_kw = self.export_limit_kw if failsafe.export_kw is None else failsafe.export_kw
+        return min(import_kw, self.import_limit_kw), min(export_kw, self.export_limit_kw)
 
     def less_margin_kw(self, limit_kw: float) -> float:
         """An import or export limit, in force or requested, less the margin; never negative."""
