@@ -1,6 +1,5 @@
 """The site's TOML as typed Structs, and the checks across its tables."""
 
-import difflib
 import math
 from collections.abc import Iterator
 from hashlib import sha256
@@ -220,6 +219,8 @@ def _problems(config: Config) -> Iterator[str]:
     needed = _needed_signals(config)
     for signal, needed_by in needed.items():
         if signal not in config.feeds:
+            import difflib  # noqa: PLC0415  only for a faulty configuration
+
             near = difflib.get_close_matches(signal, set(config.feeds) - set(needed), n=1, cutoff=0.8)
             yield f"feeds.{signal}: missing; {needed_by} needs it" + (f"; is it `{near[0]}`?" if near else "")
     if LOAD not in config.feeds and PCC not in config.feeds:

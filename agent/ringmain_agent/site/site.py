@@ -37,7 +37,7 @@ ControllableLoad = ChargingStation | FlexibleLoad | ThermalLoad | OnOffLoad
 PoweredEquipment = Battery | Generator | ControllableLoad
 
 
-class RegulatorSettings(Struct, frozen=True, kw_only=True):
+class RegulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Maximum age of measurements and plans, and validity of setpoints.
 
     `valid_for_s` is the longest validity that an output gives a setpoint; a setpoint is safe for all of it. The regulator
