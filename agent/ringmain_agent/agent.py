@@ -83,7 +83,7 @@ class Agent:
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reasons=(STARTING,))
         last_sequence = int(self._journal.kept("setpoint_sequence") or 0)
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
-        self._reports = SetpointReports(valid_for_s=site.regulator.valid_for_s)
+        self._reports = SetpointReports(site)
         self._committed_ms = 0
         self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
         self._now_s = 0.0
@@ -161,7 +161,7 @@ class Agent:
             setpoints = CycleSetpoints(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
             publish = self._local.publish_setpoint
             sent = self._sender.send(setpoints, image.newest, now_ms=image.now_ms, publish=publish)
-            regulator = remember(regulator, limited.power_kw, image.now_ms)
+            regulator = remember(regulator, self._sender.in_force_kw(image.now_ms), image.now_ms)
         else:
             self._sender.forget()
         before, self._regulator, self._regulation = self._regulation, regulator, regulation
@@ -196,6 +196,7 @@ class Agent:
             mode=self._feeds.mode,
             fallback=self._regulation.fallback,
             reasons=[
+                *self._feeds.reasons,
                 *self._regulation.reasons,
                 *self._time.reasons,
                 *self._feeds.sender_reasons(self._now_s, self._time),
