@@ -36,7 +36,7 @@ servers:  ## what the tests need: Mosquitto, Prometheus, Java, Maven, libfaketim
 	@$(MAKE) --silent $(KAFKA_JARS)/.ready
 
 test: setup servers check  ## check, then every test in one run; in CI a skip that is not on the list fails
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-fast: .venv/.ready  ## unit, property and case tests; ARGS="-k topics"
 	.venv/bin/pytest $(wildcard tests/unit tests/property tests/cases) $(ARGS)
