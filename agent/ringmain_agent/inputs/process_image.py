@@ -1,18 +1,24 @@
 """The process image: taken once per cycle after the inputs, and used by every stage of the cycle and by its plan."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from ringmain_agent.equipment import charging_sessions
 from ringmain_agent.equipment import plausible_values as plausible
-from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
+from ringmain_agent.inputs.equipment_state import (
+    EquipmentState,
+    equipment_reasons,
+    move_equipment_state,
+    restored_equipment_state,
+    update_equipment_state,
+)
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.site.hours import step_starts_ms
 from ringmain_agent.site.site import PCC, REACTIVE, VOLTAGE, Site
-from ringmain_agent.snapshot import Measured, Measurements, Snapshot
+from ringmain_agent.snapshot import Measured, Measurements, Reason, Snapshot
 from ringmain_protocol.steps import step_start_ms
 
 
@@ -20,7 +26,8 @@ class ProcessImage:
     """The measurements of the present cycle, and the state of the equipment that follows from them.
 
     Invariants:
-        * `measurements` and `equipment_state` change in `take` only: later inputs belong to the next cycle.
+        * `measurements` and `equipment_state` change in `take` only, and `equipment_state` when the clock is set, before it:
+          later inputs belong to the next cycle.
     """
 
     def __init__(
@@ -40,6 +47,19 @@ class ProcessImage:
         self._site, self._history, self._upstream = site, history, upstream
         self.equipment_state = equipment_state
         self.measurements = self._with_state(self._read(0), ())
+
+    def restored(self, now_ms: int, *, clock_trusted: bool) -> None:
+        """Begin the first cycle after a restart."""
+        self.equipment_state = restored_equipment_state(self.equipment_state, now_ms=now_ms, clock_trusted=clock_trusted)
+
+    def move_clock(self, moved_ms: int) -> None:
+        """The wall clock was set."""
+        self.equipment_state = move_equipment_state(self.equipment_state, moved_ms)
+
+    @property
+    def reasons(self) -> Iterator[Reason]:
+        """What was assumed about the equipment."""
+        return equipment_reasons(self.equipment_state, self.measurements.now_ms)
 
     def take(self, now_ms: int, not_followed: Sequence[str] = (), *, clock_trusted: bool = True) -> Measurements:
         """The image of a new cycle; unresponsive equipment is assumed to keep its measured power."""
