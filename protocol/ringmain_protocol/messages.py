@@ -85,6 +85,7 @@ class ReasonCode(StrEnum):
     STATE_NOT_WRITTEN = "state_not_written"
     STAGE_FAILED = "stage_failed"
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
+    SWITCH_UNKNOWN = "switch_unknown"
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
