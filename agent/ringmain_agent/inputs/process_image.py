@@ -53,8 +53,10 @@ class ProcessImage:
         self.equipment_state = restored_equipment_state(self.equipment_state, now_ms=now_ms, clock_trusted=clock_trusted)
 
     def move_clock(self, moved_ms: int) -> None:
-        """The wall clock was set."""
+        """The wall clock was set: ages stay as they are."""
         self.equipment_state = move_equipment_state(self.equipment_state, moved_ms)
+        newest = {s: Measured(m.value, m.at_ms + moved_ms, m.quality) for s, m in self.measurements.newest.items()}
+        self.measurements = replace(self.measurements, newest=newest)
 
     @property
     def reasons(self) -> Iterator[Reason]:
@@ -67,6 +69,10 @@ class ProcessImage:
         self.equipment_state = update_equipment_state(self.equipment_state, measured, self._site)
         self.measurements = self._with_state(measured, not_followed)
         return self.measurements
+
+    def aged(self, now_ms: int) -> Measurements:
+        """The newest image at a later instant, for a cycle that cannot take one: its values age, its clock is in doubt."""
+        return replace(self.measurements, now_ms=now_ms, clock_trusted=False)
 
     def _read(self, now_ms: int) -> Measurements:
         """Newest values and limits in force, without the state of the equipment."""
