@@ -22,6 +22,7 @@ from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
 from ringmain_agent.inputs.journal import Journal
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.inputs.trusted_time import EARLIEST_MS, TrustedTime, next_time
 from ringmain_agent.outputs.decision_reports import SetpointReports, plan_reports
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
@@ -79,6 +80,8 @@ class Agent:
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
         self._reports = SetpointReports(valid_for_s=site.regulator.valid_for_s)
         self._committed_ms = 0
+        self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
+        self._earliest_ms = 0 if simulated else EARLIEST_MS
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
         if simulated:
             last_tick = int(self._journal.kept("tick") or 0)
@@ -112,10 +115,18 @@ class Agent:
 
     def _take_inputs(self, cycle: Cycle) -> tuple[list[StepValue], Measurements]:
         """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
+        self._time = next_time(
+            self._time,
+            now_ms=cycle.now_ms,
+            now_s=cycle.now_s,
+            synchronized=cycle.synchronized,
+            agreeing_feeds=self._feeds.agreeing(cycle),
+            earliest_ms=self._earliest_ms,
+        )
         closed = self._feeds.take(cycle)
         self._exchange.receive(cycle.now_ms)
         self._accuracy.closed(closed, self._history)
-        return closed, self._image.take(cycle.now_ms, self._sender.not_followed)
+        return closed, self._image.take(cycle.now_ms, self._sender.not_followed, clock_trusted=self._time.trusted)
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
@@ -179,6 +190,7 @@ class Agent:
             fallback=self._regulation.fallback,
             reasons=[
                 *self._regulation.reasons,
+                *self._time.reasons,
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
             ],
@@ -214,6 +226,7 @@ class Agent:
 
     def _write(self) -> None:
         self._journal.keep("setpoint_sequence", self._sender.last_sequence)
+        self._journal.keep("last_trusted_ms", self._time.last_trusted_ms)
         self._journal.keep("regulator", encode_kept(self._regulator))
         self._journal.keep("tracked", encode_kept(self._image.equipment_state))
         self._journal.commit()

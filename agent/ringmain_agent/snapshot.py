@@ -179,6 +179,8 @@ class Measurements(Struct, frozen=True, kw_only=True):
     """
 
     now_ms: AtMs
+    clock_trusted: bool = True
+    """False while `now_ms` is in doubt, or not confirmed yet: no limit widens by the time alone."""
     stale_after_s: float
     newest: dict[str, Measured]
     import_limit_kw: float

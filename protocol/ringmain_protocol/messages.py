@@ -83,6 +83,9 @@ class ReasonCode(StrEnum):
     NO_OPERATION_LEFT = "no_operation_left"
     UNKNOWN_EQUIPMENT = "unknown_equipment"
     STATE_NOT_WRITTEN = "state_not_written"
+    CLOCK_DOUBT = "clock_doubt"
+    SENDER_CLOCK = "sender_clock"
+    TEMPERATURE_ASSUMED = "temperature_assumed"
     OTHER = "other"
 
     @classmethod
@@ -203,6 +206,7 @@ class Status(Struct, frozen=True, kw_only=True):
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
     clock_offset_s: float | None = None
+    clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
     reason: Text = ""

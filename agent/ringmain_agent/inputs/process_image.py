@@ -30,9 +30,9 @@ class ProcessImage:
         self.equipment_state = equipment_state
         self.measurements = self._with_state(self._read(0), ())
 
-    def take(self, now_ms: int, not_followed: Sequence[str] = ()) -> Measurements:
+    def take(self, now_ms: int, not_followed: Sequence[str] = (), *, clock_trusted: bool = True) -> Measurements:
         """The image of a new cycle; unresponsive equipment is assumed to keep its measured power."""
-        measured = self._read(now_ms)
+        measured = replace(self._read(now_ms), clock_trusted=clock_trusted)
         self.equipment_state = update_equipment_state(self.equipment_state, measured, self._site)
         self.measurements = self._with_state(measured, not_followed)
         return self.measurements

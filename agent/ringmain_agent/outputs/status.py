@@ -69,6 +69,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         outbox_capacity_messages=program.outbox_capacity_messages,
         dropped=dict(program.dropped),
         rejected=dict(program.rejected),
+        clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),
         reason=reason_text(reasons)[:REASON_MAX],
