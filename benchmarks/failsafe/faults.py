@@ -5,9 +5,9 @@ one of its `says` (regular expressions over the JSON), and the status before the
 """
 
 import shutil
-import signal
 from collections.abc import Callable, Mapping
 from random import Random
+from signal import SIGKILL, SIGSTOP, Signals
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -207,7 +207,7 @@ def _ripple_back(rig: Rig) -> None:
     rig.position, rig.operator.ripple_from_ms = 100.0, None
 
 
-def _simple(  # noqa: PLR0913  one line a kind
+def _simple(  # noqa: PLR0913, PLR0917  one line a kind
     kind: str, subject: str, says: tuple[str, ...], begin: Act, end: Act = _nothing, seconds: tuple[int, int] = (25, 60)
 ) -> Make:
     """A kind that is the same at every site."""
@@ -326,7 +326,7 @@ def _hostile(how: str) -> Act:
     return begin
 
 
-def _planner(number: signal.Signals) -> Act:
+def _planner(number: Signals) -> Act:
     def begin(rig: Rig) -> None:
         rig.signal_planner(number)
 
@@ -437,8 +437,8 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         "model_endless": _simple("model_endless", "model", ("model",), _hostile("endless")),
         "model_memory": _simple("model_memory", "model", ("model",), _hostile("memory")),
         "model_shape": _simple("model_shape", "model", ("model",), _hostile("shape")),
-        "planner_killed": _simple("planner_killed", "planner", ("planner",), _planner(signal.SIGKILL)),
-        "planner_frozen": _simple("planner_frozen", "planner", ("planner",), _planner(signal.SIGSTOP)),
+        "planner_killed": _simple("planner_killed", "planner", ("planner",), _planner(SIGKILL)),
+        "planner_frozen": _simple("planner_frozen", "planner", ("planner",), _planner(SIGSTOP)),
         "agent_killed": _simple("agent_killed", "agent", ('online .*"online": ?false',), _agent_killed),
         "second_agent": _simple(
             "second_agent", "agent", ("second", "another agent", "instance"), _second_agent, _end_second_agent

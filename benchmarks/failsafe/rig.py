@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -12,10 +13,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from signal import Signals
 from typing import Any, Final, NamedTuple, Self
 
 import msgspec
+import psutil
 
+from benchmarks.failsafe.hostile_models import newest_timestamp, publish, repository_toml
 from benchmarks.failsafe.plant import Plant, Second
 from benchmarks.failsafe.referee import Referee, Seen
 from benchmarks.failsafe.site import (
@@ -34,7 +38,7 @@ from benchmarks.failsafe.site import (
     history_csv,
 )
 from ringmain_protocol import topics
-from ringmain_protocol.messages import Answer, Tick, decode, encode
+from ringmain_protocol.messages import Answer, Receipt, Tick, decode, encode
 from ringmain_simulation.data import STEP_S, Excerpt
 from ringmain_simulation.mqtt import Connection
 from ringmain_simulation.programs import Program
@@ -121,7 +125,6 @@ class Rig:
         record = replay(
             excerpt,
             LIANDER,
-    METER_LOST_AFTER_S,
             pv_rated_power_kw=1000 / 0.9,
             since_ms=since_ms,
             until_ms=since_ms + WINDOW_STEPS * STEP_MS,
@@ -142,6 +145,8 @@ class Rig:
         self.status: dict[str, Any] = {}
         self.heard: list[Message] = []
         self.unsafe: list[str] = []
+        self.releases = 0
+        self._file_limit: int | None = None
         self.commanded = True
         self._observed_s = 0
         self._true: dict[str, list[tuple[int, float]]] = {signal: [] for signal in design.signals}
@@ -169,12 +174,16 @@ class Rig:
         site = self.folder / "site"
         site.mkdir(exist_ok=True)
         self.config = site / "site.toml"
-        self.config.write_text(agent_toml(self.design, local_port=self.local.port, upstream_port=self.upstream.port))
+        models = repository_toml(self.folder / "center")
+        self.config.write_text(
+            agent_toml(self.design, local_port=self.local.port, upstream_port=self.upstream.port, models=models)
+        )
         self.state = site / "state"
         week = site / "week.csv"
         week.write_text(self._history)
         command = ["-m", "ringmain_agent", "import-history", str(week), "--config", str(self.config)]
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        shutil.copy(self.state_file, self.old_state)
         self.notified = self._notify_socket()
         self.agent = self.program("agent", self.config)
         self._stack.callback(self._end)
@@ -190,7 +199,7 @@ class Rig:
             "127.0.0.1",
             self.upstream.port,
             client_id="operator",
-            topics=[prefix + kind for kind in ("status", "online", "answer/+", "limit")],
+            topics=[prefix + kind for kind in ("status", "online", "answer/+", "limit", "steps", "readings", "setpoint")],
         )
         self._field.connect(10.0)
         self._center.connect(10.0)
@@ -220,7 +229,7 @@ class Rig:
     def _notify_socket(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         listener.bind(str(self.notify_path))
-        listener.setblocking(False)  # noqa: FBT003
+        listener.setblocking(False)
         self._stack.callback(listener.close)
         return listener
 
@@ -262,7 +271,9 @@ class Rig:
     def _issue(self) -> None:
         operator, now_ms = self.operator, self.now_ms
         if operator.issues and (now_ms // 1000) % ISSUE_EVERY_S == 0:
-            self.send_upstream(topics.topic(self.design.site, topics.ENVELOPE, "dso"), operator.envelope(now_ms), retain=True)
+            self.send_upstream(
+                topics.topic(self.design.site, topics.ENVELOPE, "dso"), operator.envelope(now_ms), retain=True
+            )
             operator.issued_ms = now_ms
 
     def send_upstream(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
@@ -313,7 +324,11 @@ class Rig:
                 for topic, payload in messages:
                     self._field.publish(topic, payload)
                 tick = Tick(
-                    tick=self._tick, now_ms=self.now_ms + self.clock_offset_ms, messages={self.design.site: len(messages)}
+                    tick=self._tick,
+                    now_ms=self.now_ms + self.clock_offset_ms,
+                    messages={self.design.site: len(messages)},
+                    monotonic_ms=self.now_ms,
+                    synchronized=not self.clock_offset_ms,
                 )
                 self._field.publish(topics.SIMULATION_CLOCK, encode(tick))
                 send_at = now + RESEND_AFTER_S
@@ -379,6 +394,11 @@ class Rig:
                 return self.status
         return {}
 
+    def note_status(self) -> None:
+        """The status of this instant among what was heard; or the silence, which the bridge's last-seen time shows."""
+        if not self.fresh_status():
+            self.heard.append(Message("ringmain/1/-/-/silence", {"last": "silent"}, self.now_ms))
+
     def reconnect(self) -> None:
         """Connect again to brokers that were away."""
         if self.local.running:
@@ -386,17 +406,84 @@ class Rig:
         if self.upstream.running:
             self._center.connect(10.0)
 
-    def await_agent(self, marker: int) -> None:
-        """Wait until the restarted agent has written its start into its log."""
-        until = time.monotonic() + ANSWER_TIMEOUT_S
-        while self.agent.log.read_bytes().count(b"agent start") <= marker:
-            if time.monotonic() > until or not self.agent.running:
-                raise ControlLostError(f"agent does not start: {self.agent.end_of_log(6)}")
-            time.sleep(0.02)
+    # What faults reach for
 
-    def starts(self) -> int:
-        """How often the agent has started so far."""
-        return self.agent.log.read_bytes().count(b"agent start")
+    @property
+    def state_file(self) -> Path:
+        """The agent's SQLite file."""
+        return self.state / "agent.sqlite3"
+
+    @property
+    def old_state(self) -> Path:
+        """A copy of the state file from before the first start."""
+        return self.folder / "agent.sqlite3.old"
+
+    def turn(self, position: str | None) -> None:
+        """Turn the switch; without a position its sender falls silent."""
+        self.switch = position
+        if position is not None:
+            self.send_local("plant/switch", position.encode())
+
+    def kill_agent(self) -> None:
+        """Cut the agent's power; its planner ends with it."""
+        self.agent.kill()
+
+    def restart_agent(self, *, alone_s: int) -> None:
+        """The supervisor starts the agent again after a time."""
+        for _ in range(alone_s):
+            self.second_alone()
+        self.agent.start()
+        self.limit_files(self._file_limit)
+
+    def limit_files(self, size: int | None) -> None:
+        """No file of the agent may grow beyond this: what a full disk is to it; None ends it."""
+        self._file_limit = size
+        _, hard = resource.prlimit(self.agent.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.agent.pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+
+    def signal_planner(self, number: Signals) -> None:
+        """A signal to the planner process of the agent."""
+        for child in psutil.Process(self.agent.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "ringmain_agent.planning.process" in child.cmdline():
+                    child.send_signal(number)
+
+    def start_second_agent(self) -> None:
+        """Another agent of the same site, with a state of its own, as from a cloned card."""
+        folder = self.folder / "second"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(self.config, folder / "site.toml")
+        self.second_agent = self.program("second", folder / "site.toml").start()
+        for _ in range(3):
+            self.second()
+
+    def end_second_agent(self) -> None:
+        """The second agent is switched off."""
+        if self.second_agent is not None:
+            self.second_agent.kill()
+            self.second_agent = None
+
+    def send_receipt(self, ranges: list[tuple[int, int]]) -> None:
+        """A receipt for the stream of the newest status."""
+        receipt = Receipt(stream=self.status["stream"], ranges=ranges)
+        self.send_upstream(topics.topic(self.design.site, topics.RECEIPT), encode(receipt), retain=True)
+
+    def send_receipt_of_all(self) -> None:
+        """A genuine receipt, as the bridge sends it."""
+        stream = self.status["stream"]
+        sequences = [
+            m.payload["sequence"] for m in self.heard if m.payload.get("stream") == stream and "sequence" in m.payload
+        ]
+        if sequences:
+            self.send_receipt([(min(sequences), max(sequences))])
+
+    def publish_model(self, how: str) -> None:
+        """A release whose model is hostile, signed as a genuine one."""
+        self.releases += 1
+        publish(self.folder / "center", self.design.site, how, self.releases)
+        self.send_upstream(
+            topics.topic(self.design.site, topics.MODEL), newest_timestamp(self.folder / "center"), retain=True
+        )
 
     def _drain_watchdog(self) -> None:
         with contextlib.suppress(OSError):

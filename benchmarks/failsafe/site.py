@@ -139,7 +139,9 @@ def _windows(design: SiteDesign, excerpt: Excerpt) -> Iterator[Window]:
     for first in range(WEEK_STEPS + DAY_STEPS, len(load_kw) - WINDOW_STEPS - 1, 2):
         rows = slice(first, first + WINDOW_STEPS + 1)
         now_kw, now_sun = load_kw[rows], sun[rows]
-        week_kw = np.stack([load_kw[first - DAY_STEPS * day : first - DAY_STEPS * day + WINDOW_STEPS + 1] for day in range(1, 8)])
+        week_kw = np.stack(
+            [load_kw[first - DAY_STEPS * day : first - DAY_STEPS * day + WINDOW_STEPS + 1] for day in range(1, 8)]
+        )
         if not known[first - WEEK_STEPS : first + WINDOW_STEPS + 1].all() or now_kw.min() < 0.85 * now_kw.max():
             continue
         if (now_kw > 0.97 * week_kw.max(axis=0)).any() or (now_kw < 1.03 * week_kw.min(axis=0)).any():
@@ -166,14 +168,16 @@ def history_csv(design: SiteDesign, excerpt: Excerpt, window: Window) -> str:
     return "\n".join(lines) + "\n"
 
 
-def agent_toml(design: SiteDesign, *, local_port: int, upstream_port: int, models: str = "") -> str:
+def agent_toml(  # noqa: PLR0913  keyword-only: one file
+    design: SiteDesign, *, local_port: int, upstream_port: int, models: str = "", cycle_s: float = 1.0
+) -> str:
     """The configuration of the site's agent, as an installer writes it for an operator's witness."""
-    grid, names = design.limits, {name: table for name, table in _equipment(design).items()}
+    grid, equipment = design.limits, _equipment(design)
     feeds = "\n".join(_feed(signal) for signal in design.signals)
     return f"""site = "{design.site}"
 time_zone = "Europe/Amsterdam"
 mode = "control"
-cycle_s = 1
+cycle_s = {cycle_s}
 commit_interval_s = 10
 status_interval_s = 1
 planner_timeout_s = 2
@@ -203,7 +207,7 @@ export_kw = {design.fallback.export_kw}
 feed = "ripple_position"
 positions = {{ "0" = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}, "100" = {{}} }}
 silent = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}
-{"".join(names.values())}
+{"".join(equipment.values())}
 [regulator]
 stale_after_s = {STALE_AFTER_S}
 settle_s = 2
@@ -231,12 +235,13 @@ def _equipment(design: SiteDesign) -> dict[str, str]:
 capacity_kwh = {design.battery_kwh}
 charge_max_kw = {design.battery_kw}
 discharge_max_kw = {design.battery_kw}
+soc_reserve_pu = 0.9
 failsafe_kw = {design.battery_safe_kw}
 """,
         PV: f"[photovoltaics.pv]\nrated_power_kw = {design.pv_kw}\n",
     }
     tables |= {
-        name: f"[charging_station.{name}]\npower_max_kw = {design.charger_kw}\ndeparture = \"23:00\"\n" for name in CHARGERS
+        name: f'[charging_station.{name}]\npower_max_kw = {design.charger_kw}\ndeparture = "23:00"\n' for name in CHARGERS
     }
     kinds = {BATTERY: "battery", PV: "photovoltaics"}
     return {

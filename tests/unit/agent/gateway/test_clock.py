@@ -15,6 +15,7 @@ class Connection:
         self._tick = tick
 
     def wait(self, _timeout_s: float) -> list[Arrived]:
+        """The tick."""
         return [Arrived(topics.SIMULATION_CLOCK, encode(self._tick), retained=False, received_s=0.0)]
 
 
