@@ -78,7 +78,7 @@ class Agent:
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reasons=(STARTING,))
         last_sequence = int(self._journal.kept("setpoint_sequence") or 0)
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
-        self._reports = SetpointReports(valid_for_s=site.regulator.valid_for_s)
+        self._reports = SetpointReports(site)
         self._committed_ms = 0
         self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
         self._earliest_ms = 0 if simulated else EARLIEST_MS
@@ -154,7 +154,7 @@ class Agent:
             setpoints = CycleSetpoints(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
             publish = self._local.publish_setpoint
             sent = self._sender.send(setpoints, self._history.newest, now_ms=image.now_ms, publish=publish)
-            regulator = remember(regulator, limited.power_kw, image.now_ms)
+            regulator = remember(regulator, self._sender.in_force_kw(image.now_ms), image.now_ms)
         else:
             self._sender.forget()
         before, self._regulator, self._regulation = self._regulation, regulator, regulation
@@ -189,6 +189,7 @@ class Agent:
             mode=self._feeds.mode,
             fallback=self._regulation.fallback,
             reasons=[
+                *self._feeds.reasons,
                 *self._regulation.reasons,
                 *self._time.reasons,
                 *(plan.reasons if plan else ()),

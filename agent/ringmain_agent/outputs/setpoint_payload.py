@@ -25,13 +25,12 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: the fields of a payload
     reason: str = "",
 ) -> bytes:
     """The payload of a setpoint, or of the release without a power and a position."""
-    sign = -1.0 if output.positive_direction is PositiveDirection.EXPORT else 1.0
     if power_kw is None and position is None:
         text = output.release_payload
     else:
         text = POSITION_PAYLOAD if position is not None and output.payload == PAYLOAD else output.payload
     fields = {
-        "power": "" if power_kw is None else repr(round(sign * power_kw * FACTORS[output.unit], 6) + 0.0),
+        "power": "" if power_kw is None else repr(written_power(output, power_kw)),
         "on": "true" if power_kw else "false",
         "position": "" if position is None else position,
         "sequence": sequence,
@@ -41,6 +40,12 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: the fields of a payload
         "reason": json.dumps(reason[:PAYLOAD_REASON_MAX])[1:-1],
     }
     return Template(text).substitute(fields).encode()
+
+
+def written_power(output: Output, power_kw: float) -> float:
+    """The power as a payload has it: in the unit and sign of the equipment, rounded."""
+    sign = -1.0 if output.positive_direction is PositiveDirection.EXPORT else 1.0
+    return round(sign * power_kw * FACTORS[output.unit], 6) + 0.0
 
 
 class WrittenSetpoint(NamedTuple):
