@@ -35,6 +35,8 @@ STEP_KW: Final = 150.0
 ANSWER_KW: Final = 50.0
 """A setpoint that moves by at least this answers the step."""
 TIMEOUT_S: Final = 60.0
+SETTLING_CYCLES: Final = 6
+"""Cycles at the start until the battery has ramped to the limit."""
 
 
 class Station:
@@ -120,10 +122,10 @@ def measure(folder: Path, *, samples: int, cycle_s: float, messages_per_s: float
         station = Station(broker, design, messages_per_s=messages_per_s)
         agent = Program("agent", "ringmain_agent", "run", "--config", site, log=folder / "agent.log").start()
         try:
-            times_ms = [station.step(design.load_kw + STEP_KW), station.step(design.load_kw)]  # of the start: not counted
-            times_ms.clear()
+            station.step(design.load_kw)  # the start: not counted
+            times_ms: list[float] = []
             for number in range(samples):
-                threading.Event().wait(random.uniform(1.0, 2.0) * cycle_s)
+                threading.Event().wait((random.random() + (2 if number else SETTLING_CYCLES)) * cycle_s)
                 times_ms.append(station.step(design.load_kw + (0.0 if number % 2 else STEP_KW)))
         finally:
             agent.stop()
