@@ -168,9 +168,7 @@ def history_csv(design: SiteDesign, excerpt: Excerpt, window: Window) -> str:
     return "\n".join(lines) + "\n"
 
 
-def agent_toml(  # noqa: PLR0913  keyword-only: one file
-    design: SiteDesign, *, local_port: int, upstream_port: int, models: str = "", cycle_s: float = 1.0
-) -> str:
+def agent_toml(design: SiteDesign, *, local_port: int, upstream_port: int, models: str = "", cycle_s: float = 1.0) -> str:
     """The configuration of the site's agent, as an installer writes it for an operator's witness."""
     grid, equipment = design.limits, _equipment(design)
     feeds = "\n".join(_feed(signal) for signal in design.signals)
@@ -195,18 +193,9 @@ stale_after_s = 20
 import_limit_kw = {grid.import_kw}
 export_limit_kw = {grid.export_kw}
 margin_kw = 20
-meter_lost_after_s = {METER_LOST_AFTER_S}
 [grid_connection.failsafe]
 hold_min_s = 10
 ramp_s = 10
-[grid_connection.without_envelope]
-names = ["dso"]
-import_kw = {design.fallback.import_kw}
-export_kw = {design.fallback.export_kw}
-[local_limit.ripple]
-feed = "ripple_position"
-positions = {{ "0" = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}, "100" = {{}} }}
-silent = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}
 {"".join(equipment.values())}
 [regulator]
 stale_after_s = {STALE_AFTER_S}
@@ -223,7 +212,7 @@ def _feed(signal: str) -> str:
     return f"""[feeds.{signal}]
 topic = "plant/feed/{signal}"
 format = "json"
-path = "value"
+value_path = "value"
 time_path = "time"
 unit = "{unit}"
 """
@@ -236,7 +225,6 @@ capacity_kwh = {design.battery_kwh}
 charge_max_kw = {design.battery_kw}
 discharge_max_kw = {design.battery_kw}
 soc_reserve_pu = 0.9
-failsafe_kw = {design.battery_safe_kw}
 """,
         PV: f"[photovoltaics.pv]\nrated_power_kw = {design.pv_kw}\n",
     }
@@ -251,7 +239,6 @@ topic = "plant/setpoint/{name}"
 valid_for_s = {VALID_FOR_S}
 repeat_s = 10
 confirm_after_s = 5
-when_silent = {design.when_silent_kw[name]}
 """
         for name, table in tables.items()
     }

@@ -1,7 +1,6 @@
 """The draws: decided by the seed, every kind among them, singly and in pairs, each at a site that can have it."""
 
 import pytest
-
 from benchmarks.failsafe.draw import draws
 from benchmarks.failsafe.faults import KINDS, NEEDS_LOAD
 from benchmarks.failsafe.site import designs

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-
 from benchmarks.failsafe.plant import Manner, Plant
 from benchmarks.failsafe.site import BATTERY, CHARGERS, PV, designs
+
 from ringmain_simulation.replay import Replay
 
 IMPORT, EXPORT, *_ = designs()

@@ -1,4 +1,4 @@
-"""What counts as an excursion: beyond the limits, beyond what an all-knowing controller holds, and from when it can be known."""
+"""An excursion lies beyond the limits and beyond what an all-knowing controller holds, and counts once it can be known."""
 
 from typing import Any
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from benchmarks.failsafe.site import LIANDER, WEEK_STEPS, WINDOW_STEPS, SiteDesign, agent_toml, designs, history_csv, windows
+
 from ringmain_agent.config.agent import load_config
 from ringmain_simulation.data import Excerpt, load_excerpt
 

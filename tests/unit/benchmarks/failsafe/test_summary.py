@@ -9,7 +9,12 @@ from benchmarks.failsafe.run import Outcome
 
 
 def outcome(longest_s: int = 0, **changes: Any) -> Outcome:
-    usual = {"site": "import", "kinds": ("meter_lost",), "subjects": ("pcc_kw",), "tally": Tally(longest_s=longest_s)}
+    usual: dict[str, Any] = {
+        "site": "import",
+        "kinds": ("meter_lost",),
+        "subjects": ("pcc_kw",),
+        "tally": Tally(longest_s=longest_s),
+    }
     return Outcome(**usual | changes)
 
 
