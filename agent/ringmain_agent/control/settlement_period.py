@@ -149,6 +149,12 @@ def move_period(period: SettlementPeriod, moved_ms: int) -> SettlementPeriod:
 
 
 def _billing_month(at_ms: int, period_months: int, site: Site) -> str:
-    """First month of the billing period, by the calendar of the site; billing periods begin in January."""
-    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
+    """First month of the billing period, by the calendar of the site; billing periods begin in January.
+
+    Empty outside the years 1 to 9999, which only a damaged state names.
+    """
+    try:
+        local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
+    except (ValueError, OverflowError, OSError):
+        return ""
     return f"{local.year:04d}-{(local.month - 1) // period_months * period_months + 1:02d}"
