@@ -249,7 +249,7 @@ def time_plans(loaded: LoadedConfig) -> tuple[list[float], Plan]:
     agent = Agent(loaded, simulated=False)
     forecaster, dispatcher = Forecaster(loaded.site), Dispatcher(loaded.site)
     now_ms, times = time.time_ns() // 1_000_000, []
-    agent._take_inputs(Cycle(now_ms=now_ms, arrived=[]))  # noqa: SLF001
+    agent._take_inputs(Cycle(now_ms=now_ms, now_s=time.monotonic(), arrived=[]))  # noqa: SLF001
     snapshot = agent.snapshot()
     result = plan(snapshot, loaded.site, forecaster, dispatcher)
     for _ in range(PLANS):

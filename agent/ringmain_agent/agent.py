@@ -19,9 +19,12 @@ from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.gateway.watchdog import notify
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
+from ringmain_agent.inputs.instant import Instant
 from ringmain_agent.inputs.journal import Journal
+from ringmain_agent.inputs.local_limits import LocalLimits
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.inputs.trusted_time import EARLIEST_MS, TrustedTime, next_time
 from ringmain_agent.outputs.decision_reports import SetpointReports, plan_reports
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
@@ -61,7 +64,8 @@ class Agent:
         holds_s = {signal: feed.hold_s for signal, feed in config.feeds.items()}
         self._history = StepHistory(holds_s, step_s=config.step_s, steps_kept=site.history_steps)
         rejected = RejectedMessages()
-        self._feeds = FeedMessages(config, self._history, self._journal, rejected)
+        local_limits = LocalLimits(config.local_limit)
+        self._feeds = FeedMessages(config, self._history, self._journal, rejected, local_limits)
         self._local = local_connection(loaded, self._feeds.topics, simulated=simulated)
         self._exchange = UpstreamExchange(loaded, self._state, outbox, local=self._local, rejected=rejected)
         self._image = ProcessImage(
@@ -69,6 +73,7 @@ class Agent:
             self._history,
             self._exchange.series_and_envelopes,
             equipment_state=self._kept("tracked", EquipmentState()),
+            local_limits=local_limits,
         )
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
         self._accuracy = ForecastAccuracies(site.forecast_signals, step_s=config.step_s)
@@ -79,6 +84,9 @@ class Agent:
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
         self._reports = SetpointReports(valid_for_s=site.regulator.valid_for_s)
         self._committed_ms = 0
+        self._at: Instant | None = None
+        self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
+        self._earliest_ms = 0 if simulated else EARLIEST_MS
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
         if simulated:
             last_tick = int(self._journal.kept("tick") or 0)
@@ -90,7 +98,7 @@ class Agent:
         self._start()
         for cycle in self._clock.cycles():
             if cycle is None:
-                self._exchange.receive(self._image.measurements.now_ms)
+                self._exchange.receive(self._at)
                 self._exchange.send(self._control_state())
                 continue
             setpoints = self.cycle(cycle)
@@ -112,10 +120,21 @@ class Agent:
 
     def _take_inputs(self, cycle: Cycle) -> tuple[list[StepValue], Measurements]:
         """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
+        self._time = next_time(
+            self._time,
+            now_ms=cycle.now_ms,
+            now_s=cycle.now_s,
+            synchronized=cycle.synchronized,
+            agreeing_feeds=self._feeds.agreeing(cycle),
+            earliest_ms=self._earliest_ms,
+        )
         closed = self._feeds.take(cycle)
-        self._exchange.receive(cycle.now_ms)
+        self._at = Instant(cycle.now_ms, cycle.now_s, self._time.trusted)
+        self._exchange.receive(self._at)
         self._accuracy.closed(closed, self._history)
-        return closed, self._image.take(cycle.now_ms, self._sender.not_followed)
+        return closed, self._image.take(
+            cycle.now_ms, self._sender.not_followed, now_s=cycle.now_s, clock_trusted=self._time.trusted
+        )
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
@@ -179,9 +198,12 @@ class Agent:
             fallback=self._regulation.fallback,
             reasons=[
                 *self._regulation.reasons,
+                *self._time.reasons,
+                *self._image.limit_reasons,
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
             ],
+            limits=self._image.limits,
             not_followed=self._sender.not_followed,
             billing_peak_kw=self._regulator.billing_peak_kw,
             accuracy=self._accuracy,
@@ -214,6 +236,7 @@ class Agent:
 
     def _write(self) -> None:
         self._journal.keep("setpoint_sequence", self._sender.last_sequence)
+        self._journal.keep("last_trusted_ms", self._time.last_trusted_ms)
         self._journal.keep("regulator", encode_kept(self._regulator))
         self._journal.keep("tracked", encode_kept(self._image.equipment_state))
         self._journal.commit()

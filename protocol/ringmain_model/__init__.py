@@ -4,4 +4,4 @@ The bytes of a file come in; an open, verified model leaves. Publishing and runn
 ONNX Runtime only.
 """
 
-__all__ = ["errors", "session", "verify"]
+__all__ = ["content", "errors", "session", "verify"]

@@ -13,12 +13,15 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ringmain_model.content import check_content
 from ringmain_model.errors import ModelRejectedError
 from ringmain_model.session import INPUTS, QUANTILES, RUNTIME_ERRORS, Floats, first_line, forecast, open_session
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.manifest import GOLDEN_KEY, MANIFEST_KEY, MAX_MODEL_BYTES, ModelManifest, decode_document
 
 MAX_GOLDEN_BYTES: Final = 20_000_000
+TOLERANCE_SHARE_MAX: Final = 1e-3
+"""Largest tolerance, as a share of the range of the target in the golden vectors; the trainer's is some 2e-5."""
 
 _ARCHIVE_ERRORS: Final = (
     binascii.Error,
@@ -47,8 +50,15 @@ class Model(NamedTuple):
 
         Raises:
             RUNTIME_ERRORS: If ONNX Runtime refuses.
+            ModelRejectedError: If they have another shape or type: a file can behave well in its golden vectors only.
         """
-        return forecast(self.session, {"history": history, "known_future": known_future, "issued_at_s": issued_at_s})
+        quantiles = forecast(self.session, {"history": history, "known_future": known_future, "issued_at_s": issued_at_s})
+        shape = (len(issued_at_s), self.manifest.horizon_steps, len(self.manifest.quantiles))
+        if quantiles.shape != shape or quantiles.dtype != np.float32:
+            raise ModelRejectedError(
+                f"quantiles have the shape {quantiles.shape} and type {quantiles.dtype}, expected are {shape} and float32"
+            )
+        return quantiles
 
 
 def read_model(path: Path) -> bytes:
@@ -67,16 +77,19 @@ def read_model(path: Path) -> bytes:
 def check_model(content: bytes, *, site: str | None = None, signal: str | None = None) -> Model:
     """The open model, if the file keeps every promise.
 
-    - It has at most `MAX_MODEL_BYTES`, and ONNX Runtime can open it.
+    - It has at most `MAX_MODEL_BYTES`, and nothing in it that our export does not write (`content`).
+    - ONNX Runtime can open it.
     - It has a valid manifest, for this site and signal if they are given.
     - Its inputs have the types and shapes of the manifest.
     - Its golden vectors are the three inputs and the output, not empty, in the shapes of the manifest.
-    - It reproduces them within the tolerance of the manifest, and its quantiles do not fall.
+    - The tolerance of the manifest is at most `TOLERANCE_SHARE_MAX` of the range of the target in them.
+    - It reproduces them within this tolerance, and its quantiles do not fall.
 
     Raises:
         ModelRejectedError: With the broken promise; do not publish or run the file.
     """
     _require_size(len(content))
+    check_content(content)
     try:
         session = open_session(content)
         texts = session.get_modelmeta().custom_metadata_map
@@ -141,12 +154,27 @@ def _require_golden(model: Model, golden: dict[str, NDArray[Any]]) -> None:
         actual = model.quantiles(*(golden[name] for name in INPUTS))
     except RUNTIME_ERRORS as error:
         raise ModelRejectedError(f"golden vectors do not run: {first_line(error)}") from error
-    shape = (len(golden["issued_at_s"]), manifest.horizon_steps, len(manifest.quantiles))
-    if shape[0] == 0 or actual.shape != shape or expected.shape != shape:
-        raise ModelRejectedError(f"quantiles have the shape {actual.shape}, golden {expected.shape}, expected is {shape}")
+    if len(actual) == 0 or expected.shape != actual.shape:
+        raise ModelRejectedError(f"quantiles have the shape {actual.shape}, golden {expected.shape}")
     with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, which fails the check
         error_max = float(np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max())
     if not error_max <= manifest.tolerance:
         raise ModelRejectedError(f"golden vectors are off by {error_max:.2g}, the tolerance is {manifest.tolerance:.2g}")
+    range_ = _target_range(golden)
+    if manifest.tolerance > TOLERANCE_SHARE_MAX * range_:
+        raise ModelRejectedError(
+            f"the tolerance of {manifest.tolerance:.2g} is more than {TOLERANCE_SHARE_MAX:g} of the range of the target,"
+            f" {range_:.3g}: the golden vectors prove nothing"
+        )
     if not (np.diff(actual, axis=2) >= 0).all():
         raise ModelRejectedError("quantiles of the golden vectors do not rise")
+
+
+def _target_range(golden: dict[str, NDArray[Any]]) -> float:
+    """Range of the target in the golden vectors: of its quantiles, or of its history if that is larger."""
+    ranges = [0.0]
+    for values in (golden[QUANTILES], golden["history"][..., 0]):
+        finite = values[np.isfinite(values)].astype(np.float64)
+        if len(finite):
+            ranges.append(float(finite.max() - finite.min()))
+    return max(ranges)

@@ -94,6 +94,9 @@ class ReasonCode(StrEnum):
     OPERATOR_SILENT = "operator_silent"
     LOCAL_LIMIT_SILENT = "local_limit_silent"
     LIMITS_LOST = "limits_lost"
+    CLOCK_DOUBT = "clock_doubt"
+    SENDER_CLOCK = "sender_clock"
+    TEMPERATURE_ASSUMED = "temperature_assumed"
     OTHER = "other"
 
     @classmethod
@@ -223,6 +226,7 @@ class Status(Struct, frozen=True, kw_only=True):
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
     clock_offset_s: float | None = None
+    clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
     reason: Text = ""

@@ -1,6 +1,6 @@
 """Features are bit-equal, and quantiles within tolerance, between training and file: with gaps, at batch 1 and N."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from ringmain_model.content import OPERATORS, check_content
 from ringmain_model.session import QUANTILES, open_session, run, run_singly
-from ringmain_trainer.config.estimators import EstimatorName, EstimatorsConfig, ExtraTreesConfig, HistGradientBoostingConfig
+from ringmain_trainer.config.estimators import (
+    EstimatorName,
+    EstimatorsConfig,
+    ExtraTreesConfig,
+    GradientBoostingConfig,
+    HistGradientBoostingConfig,
+    MlpConfig,
+    RandomForestConfig,
+    RidgeConfig,
+)
 from ringmain_trainer.config.recipe import recipe_of
-from ringmain_trainer.config.trainer import ModelConfig, TrainerConfig
+from ringmain_trainer.config.trainer import FeatureGroup, ModelConfig, TrainerConfig
 from ringmain_trainer.errors import ExportError
 from ringmain_trainer.export.onnx_file import TOLERANCE, damaged, forecast_model, prove
 from ringmain_trainer.features.design_matrix import Design, as_rows
@@ -33,12 +43,22 @@ CONFIG = TrainerConfig(estimators=EstimatorsConfig(hist_gradient_boosting=SMALL,
 class Made:
     """A model trained once on a made-up month, with all that is needed to ask it again."""
 
-    def __init__(self, n_series: int, estimators: tuple[EstimatorName, ...]) -> None:
+    def __init__(
+        self,
+        n_series: int,
+        estimators: tuple[EstimatorName, ...],
+        *,
+        groups: tuple[FeatureGroup, ...] = (),
+        at_rest: bool = False,
+        config: TrainerConfig = CONFIG,
+    ) -> None:
         rng, hours = np.random.default_rng(5), np.arange(35 * 96) / 4
         weather = [
             10 + 8 * np.sin(hours / 24 * 2 * np.pi + k) + rng.normal(0, 1, len(hours)) for k in range(max(1, n_series))
         ]
         load = 5000 + 900 * np.sin(hours / 12 * np.pi) + 60 * weather[0] + rng.normal(0, 80, len(hours))
+        if at_rest:
+            load = np.where(hours % 24 < 8, 0, load)  # as PV at night
         values = np.stack([load, weather[0]], axis=1).astype(np.float32)
         values[rng.random(values.shape) < 0.03] = np.nan
         series = [SeriesHistory("", [Issue(0, START_S, 900, w.astype(np.float32))]) for w in weather[:n_series]]
@@ -46,20 +66,23 @@ class Made:
         data = examples(steps, series, WINDOW, training_rows(steps, WINDOW, every=13, share_min=0.5))
         self.spec = FeatureSpec(
             signals=("load_kw", "temperature_degc"),
-            series=tuple(f"series_{k}" for k in range(n_series)),
+            series=tuple(f"wind_{k}" for k in range(n_series)),
             typical_signals=(5000.0, 10.0),
             typical_series=(10.0,) * n_series,
             time_zone="Europe/Amsterdam",
             holidays=("2020-10-12", "2020-12-25"),
             years=(2020, 2027),
             window=WINDOW,
+            groups=groups,
+            range_signals=((0.0, 10_000.0), (-30.0, 50.0)),
+            range_series=((-30.0, 50.0),) * n_series,
         )
         self.data: Examples = data
         self.session = open_session(feature_model(self.spec))
         self.features = run(self.session, data.inputs, FEATURES)
         design = Design(self.features, columns_of(self.spec), data, WINDOW)
         model = ModelConfig(signal="load_kw", history=["load_kw"], estimators=estimators)
-        self.fitted: FittedModel = fit_model(design, recipe_of(CONFIG, model))
+        self.fitted: FittedModel = fit_model(design, recipe_of(config, model))
         self.model: onnx.ModelProto = forecast_model(self.spec, self.fitted, self.features)
         self.spread = float(np.ptp(np.nanquantile(data.targets, [0.01, 0.99])))
 
@@ -132,3 +155,34 @@ def test_a_model_that_converts_wrongly_fails_the_proof_even_past_the_guard(
     model = forecast_model(made.spec, wrong, made.features)
     with pytest.raises(ExportError, match="values are off"):
         prove(model, wrong, made.data.inputs, made.features, TOLERANCE * made.spread)
+
+
+SMALL_ONES: dict[EstimatorName, Any] = {
+    "ridge": RidgeConfig(alpha=(30.0,)),
+    "hist_gradient_boosting": HistGradientBoostingConfig(max_iter=(3,), max_features=0.5, seeds=2),
+    "random_forest": RandomForestConfig(n_estimators=2, max_leaf_nodes=9),
+    "extra_trees": ExtraTreesConfig(n_estimators=2, max_leaf_nodes=9),
+    "gradient_boosting": GradientBoostingConfig(n_estimators=2),
+    "mlp": MlpConfig(hidden_layer_sizes=((3,),), epochs=1),
+}
+"""Each estimator that there is."""
+
+
+def test_operators_of_all_exports_are_those_that_a_file_may_have() -> None:
+    """Estimators, feature groups, a target at rest: no export is refused, and no operator is allowed that none needs."""
+    config = TrainerConfig(estimators=EstimatorsConfig(**SMALL_ONES))
+    assert set(SMALL_ONES) == set(get_args(EstimatorName))
+    everything: tuple[EstimatorName, ...] = tuple(SMALL_ONES)
+    kinds = [
+        *(Made(0, (name,), config=config) for name in everything),
+        Made(2, everything, groups=get_args(FeatureGroup), at_rest=True, config=config),
+    ]
+    for one in kinds:
+        check_content(one.model.SerializeToString())
+    assert {(node.domain, node.op_type) for one in kinds for node in one.model.graph.node} == OPERATORS
+
+
+def test_absurd_readings_are_among_the_probes_and_the_file_is_proved_on_them(made: Made) -> None:
+    history = damaged(made.data.take(np.arange(6)).inputs, made.spec)["history"]
+    low, high = made.spec.range_signals[0]
+    assert ((history[:, :, 0] < low) | (history[:, :, 0] > high)).any()

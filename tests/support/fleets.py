@@ -44,7 +44,7 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
         site("uw-105-refuses", now_s=now_s, not_followed=["battery"]),
         site("uw-106-hot", now_s=now_s, transformer_loading_pu={"t1": 1.08}, transformer_hot_spot_degc={"t1": 118.0}),
         site("uw-107-filling", now_s=now_s, outbox_messages=150_000),
-        site("uw-108-clock", now_s=now_s, clock_offset_s=-86_400.0),
+        site("uw-108-clock", now_s=now_s, clock_offset_s=-86_400.0, clock_trusted=False),
         site("uw-109-no-model", now_s=now_s, releases={"load_kw": 0, "pv_kw": 7}, fallback=Fallback.SHIFTED),
         site("uw-110-worse", now_s=now_s, forecast_error_kw={"load_kw": 99.0}),
         site(

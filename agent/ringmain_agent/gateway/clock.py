@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from ringmain_agent.gateway.kernel_clock import kernel_synchronized, read_clocks
 from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
 from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
@@ -24,16 +25,25 @@ _TICKS_KNOWN: Final = 16
 
 
 class Cycle(Struct, frozen=True, kw_only=True):
-    """One control cycle: its instant, its messages, and the tick of a simulation that expects an answer."""
+    """One control cycle: its instant, its messages, and the tick of a simulation that expects an answer.
+
+    `now_ms` is the wall clock, for calendars; `now_s` is the monotonic clock of the same moment, for ages and durations.
+    In a simulation both are the simulated time, which counts as synchronized.
+    """
 
     now_ms: int
     arrived: list[Arrived]
+    now_s: float
     tick: int | None = None
-    now_s: float = 0.0
+    synchronized: bool = True
+
+    def received_s(self, message: Arrived) -> float:
+        """Monotonic instant of receipt; in a simulation that of the tick."""
+        return self.now_s if self.tick is not None else min(message.received_s, self.now_s)
 
     def received_ms(self, message: Arrived) -> int:
         """Instant of receipt by this clock; in a simulation the instant of the tick."""
-        return self.now_ms if self.tick is not None else self.now_ms - round(1000 * (self.now_s - message.received_s))
+        return self.now_ms - round(1000 * (self.now_s - self.received_s(message)))
 
 
 class Clock(Protocol):
@@ -69,7 +79,8 @@ class MachineClock:
                 continue
             due_s = max(due_s + self._cycle_s, time.monotonic() + 0.5 * self._cycle_s)
             arrived, first = first + self._local.received(), []
-            yield Cycle(now_ms=time.time_ns() // 1_000_000, arrived=arrived, now_s=time.monotonic())
+            now_ms, now_s = read_clocks()
+            yield Cycle(now_ms=now_ms, arrived=arrived, now_s=now_s, synchronized=kernel_synchronized())
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Nothing to do."""
@@ -122,7 +133,7 @@ class SimulationClock:
                     self._answer(tick.tick, 0)
                     continue
                 arrived, self._others = [*self._others, *feeds.values()], []
-                yield Cycle(now_ms=tick.now_ms, arrived=arrived, tick=tick.tick)
+                yield Cycle(now_ms=tick.now_ms, arrived=arrived, now_s=tick.now_ms / 1000, tick=tick.tick)
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Answer the tick."""

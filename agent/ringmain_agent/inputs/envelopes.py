@@ -145,14 +145,14 @@ class Envelopes:
         self._require_order(name, envelope, at)
         if held is not None and held.envelope == envelope:
             return _accepted(held)
-        if at.clock_trusted and at.now_ms >= envelope.expires_at_ms:
-            raise MessageError("ended", f"{_title(name)}: ended at {envelope.expires_at_ms} ms, before its receipt")
-        new = _Held(envelope=envelope, received_s=at.now_s, received_ms=None, valid_until_s=None)
+        new = _received(envelope, held, at)
+        if new.has_ended(at):
+            raise MessageError("ended", f"{_title(name)}: ended at {new.end_ms(at):.0f} ms, before its receipt")
         if held is not None and held.is_binding and not new.is_binding:
             text = f"{_title(name)}: is binding until it ends; a request with a breach price needs a name of its own"
             raise MessageError("binding", text)
         self._make_room(name, binding=new.is_binding)
-        self._held[name] = self._received(new, held, at)
+        self._held[name] = new
         self._remember_issue(name, envelope.issued_at_ms)
         if new.is_binding and not retained:
             self._lost -= {name, ANY_NAME}
@@ -181,27 +181,6 @@ class Envelopes:
             raise MessageError("older_issue", text)
         if issued_ms == newest_ms and name not in self._held:
             raise MessageError("ended", f"{_title(name)}: issue {issued_ms} ms has ended; a repetition does not renew it")
-
-    def _received(self, new: _Held, before: _Held | None, at: Instant) -> _Held:
-        """The issue with its receipt, which a correction under the same issue time does not renew."""
-        envelope, received_s = new.envelope, at.now_s
-        received_ms = at.now_ms if at.clock_trusted else None
-        corrects = before is not None and before.envelope.issued_at_ms == envelope.issued_at_ms
-        if before is not None and corrects:
-            received_s, received_ms = before.received_s, before.received_ms
-        valid_until_s = None if envelope.valid_for_s is None else received_s + envelope.valid_for_s
-        if before is not None and corrects and before.valid_until_s is not None:
-            valid_until_s = min(before.valid_until_s, before.valid_until_s if valid_until_s is None else valid_until_s)
-        return replace(
-            new,
-            received_s=received_s,
-            received_ms=received_ms,
-            valid_until_s=valid_until_s,
-            restored=corrects and before is not None and before.restored,
-            in_effect_ms=_in_effect_ms(envelope, at),
-            failsafe_since_s=before.failsafe_since_s if before is not None and corrects else None,
-            earlier_failsafe=_earlier_failsafe(before, at),
-        )
 
     def _make_room(self, name: str, *, binding: bool) -> None:
         """Room for one more name; a binding envelope takes the place of the request of lowest priority.
@@ -395,6 +374,27 @@ def _decoded(payload: bytes) -> Envelope:
 
 def _accepted(held: _Held) -> EnvelopeAnswer:
     return EnvelopeAnswer(accepted=True, issued_at_ms=held.envelope.issued_at_ms, in_effect_at_ms=held.in_effect_ms)
+
+
+def _received(envelope: Envelope, before: _Held | None, at: Instant) -> _Held:
+    """The issue with its receipt, which a correction under the same issue time does not renew."""
+    received_s, received_ms = at.now_s, at.now_ms if at.clock_trusted else None
+    valid_until_s = None if envelope.valid_for_s is None else received_s + envelope.valid_for_s
+    corrected = before if before is not None and before.envelope.issued_at_ms == envelope.issued_at_ms else None
+    if corrected is not None:
+        received_s, received_ms = corrected.received_s, corrected.received_ms
+        ends_s = [] if envelope.valid_for_s is None else [received_s + envelope.valid_for_s]
+        valid_until_s = min([*ends_s, *([] if corrected.valid_until_s is None else [corrected.valid_until_s])], default=None)
+    return _Held(
+        envelope=envelope,
+        received_s=received_s,
+        received_ms=received_ms,
+        valid_until_s=valid_until_s,
+        restored=corrected is not None and corrected.restored,
+        in_effect_ms=_in_effect_ms(envelope, at),
+        failsafe_since_s=None if corrected is None else corrected.failsafe_since_s,
+        earlier_failsafe=_earlier_failsafe(before, at),
+    )
 
 
 def _in_effect_ms(envelope: Envelope, at: Instant) -> int | None:

@@ -2,18 +2,24 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from ringmain_agent.config.agent import Config
 from ringmain_agent.config.feed import Feed
 from ringmain_agent.gateway.clock import Cycle
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
+from ringmain_agent.inputs.local_limits import LocalLimits
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.inputs.trusted_time import AGREEMENT_S
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Mode
 from ringmain_protocol.steps import Reading, StepValue
 
 logger = logging.getLogger("ringmain_agent")
+
+SENDER_CLOCK_AGE_MAX_S: Final = 600.0
+"""A sender's clock counts for this time after its last message."""
 
 
 class RejectedMessages:
@@ -38,10 +44,20 @@ class RejectedMessages:
 class FeedMessages:
     """Fills the history and the journal from feed messages, and keeps the position of the local switch."""
 
-    def __init__(self, config: Config, history: StepHistory, journal: Journal, rejected: RejectedMessages) -> None:
+    def __init__(
+        self,
+        config: Config,
+        history: StepHistory,
+        journal: Journal,
+        rejected: RejectedMessages,
+        local_limits: LocalLimits,
+    ) -> None:
         """Restore the state from the journal."""
         self._config, self._history, self._journal, self._rejected = config, history, journal, rejected
+        self._local_limits = local_limits
         self._feeds = _by_topic(config.feeds)
+        self._senders: dict[str, tuple[float, float]] = {}
+        """By topic: the sender's clock minus the monotonic clock in ms, and the monotonic receipt of its newest time."""
         self._switched_on = config.switch is None or bool(journal.kept("switch"))
         journal.restore(history)
 
@@ -55,6 +71,14 @@ class FeedMessages:
         """Control if both the configuration and the local switch say so, else observe."""
         return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
 
+    def agreeing(self, cycle: Cycle) -> int:
+        """Senders with a time of their own that agrees with the wall clock."""
+        offset_ms = cycle.now_ms - 1000 * cycle.now_s
+        return sum(
+            abs(sender_ms - offset_ms) <= 1000 * AGREEMENT_S and cycle.now_s - heard_s <= SENDER_CLOCK_AGE_MAX_S
+            for sender_ms, heard_s in self._senders.values()
+        )
+
     def take(self, cycle: Cycle) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
@@ -63,14 +87,20 @@ class FeedMessages:
                 self._turn_switch(message.payload)
                 continue
             for signal, feed in self._feeds.get(message.topic, ()):
-                if message.retained and feed.time_path is None:
+                if message.retained and feed.time_path is None and signal not in self._local_limits.signals:
                     self._rejected.add(
                         "retained", f"feed {signal}: a retained value of unknown time may be old; set time_path"
                     )
                     continue
                 try:
-                    received_ms = cycle.received_ms(message)
-                    readings.append(read_feed(signal, feed, message.payload, received_ms=received_ms))
+                    received_ms, received_s = cycle.received_ms(message), cycle.received_s(message)
+                    reading = read_feed(signal, feed, message.payload, received_ms=received_ms)
+                    self._local_limits.hear(signal, reading.value, retained=message.retained)
+                    if message.retained and signal in self._local_limits.signals:
+                        continue
+                    readings.append(reading)
+                    if feed.time_path is not None and not message.retained:
+                        self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
                 except MessageError as error:
                     self._rejected.add(error.reason, f"{error}")
         accepted, repeated = self._history.accept(readings, now_ms=cycle.now_ms)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ringmain_agent.inputs.envelopes import Envelopes
 from ringmain_agent.inputs.instant import Instant
-from ringmain_agent.inputs.limit_source import LimitSource, narrowed
+from ringmain_agent.inputs.limit_source import LimitSource, narrowed, narrowest
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Reason, distinct
 from ringmain_protocol.messages import Limit, ReasonCode
@@ -55,6 +55,18 @@ def limits_in_force(
         controllable_imports,
         controllable_exports,
         sources,
+    )
+
+
+def narrowest_of_parts(limits: LimitsInForce, parts: int) -> LimitsInForce:
+    """The narrowest of each so many instants that follow each other."""
+    firsts = range(0, len(limits.import_kw), parts)
+    return LimitsInForce(
+        [min(limits.import_kw[first : first + parts]) for first in firsts],
+        [min(limits.export_kw[first : first + parts]) for first in firsts],
+        [narrowest(limits.controllable_import_kw[first : first + parts]) for first in firsts],
+        [narrowest(limits.controllable_export_kw[first : first + parts]) for first in firsts],
+        limits.sources,
     )
 
 

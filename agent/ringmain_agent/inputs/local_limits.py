@@ -17,20 +17,19 @@ class LocalLimits:
     def __init__(self, limits: Mapping[str, LocalLimit]) -> None:
         """Nothing heard yet."""
         self._limits = dict(limits)
-        self._signals = {signal for limit in limits.values() for signal in limit.signals}
+        self.signals = frozenset(signal for limit in limits.values() for signal in limit.signals)
         self._live: set[str] = set()
         self._retained: dict[str, float] = {}
 
-    def hear(self, signal: str, value: float | None, *, retained: bool) -> bool:
-        """Note a value; False for signals of no local limit."""
-        if signal not in self._signals:
-            return False
+    def hear(self, signal: str, value: float | None, *, retained: bool) -> None:
+        """Note the value of a message."""
+        if signal not in self.signals:
+            return
         if not retained:
             self._live.add(signal)
             self._retained.pop(signal, None)
         elif value is not None and signal not in self._live:
             self._retained[signal] = value
-        return True
 
     def sources(self, fresh: Callable[[str], float | None], instants: int) -> Iterator[LimitSource]:
         """Limits in force for a number of instants: each holds on until its feed says otherwise."""

@@ -83,6 +83,8 @@ def _data_troubles(state: SiteState, status: Status) -> Iterable[str]:
         yield f"dropped {dropped} messages"
     if state.clock_offset_s is not None and abs(state.clock_offset_s) > CLOCK_OFF_S:
         yield f"clock off by {_duration(abs(state.clock_offset_s))}"
+    if status.clock_trusted is False:
+        yield "clock in doubt"
     for name, trouble in status.connections.items():
         if trouble:
             yield f"{name}: {trouble}"

@@ -104,6 +104,10 @@ FROM_STATUS: Final = (
         "fallback_level", "Source of the setpoints: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release.",
         lambda s: _FALLBACK_LEVELS[s.fallback],
     ),
+    _one(
+        "clock_trusted", "0 while the agent does not trust its clock; the narrowest known limits then hold.",
+        lambda s: None if s.clock_trusted is None else int(s.clock_trusted),
+    ),
     _by(
         "equipment_not_followed", "1 for equipment that does not follow its setpoints; otherwise absent.",
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),

@@ -66,7 +66,7 @@ def test_process_image_is_taken_once_a_cycle(agent: Agent, now_ms: int) -> None:
 
     sys.setprofile(count)
     try:
-        agent.cycle(Cycle(now_ms=now_ms, arrived=[Arrived("plant/load", b"60", retained=False, received_s=0.0)]))
+        agent.cycle(Cycle(now_ms=now_ms, now_s=0.0, arrived=[Arrived("plant/load", b"60", retained=False, received_s=0.0)]))
     finally:
         sys.setprofile(None)
     assert taken == 2  # `take`, and what it reads

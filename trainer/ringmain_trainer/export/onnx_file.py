@@ -40,6 +40,9 @@ TOLERANCE: Final = 2e-5
 PROBES: Final = 6
 """Newest forecasts that a file is proved on, whole and damaged."""
 
+_ABSURD: Final = (-1000.0, -10.0, 10.0, 1000.0, 1e30, np.inf)
+"""Factors of readings that cannot be true, such as W sent for kW."""
+
 
 def forecast_model(spec: FeatureSpec, model: FittedModel, features: Floats) -> onnx.ModelProto:
     """Features, estimator, quantiles in order and within the limits, in one graph.
@@ -113,7 +116,7 @@ def prove(model: onnx.ModelProto, fitted: FittedModel, inputs: Inputs, features:
 
 
 def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
-    """Inputs unchanged; with parts missing; all missing; constant; issued before special days."""
+    """Inputs unchanged; with parts missing; all missing; constant; absurd values in them; issued before special days."""
     rng, history, future = np.random.default_rng(0), inputs["history"], inputs["known_future"]
     n, row = history.shape[1], np.arange(history.shape[1])[:, None]
     late, later = 12 * 3600 // spec.window.step_s, 7200 * np.arange(len(history))
@@ -122,6 +125,8 @@ def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
     no_future: dict[str, Any] = {"known_future": future * np.nan}
     changes: list[dict[str, Any]] = [{}, no_history, no_future, no_history | no_future, {"history": history * 0 + 42}]
     changes += [{"history": np.where(gap, np.nan, history)} for gap in gaps]
+    if spec.range_signals:
+        changes += [{"history": _with_absurd(rng, history, share)} for share in (0.01, 1.0)]
     changes.append({"known_future": np.where(rng.random(future.shape) < 0.3, np.nan, future)})
     changes += [{"issued_at_s": at + later} for at in special_instants(spec)]
     changed = {name: np.concatenate([(inputs | change)[name] for change in changes]) for name in inputs}
@@ -130,6 +135,13 @@ def damaged(inputs: Inputs, spec: FeatureSpec) -> Inputs:
         "known_future": _floats(changed["known_future"]),
         "issued_at_s": changed["issued_at_s"],
     }
+
+
+def _with_absurd(rng: np.random.Generator, history: NDArray[Any], share: float) -> NDArray[Any]:
+    """The history with this share of its readings made absurd."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        absurd = history * rng.choice(np.array(_ABSURD, np.float32), history.shape)
+    return np.where(rng.random(history.shape) < share, absurd, history)
 
 
 def on_thresholds(model: onnx.ModelProto, inputs: Inputs, spec: FeatureSpec) -> Inputs:

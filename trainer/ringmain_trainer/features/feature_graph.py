@@ -41,8 +41,9 @@ _EPOCH: Final = date(1970, 1, 1)
 class FeatureSpec(Struct, frozen=True, kw_only=True):
     """A feature graph: nothing else of a site goes into it.
 
-    `typical_signals` and `typical_series` fill gaps that no other value can fill; series are clamped to `range_series`, low
-    and high of each, if there are any; `years` are the first and the last with known UTC offsets.
+    `typical_signals` and `typical_series` fill gaps that no other value can fill. Values of signals outside `range_signals`,
+    low and high of each, are gaps; series are clamped to `range_series`; both if there are any. `years` are the first and
+    the last with known UTC offsets.
     """
 
     signals: tuple[str, ...]
@@ -56,6 +57,7 @@ class FeatureSpec(Struct, frozen=True, kw_only=True):
     lag_days: tuple[int, ...] = (1, 2, 7)
     groups: tuple[FeatureGroup, ...] = ()
     range_series: tuple[tuple[float, float], ...] = ()
+    range_signals: tuple[tuple[float, float], ...] = ()
 
 
 class GraphWriter:
@@ -130,11 +132,17 @@ def feature_model(spec: FeatureSpec, *outputs: onnx.ValueInfoProto) -> onnx.Mode
 def add_features(g: GraphWriter, spec: FeatureSpec) -> str:
     """Write the feature graph; the name of its output.
 
-    Lags are relative to the target; where a lag is still to come, the next older whole day. Gaps: hold up to three steps,
-    then the same step 1, 2, 3, ... days earlier, then the typical value.
+    Lags are relative to the target; where a lag is still to come, the next older whole day. A value that the training never
+    saw the like of is a gap: the quality rules that would mark it are not at the edge. Gaps: hold up to three steps, then
+    the same step 1, 2, 3, ... days earlier, then the typical value.
     """
     window = spec.window
-    history = filled_gaps(g, "history", gap_shifts(window), spec.typical_signals, "filled")
+    history = "history"
+    if spec.range_signals:
+        low, high = np.array(spec.range_signals).T
+        outside = g("Or", g("Less", history, g.const(low)), g("Greater", history, g.const(high)))
+        history = g("Where", outside, g.const(np.nan), history, name="seen")
+    history = filled_gaps(g, history, gap_shifts(window), spec.typical_signals, "filled")
     known = filled_gaps(g, "known_future", _HOLD_STEPS, spec.typical_series, "known")
     if spec.range_series:
         low, high = np.array(spec.range_series).T

@@ -33,6 +33,7 @@ def feature_spec(recipe: Recipe, data: Examples, *, time_zone: str, now: datetim
         typical_signals=_medians(data.inputs["history"]),
         typical_series=_medians(data.inputs["known_future"]),
         range_series=_ranges(data.inputs["known_future"]),
+        range_signals=_ranges(data.inputs["history"]),
         time_zone=time_zone,
         holidays=recipe.holidays,
         years=(first, max(last, now.year) + YEARS_AHEAD),

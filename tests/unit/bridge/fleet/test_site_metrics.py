@@ -43,7 +43,8 @@ def test_a_status_is_shown_in_base_units() -> None:
     shown = site(
         "s", now_s=1.5, agent_version='0.1"\\\n', config_sha256="ab", fallback=Fallback.SHIFTED, releases={"load_kw": 7},
         forecast_error_kw={"load_kw": 1.5}, persistence_error_kw={"load_kw": 2.5}, dropped={"full": 3}, rejected={"unit": 2},
-        not_followed=["battery"], clock_offset_s=-0.25, signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
+        not_followed=["battery"], clock_offset_s=-0.25, clock_trusted=False,
+        signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
     )  # fmt: skip
     assert of_sites(samples(shown)) == {
         at("ringmain_site_online", site="s"): 1,
@@ -62,6 +63,7 @@ def test_a_status_is_shown_in_base_units() -> None:
         at("ringmain_site_dropped_total", site="s", reason="full"): 3,
         at("ringmain_site_rejected_total", site="s", reason="unit"): 2,
         at("ringmain_site_clock_offset_seconds", site="s"): -0.25,
+        at("ringmain_site_clock_trusted", site="s"): 0,
         at("ringmain_site_signal", site="s", signal="load_kw", unit="watts"): 2000,
         at("ringmain_site_signal", site="s", signal="t_degc", unit="celsius"): 20,
         at("ringmain_site_signal", site="s", signal="x", unit=""): 1,

@@ -106,6 +106,38 @@ def plainly_filled(values: NDArray[np.float32], day: int, typical: float) -> NDA
     return np.array([next((v for v in held[i::-day] if np.isfinite(v)), typical) for i in range(len(values))], np.float32)
 
 
+@pytest.mark.parametrize("absurd", [1000.0, -200.0, 3e38, np.inf, -np.inf])
+def test_a_value_that_the_training_never_saw_the_like_of_is_a_gap(absurd: float) -> None:
+    """One quarter-hour in W for kW would spoil minimum, maximum and mean of a whole week."""
+    made = spec(
+        signals=("load_kw", "temperature_degc"), typical_signals=(5.0, 1.0), range_signals=((-100.0, 200.0), (-30.0, 60.0))
+    )
+    rng = np.random.default_rng(1)
+    raw = rng.uniform(0, 50, (4, QUARTERS.history_steps, 2)).astype(np.float32)
+    places = rng.random(raw.shape) < 0.02
+    session = open_session(feature_model(made))
+
+    def features(value: float) -> NDArray[np.float32]:
+        history = np.where(places, np.float32(value), raw).astype(np.float32)
+        return run(session, inputs_at(1_600_000_200 + 900 * np.arange(4)) | {"history": history}, FEATURES)
+
+    found = features(absurd)
+    np.testing.assert_array_equal(found, features(np.nan))
+    assert np.isfinite(found).all()
+
+
+def test_values_at_the_ends_of_the_range_are_values() -> None:
+    made = spec(range_signals=((-100.0, 200.0),))
+    history = np.resize(np.array([-100, 200], np.float32), (1, QUARTERS.history_steps, 1))
+    inputs = inputs_at(np.array([1_600_000_200])) | {"history": history}
+    filled = open_session(feature_model(made, value_info("filled"))).run(None, inputs)[0]
+    np.testing.assert_array_equal(filled, history)
+
+
+def test_a_graph_without_ranges_is_that_of_earlier_releases() -> None:
+    assert not {"Less", "Greater", "Or"} & {node.op_type for node in feature_model(spec()).graph.node}
+
+
 def test_a_site_without_series_has_features() -> None:
     features = run(open_session(feature_model(spec())), inputs_at(np.array([1_600_000_200])), FEATURES)
     assert features.shape[:2] == (1, 96)

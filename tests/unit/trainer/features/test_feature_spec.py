@@ -42,6 +42,10 @@ def test_the_range_of_a_series_is_widened_on_both_sides_by_itself() -> None:
     assert spec([-3e38, 3e38]).range_series == ((-FLOAT32_MAX, FLOAT32_MAX),)
 
 
+def test_the_range_of_a_signal_is_that_of_the_training_and_as_much_again() -> None:
+    assert spec([1]).range_signals == ((-10.0, 50.0), (0.0, 0.0))
+
+
 @pytest.mark.parametrize(("year", "last"), [(2022, 2024), (2030, 2030)])
 def test_clock_tables_reach_some_years_beyond_the_training_and_its_newest_data(year: int, last: int) -> None:
     """The first example looks back into 2020, and the last one forecasts the first of 2024."""
