@@ -94,6 +94,7 @@ class ReasonCode(StrEnum):
     OPERATOR_SILENT = "operator_silent"
     LOCAL_LIMIT_SILENT = "local_limit_silent"
     LIMITS_LOST = "limits_lost"
+    SWITCH_UNKNOWN = "switch_unknown"
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"

@@ -22,7 +22,19 @@ from paho.mqtt.enums import CallbackAPIVersion
 from ringmain_agent.commands.import_history import import_history
 from ringmain_agent.config.agent import load_config
 from ringmain_protocol import topics
-from ringmain_protocol.messages import Fallback, Mode, Online, Readings, Receipt, Schedule, Setpoint, Status, decode, encode
+from ringmain_protocol.messages import (
+    Fallback,
+    Mode,
+    Online,
+    Readings,
+    ReasonCode,
+    Receipt,
+    Schedule,
+    Setpoint,
+    Status,
+    decode,
+    encode,
+)
 from ringmain_simulation.programs import Program
 from servers.base import wait_until
 from servers.mosquitto import Mosquitto
@@ -45,6 +57,7 @@ port = {port}
 
 [switch]
 topic = "plant/switch"
+retained = true
 
 [feeds.load_kw]
 topic = "plant/load"
@@ -204,9 +217,12 @@ def test_in_control_the_battery_takes_what_exceeds_the_limit(tmp_path: Path, mos
         setpoint = station.setpoints[-1]
         assert setpoint["valid_for_s"] == 5
         assert setpoint["sequence"] > 0
-        station.speak_until(lambda: station.of_kind(topics.SETPOINT))
-    reported = decode(station.of_kind(topics.SETPOINT)[-1], Setpoint)
-    assert reported.mode is Mode.CONTROL
+        station.speak_until(lambda: _reported_mode(station) is Mode.CONTROL, load_kw=130)
+
+
+def _reported_mode(station: Station) -> Mode | None:
+    reports = station.of_kind(topics.SETPOINT)
+    return decode(reports[-1], Setpoint).mode if reports else None
 
 
 def test_setpoints_say_how_long_they_hold_and_on_which_rung_they_stand(
@@ -396,6 +412,33 @@ def test_the_local_switch_forces_observe_at_any_time_and_silence_means_observe(
         seen = len(station.statuses)
         station.speak_until(lambda: len(station.statuses) > seen + 2, load_kw=130)
         assert len(station.setpoints) == count
+
+
+def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retained_value_does_not_count(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """Somebody isolates the site while the agent is off: its power-up drives nothing."""
+    config = CONFIG.replace("retained = true", "stale_after_s = 2")
+    with running_agent(tmp_path, mosquitto, config=config):
+
+        def controlled() -> bool:
+            station.publish("plant/switch", "control")
+            return bool(station.setpoints)
+
+        station.speak_until(controlled, load_kw=130)
+        unknown = [ReasonCode.SWITCH_UNKNOWN]
+        station.speak_until(lambda: station.statuses[-1].mode is Mode.OBSERVE, load_kw=130)  # nobody repeats it
+        station.speak_until(lambda: set(unknown) <= set(station.statuses[-1].reason_codes), load_kw=130)
+        assert "last heard more than stale_after_s 2 s ago" in station.statuses[-1].reason
+        station.speak_until(lambda: controlled() and station.statuses[-1].mode is Mode.CONTROL, load_kw=130)
+    station.publish("plant/switch", "control", retain=True)
+    station.setpoints.clear()
+    seen = len(station.statuses)
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: len(station.statuses) > seen + 2, load_kw=130)
+        assert station.statuses[-1].mode is Mode.OBSERVE
+        assert "its retained value does not count" in station.statuses[-1].reason
+    assert station.setpoints == []
 
 
 def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(

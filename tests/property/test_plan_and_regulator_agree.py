@@ -179,7 +179,7 @@ def without_transformers(both: Both) -> Site:
 def carried_kw(both: Both) -> float:
     """What the regulator lets the transformers carry."""
     wide = replace(both.measurements, import_limit_kw=ANY_POWER_KW, export_limit_kw=ANY_POWER_KW)
-    return pcc_range(wide, None, SettlementPeriod(), without_connection(both)).ceiling_kw
+    return pcc_range(wide, None, SettlementPeriod(), without_connection(both), load_kw=0.0).ceiling_kw
 
 
 @given(both=boths())

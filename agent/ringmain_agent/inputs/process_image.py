@@ -1,6 +1,7 @@
 """The process image: taken once per cycle after the inputs, and used by every stage of the cycle and by its plan."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
@@ -37,7 +38,7 @@ class ProcessImage:
         * `measurements` and `equipment_state` change in `take` only: later inputs belong to the next cycle.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  keyword-only, one image
         self,
         site: Site,
         history: StepHistory,
@@ -45,8 +46,13 @@ class ProcessImage:
         *,
         equipment_state: EquipmentState,
         local_limits: LocalLimits | None = None,
+        stale_after_s: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Start with the kept state; before the first cycle no measurement is current."""
+        """Start with the kept state; before the first cycle no measurement is current.
+
+        `stale_after_s` holds the signals whose feed has its own.
+        """
+        self._stale_after_s = dict(stale_after_s)
         self._site, self._history, self._upstream = site, history, upstream
         self._local_limits = local_limits or LocalLimits({})
         self._record = LimitRecord()
@@ -71,11 +77,16 @@ class ProcessImage:
         """Newest values and limits in force, without the state of the equipment."""
         requested = self._upstream.requested_limits_kw([at.now_ms], at)
         own_import_kw, own_export_kw = self._site.narrowest_limits_kw()
+        heard_ms = self._history.heard_ms
         measured = Measurements(
             now_ms=at.now_ms,
             clock_trusted=at.clock_trusted,
             stale_after_s=self._site.regulator.stale_after_s,
-            newest={signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()},
+            feed_stale_after_s=self._stale_after_s,
+            newest={
+                signal: Measured(r.value, heard_ms.get(signal, r.at_ms), r.quality)
+                for signal, r in self._history.newest.items()
+            },
             import_limit_kw=own_import_kw,
             export_limit_kw=own_export_kw,
             requested_import_kw=requested.import_kw[0],
@@ -134,7 +145,7 @@ class ProcessImage:
         return Snapshot(
             issued_at_ms=start_ms,
             step_s=site.step_s,
-            history={signal: self._history.window(signal, site.history_steps) for signal in signals},
+            history={signal: self._history.window(signal, site.history_steps, end_ms=start_ms) for signal in signals},
             known_future=self._upstream.known_future(start_ms=start_ms, step_s=site.step_s, steps=site.horizon_steps),
             import_limit_kw=limits.import_kw,
             export_limit_kw=limits.export_kw,
