@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.inputs.gradual_return import GradualReturn
 from ringmain_agent.inputs.instant import Instant
-from ringmain_agent.inputs.limit_source import Limits, LimitSource, narrowest
+from ringmain_agent.inputs.limit_source import Limits, LimitSource, narrowed, narrowest
 from ringmain_agent.snapshot import Reason
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import AtMs, Envelope, EnvelopeAnswer, ReasonCode, Scope, decode
@@ -101,8 +101,12 @@ class _Held(Struct, frozen=True, kw_only=True):
         heartbeat_s = self.envelope.heartbeat_s
         if heartbeat_s is None or not self.is_binding:
             return False
-        overdue = at.now_s - self.received_s > SILENT_HEARTBEATS * heartbeat_s
-        return self.restored or self.failsafe_since_s is not None or overdue or self.has_ended(at)
+        return self.restored or self.failsafe_since_s is not None or self.is_overdue(at) or self.has_ended(at)
+
+    def is_overdue(self, at: Instant) -> bool:
+        """True if the next issue has not come in time."""
+        heartbeat_s = self.envelope.heartbeat_s
+        return heartbeat_s is not None and at.now_s - self.received_s > SILENT_HEARTBEATS * heartbeat_s
 
     def failsafe_kw(self, direction: str) -> float | None:
         """The fail-safe limit: as issued, else the narrowest step."""
@@ -436,23 +440,31 @@ def _steps(envelope: Envelope, direction: str) -> Sequence[float | None]:
 def _limits(held: _Held, direction: str, starts_ms: Sequence[int], at: Instant) -> tuple[list[float | None], bool]:
     """Limits of an envelope in one direction; and True if they certainly hold, so that they may replace others."""
     envelope, steps = held.envelope, _steps(held.envelope, direction)
-    nothing: list[float | None] = [None] * len(starts_ms)
     if held.is_silent(at):
-        issued = envelope.failsafe_import_kw if direction == IMPORT else envelope.failsafe_export_kw
-        return [held.failsafe_kw(direction)] * len(starts_ms), issued is not None
-    if held.has_ended(at):
-        return nothing, False
+        failsafe: list[float | None] = [held.failsafe_kw(direction)] * len(starts_ms)
+        if held.restored and not held.is_overdue(at):  # the issue before the restart may still count
+            failsafe = narrowed(failsafe, _issued(held, steps, starts_ms, at))
+        issued_kw = envelope.failsafe_import_kw if direction == IMPORT else envelope.failsafe_export_kw
+        return failsafe, issued_kw is not None
     if not at.clock_trusted:
         runs_for_certain = held.valid_until_s is not None and not held.restored
-        return [narrowest(steps)] * len(starts_ms), runs_for_certain and None not in steps
-    end_ms, step_ms = held.end_ms(at), 1000 * envelope.step_s
-    indices = [(start_ms - envelope.start_ms) // step_ms for start_ms in starts_ms]
-    limits = [
+        return _issued(held, steps, starts_ms, at), runs_for_certain and None not in steps
+    is_certain = not held.restored or envelope.valid_for_s is None or held.received_ms is not None
+    return _issued(held, steps, starts_ms, at), is_certain
+
+
+def _issued(held: _Held, steps: Limits, starts_ms: Sequence[int], at: Instant) -> list[float | None]:
+    """The limits of the steps until the end of the envelope, in doubt of the clock that of the narrowest."""
+    if held.has_ended(at):
+        return [None] * len(starts_ms)
+    if not at.clock_trusted:
+        return [narrowest(steps)] * len(starts_ms)
+    envelope, end_ms = held.envelope, held.end_ms(at)
+    indices = [(start_ms - envelope.start_ms) // (1000 * envelope.step_s) for start_ms in starts_ms]
+    return [
         steps[index] if 0 <= index < len(steps) and start_ms < end_ms else None
         for index, start_ms in zip(indices, starts_ms, strict=True)
     ]
-    is_certain = not held.restored or envelope.valid_for_s is None or held.received_ms is not None
-    return limits, is_certain
 
 
 def _silence(name: str, held: _Held, at: Instant) -> str:
