@@ -8,6 +8,7 @@ from typing import Final
 from ringmain_agent.config.agent import Config
 from ringmain_agent.config.feed import Feed
 from ringmain_agent.gateway.clock import Cycle
+from ringmain_agent.gateway.mqtt import Arrived
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
 from ringmain_agent.inputs.local_limits import LocalLimits
@@ -97,6 +98,19 @@ class FeedMessages:
                 text = f"{signal}: its values come {duration(late_s)} late, or its sender's clock was set back"
                 yield Reason(ReasonCode.SENDER_CLOCK, text, signal)
 
+    def _read(self, signal: str, feed: Feed, message: Arrived, received_ms: int) -> Reading | None:
+        """The reading of a message; `None` if it is unusable, or retained for a local limit, where it only narrows."""
+        try:
+            reading = read_feed(signal, feed, message.payload, received_ms=received_ms)
+        except MessageError as error:
+            self._rejected.add(error.reason, f"{error}")
+            return None
+        except Exception as error:  # noqa: BLE001  the messages behind it, one of the switch too, must not be lost
+            self._rejected.add("internal_error", f"feed {signal}: {type(error).__name__}: {error}")
+            return None
+        self._local_limits.hear(signal, reading.value, retained=message.retained)
+        return None if message.retained and signal in self._local_limits.signals else reading
+
     def take(self, cycle: Cycle, time: TrustedTime) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
@@ -113,20 +127,16 @@ class FeedMessages:
                         "retained", f"feed {signal}: a retained value of unknown time may be old; set time_path"
                     )
                     continue
-                try:
-                    received_ms, received_s = cycle.received_ms(message), cycle.received_s(message)
-                    reading = read_feed(signal, feed, message.payload, received_ms=received_ms)
-                    self._local_limits.hear(signal, reading.value, retained=message.retained)
-                    if message.retained and signal in self._local_limits.signals:
-                        continue
-                    if in_doubt and reading.quality == Quality.GOOD:
-                        reading = reading._replace(quality=Quality.SUSPECT)
-                    readings.append(reading)
-                    receipts.append(Receipt(received_ms, received_s, message.retained))
-                    if feed.time_path is not None and not message.retained:
-                        self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
-                except MessageError as error:
-                    self._rejected.add(error.reason, f"{error}")
+                received_ms, received_s = cycle.received_ms(message), cycle.received_s(message)
+                reading = self._read(signal, feed, message, received_ms)
+                if reading is None:
+                    continue
+                if in_doubt and reading.quality == Quality.GOOD:
+                    reading = reading._replace(quality=Quality.SUSPECT)
+                readings.append(reading)
+                receipts.append(Receipt(received_ms, received_s, message.retained))
+                if feed.time_path is not None and not message.retained:
+                    self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
         self._set_mode(cycle.now_s)
         accepted, repeated = self._history.accept(
             readings, now_ms=cycle.now_ms, receipts=receipts, clock_trusted=time.trusted, in_doubt=in_doubt

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -83,10 +84,16 @@ class OperatorLimits:
         if self._is_restored:
             return
         self._is_restored = True
-        kept, names = self._file.section(SECTION, KeptEnvelopes), _names(self._state.fact(KEPT_NAMES))
-        earlier = self._kept_by_earlier_version()
+        kept = self._file.section(SECTION, KeptEnvelopes)
         if kept is not None:
             self._envelopes.restore(kept, at.now_s)
+        try:
+            names, earlier = _names(self._state.fact(KEPT_NAMES)), self._kept_by_earlier_version()
+        except sqlite3.Error as error:
+            logger.warning("the state file does not say which envelopes were kept: %s", error)
+            names, earlier = [ANY_NAME], {}
+        if kept is not None:
+            pass
         elif names is None and not self._file.damage:
             self._envelopes.restore(KeptEnvelopes(envelopes=earlier), at.now_s)
         elif lost := [ANY_NAME] if names is None else names:

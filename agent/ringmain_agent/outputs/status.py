@@ -32,6 +32,7 @@ class ControlState(Struct, frozen=True, kw_only=True):
     limits: Sequence[Limit] = ()
     billing_peak_kw: float
     accuracy: ForecastAccuracies
+    stage_failures: Mapping[str, int] = {}
 
 
 class ProgramState(Struct, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         outbox_capacity_messages=program.outbox_capacity_messages,
         dropped=dict(program.dropped),
         rejected=dict(program.rejected),
+        stage_failures=dict(control.stage_failures),
         clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),
