@@ -84,6 +84,9 @@ class ReasonCode(StrEnum):
     NO_OPERATION_LEFT = "no_operation_left"
     UNKNOWN_EQUIPMENT = "unknown_equipment"
     STATE_NOT_WRITTEN = "state_not_written"
+    STAGE_FAILED = "stage_failed"
+    SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
+    SWITCH_UNKNOWN = "switch_unknown"
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
@@ -207,6 +210,7 @@ class Status(Struct, frozen=True, kw_only=True):
     outbox_capacity_messages: Count | None = None
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
+    stage_failures: dict[Name, Count] = {}
     clock_offset_s: float | None = None
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
@@ -261,12 +265,15 @@ class Envelope(Struct, frozen=True, kw_only=True):
 class Tick(Struct, frozen=True, kw_only=True):
     """Lockstep clock: `now_ms` is the simulated time, `messages[site]` the number of feed messages of this tick.
 
-    An unanswered tick is sent again, with its feed messages, under the same number.
+    An unanswered tick is sent again, with its feed messages, under the same number. A wall clock that is wrong on purpose
+    needs `monotonic_ms`, the monotonic clock of the same moment; `synchronized` is what the kernel would say of it.
     """
 
     tick: Count
     now_ms: AtMs
     messages: dict[str, Count]
+    monotonic_ms: AtMs | None = None
+    synchronized: bool = True
 
 
 class Answer(Struct, frozen=True, kw_only=True):
