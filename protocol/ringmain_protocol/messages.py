@@ -86,6 +86,8 @@ class ReasonCode(StrEnum):
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
+    BALANCE_RESIDUAL = "balance_residual"
+    OPPOSED = "opposed"
     OTHER = "other"
 
     @classmethod
@@ -209,6 +211,8 @@ class Status(Struct, frozen=True, kw_only=True):
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
+    powers_kw: dict[Name, float] = {}
+    balance_residual_kw: float | None = None
     reason: Text = ""
     reason_codes: list[ReasonCode] = []
 
