@@ -18,6 +18,8 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "plan": "ringmain_agent.commands.plan:run",
     }
 )
+AT_USE: Final = ("urllib.request",)
+"""paho imports it, with the mail package behind it, for proxies and web sockets; the agent has neither."""
 CONFIG: Final = Path("/etc/ringmain/agent.toml")
 
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s")
-    command: Callable[[argparse.Namespace], Outcome] = load(COMMANDS[options.command])
+    command: Callable[[argparse.Namespace], Outcome] = load(COMMANDS[options.command], at_use=AT_USE)
     return finish(command(options), getattr(options, "json", None))
 
 

@@ -5,7 +5,7 @@ msgspec stops at the first problem; a field engineer needs the whole list. This 
 Structs, lists, dicts, enums, numbers, strings, booleans, each optionally with `None` or constraints.
 """
 
-import difflib
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -62,15 +62,31 @@ def convert(table: dict[str, Any], kind: type[Config], *, name: str, check: Chec
     Raises:
         ConfigError: With every problem in it.
     """
-    problems = list(_problems(table, inspect.type_info(kind), ""))
+    config, problems = None, []
+    try:
+        config = msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        problems = [str(error)]
+    if config is None or not _is_finite(table):  # only then is the walk worth its time
+        problems = list(_problems(table, inspect.type_info(kind), "")) or problems
     if check is not None:
         problems += check(table)
-    if not problems:
-        try:
-            return msgspec.convert(table, kind)
-        except msgspec.ValidationError as error:
-            problems = [str(error)]
-    raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
+    if config is None or problems:
+        raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
+    return config
+
+
+def _is_finite(value: object) -> bool:
+    """Whether every number in a table is finite."""
+    match value:
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case list():
+            return all(map(_is_finite, value))
+        case float():
+            return math.isfinite(value)
+        case _:
+            return True
 
 
 def part(table: object, kind: type[Config], *keys: str) -> Config | None:
@@ -130,6 +146,8 @@ def _struct_problems(value: object, kind: inspect.StructType, key: str) -> Itera
     for name in value:
         if name not in fields:
             faulty = True
+            import difflib  # noqa: PLC0415  only for a faulty configuration
+
             near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
             hint = f"; did you mean `{near[0]}`?" if near else f"; valid are {', '.join(fields)}"
             yield f"{before}{name}: unknown key{hint}"

@@ -48,7 +48,7 @@ def write_agent_config(  # noqa: PLR0913  keyword-only: one file
         "status_interval_s = 1\n",
         _broker("local", local),
         _broker("upstream", upstream or local),
-        f'[switch]\ntopic = "{plant.switch(design.site)}"\n',
+        f'[switch]\ntopic = "{plant.switch(design.site)}"\nretained = true\n',
         *(_feed(design.site, signal) for signal in SIGNALS),
         f"""[grid_connection]
 import_limit_kw = {design.import_limit_kw}

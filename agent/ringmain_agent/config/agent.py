@@ -1,6 +1,5 @@
 """The site's TOML as typed Structs, and the checks across its tables."""
 
-import difflib
 import math
 from collections.abc import Iterator
 from hashlib import sha256
@@ -46,10 +45,16 @@ class Brokers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Switch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[switch]`: a local feed that can force observe at any time; before the first message, mode is observe."""
+    """`[switch]`: a local feed that can force observe at any time; before the first message, mode is observe.
+
+    With `stale_after_s` the switch must be repeated: once its last message is older, mode is observe. A retained message is
+    of unknown age; it counts as control only if `retained` accepts that.
+    """
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
     control_payload: str = "control"
+    stale_after_s: Annotated[float, Meta(gt=0, lt=1e9)] | None = None
+    retained: bool = False
 
 
 class Models(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,6 +219,8 @@ def _problems(config: Config) -> Iterator[str]:
     needed = _needed_signals(config)
     for signal, needed_by in needed.items():
         if signal not in config.feeds:
+            import difflib  # noqa: PLC0415  only for a faulty configuration
+
             near = difflib.get_close_matches(signal, set(config.feeds) - set(needed), n=1, cutoff=0.8)
             yield f"feeds.{signal}: missing; {needed_by} needs it" + (f"; is it `{near[0]}`?" if near else "")
     if LOAD not in config.feeds and PCC not in config.feeds:

@@ -288,14 +288,12 @@ def _equipment_reasons(
         yield Reason(ReasonCode.TRANSFORMER_LIMIT, text, cycle.pcc_range.transformer)
 
 
-def remember(state: RegulatorState, sent: Mapping[str, float | None], now_ms: int) -> RegulatorState:
-    """The state after setpoints were sent; call it in control only."""
+def remember(state: RegulatorState, in_force: Mapping[str, float | None], now_ms: int) -> RegulatorState:
+    """The state after a cycle in control: each setpoint in force at its equipment now, sent in this cycle or before."""
     moves = dict(state.moves)
-    for name, power_kw in sent.items():
+    for name, power_kw in in_force.items():
         before = moves.get(name, ())
         if not before or before[-1].power_kw != power_kw or before[-1].at_ms > now_ms:
             kept = before if before and before[-1].at_ms <= now_ms else ()  # unless the clock was set back
             moves[name] = (*kept[1 - MOVES_MAX :], SentSetpoint(power_kw, now_ms))
-    return replace(
-        state, moves=moves, sent=state.sent | {name: SentSetpoint(power_kw, now_ms) for name, power_kw in sent.items()}
-    )
+    return replace(state, moves=moves, sent={name: SentSetpoint(power_kw, now_ms) for name, power_kw in in_force.items()})

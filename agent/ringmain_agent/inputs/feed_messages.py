@@ -1,7 +1,8 @@
 """Feed messages: they become readings and steps; the local switch sets the mode; unusable messages are counted."""
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ringmain_agent.config.agent import Config
@@ -9,10 +10,12 @@ from ringmain_agent.config.feed import Feed
 from ringmain_agent.gateway.clock import Cycle
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
-from ringmain_agent.inputs.step_history import StepHistory
-from ringmain_agent.inputs.trusted_time import AGREEMENT_S
+from ringmain_agent.inputs.local_switch import LocalSwitch
+from ringmain_agent.inputs.step_history import Receipt, StepHistory
+from ringmain_agent.inputs.trusted_time import AGREEMENT_S, TrustedTime, duration
+from ringmain_agent.snapshot import Reason
 from ringmain_protocol.errors import MessageError
-from ringmain_protocol.messages import Mode
+from ringmain_protocol.messages import Mode, Quality, ReasonCode
 from ringmain_protocol.steps import Reading, StepValue
 
 logger = logging.getLogger("ringmain_agent")
@@ -41,26 +44,25 @@ class RejectedMessages:
 
 
 class FeedMessages:
-    """Fills the history and the journal from feed messages, and keeps the position of the local switch."""
+    """Fills the history and the journal from feed messages, and follows the local switch."""
 
     def __init__(self, config: Config, history: StepHistory, journal: Journal, rejected: RejectedMessages) -> None:
         """Restore the state from the journal."""
         self._config, self._history, self._journal, self._rejected = config, history, journal, rejected
         self._feeds = _by_topic(config.feeds)
+        self._switch = None if config.switch is None else LocalSwitch(config.switch)
+        self.mode = Mode.OBSERVE
+        """Control if both the configuration and the local switch say so, else observe; it changes in `take` only."""
+        self.reasons: tuple[Reason, ...] = ()
+        """Problems of the switch."""
         self._senders: dict[str, tuple[float, float]] = {}
         """By topic: the sender's clock minus the monotonic clock in ms, and the monotonic receipt of its newest time."""
-        self._switched_on = config.switch is None or bool(journal.kept("switch"))
         journal.restore(history)
 
     @property
     def topics(self) -> list[str]:
         """Topics of all feeds."""
         return list(self._feeds)
-
-    @property
-    def mode(self) -> Mode:
-        """Control if both the configuration and the local switch say so, else observe."""
-        return Mode.CONTROL if self._config.mode is Mode.CONTROL and self._switched_on else Mode.OBSERVE
 
     def agreeing(self, cycle: Cycle) -> int:
         """Senders with a time of their own that agrees with the wall clock."""
@@ -70,13 +72,32 @@ class FeedMessages:
             for sender_ms, heard_s in self._senders.values()
         )
 
-    def take(self, cycle: Cycle) -> list[StepValue]:
+    def sender_reasons(self, now_s: float, time: TrustedTime) -> Iterator[Reason]:
+        """Senders whose own time is far from a trusted clock, or whose values come late."""
+        if not time.trusted or time.offset_ms is None:
+            return
+        for signal, clock in self._history.sender_clocks.items():
+            if now_s - self._senders.get(self._config.feeds[signal].topic, (0.0, -math.inf))[1] > SENDER_CLOCK_AGE_MAX_S:
+                continue
+            ahead_s = (-clock.offset_ms - time.offset_ms) / 1000
+            if abs(ahead_s) > AGREEMENT_S:
+                text = f"{signal}: its sender's clock is {duration(ahead_s)} {'ahead' if ahead_s > 0 else 'behind'}; set it"
+                yield Reason(ReasonCode.SENDER_CLOCK, text, signal)
+            elif clock.late_since_s is not None:
+                late_s = (clock.late_ms - clock.offset_ms) / 1000
+                text = f"{signal}: its values come {duration(late_s)} late, or its sender's clock was set back"
+                yield Reason(ReasonCode.SENDER_CLOCK, text, signal)
+
+    def take(self, cycle: Cycle, time: TrustedTime) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
+        receipts: list[Receipt] = []
+        in_doubt = not time.stamps_steps
+        if time.moved_ms:
+            self._history.move_clock(time.moved_ms, now_ms=cycle.now_ms, in_doubt=in_doubt)
         for message in cycle.arrived:
-            if self._config.switch is not None and message.topic == self._config.switch.topic:
-                self._turn_switch(message.payload)
-                continue
+            if self._switch is not None and self._config.switch and message.topic == self._config.switch.topic:
+                self._switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
             for signal, feed in self._feeds.get(message.topic, ()):
                 if message.retained and feed.time_path is None:
                     self._rejected.add(
@@ -86,25 +107,37 @@ class FeedMessages:
                 try:
                     received_ms, received_s = cycle.received_ms(message), cycle.received_s(message)
                     reading = read_feed(signal, feed, message.payload, received_ms=received_ms)
+                    if in_doubt and reading.quality == Quality.GOOD:
+                        reading = reading._replace(quality=Quality.SUSPECT)
                     readings.append(reading)
+                    receipts.append(Receipt(received_ms, received_s, message.retained))
                     if feed.time_path is not None and not message.retained:
                         self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
                 except MessageError as error:
                     self._rejected.add(error.reason, f"{error}")
-        accepted, repeated = self._history.accept(readings, now_ms=cycle.now_ms)
+                except Exception as error:  # noqa: BLE001  the messages behind it, one of the switch too, must not be lost
+                    self._rejected.add("internal_error", f"feed {signal}: {type(error).__name__}: {error}")
+        self._set_mode(cycle.now_s)
+        accepted, repeated = self._history.accept(
+            readings, now_ms=cycle.now_ms, receipts=receipts, clock_trusted=time.trusted, in_doubt=in_doubt
+        )
         self._rejected.add_silently("repeated", repeated)
-        self._journal.accept(accepted, now_ms=cycle.now_ms)
-        closed = self._history.close_steps(now_ms=cycle.now_ms)
+        self._journal.accept(accepted, self._history, now_ms=cycle.now_ms, in_doubt=in_doubt)
+        closed = self._history.close_steps(now_ms=cycle.now_ms, in_doubt=in_doubt)
         self._journal.close(closed, self._history)
         return closed
 
-    def _turn_switch(self, payload: bytes) -> None:
-        switch = self._config.switch
-        on = switch is not None and payload.strip() == switch.control_payload.encode()
-        if on != self._switched_on:
-            self._switched_on = on
-            self._journal.keep("switch", int(on))
-            logger.warning("mode %s by the local switch", self.mode)
+    def _set_mode(self, now_s: float) -> None:
+        if self._config.mode is not Mode.CONTROL:
+            return
+        switch = self._switch
+        mode = Mode.CONTROL if switch is None or switch.is_on(now_s) else Mode.OBSERVE
+        reason = None if switch is None else switch.reason(now_s)
+        self.reasons = () if reason is None else (reason,)
+        if mode is not self.mode:
+            self.mode = mode
+            source = "the configuration" if switch is None else "the local switch"
+            logger.warning("mode %s by %s%s", mode, source, "" if reason is None else f": {reason.text}")
 
 
 def _by_topic(feeds: Mapping[str, Feed]) -> dict[str, list[tuple[str, Feed]]]:

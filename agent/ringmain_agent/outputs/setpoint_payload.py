@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ringmain_agent.config.feed import PositiveDirection
 from ringmain_agent.config.output import FACTORS, PAYLOAD, POSITION_PAYLOAD, Output
 from ringmain_agent.equipment.kind import ResponseTolerance
-from ringmain_protocol.steps import Reading
+from ringmain_agent.snapshot import Measured
 
 PAYLOAD_REASON_MAX: Final = 200
 """Characters of the reason in a payload; the memory of equipment may be small."""
@@ -25,13 +25,12 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: the fields of a payload
     reason: str = "",
 ) -> bytes:
     """The payload of a setpoint, or of the release without a power and a position."""
-    sign = -1.0 if output.positive_direction is PositiveDirection.EXPORT else 1.0
     if power_kw is None and position is None:
         text = output.release_payload
     else:
         text = POSITION_PAYLOAD if position is not None and output.payload == PAYLOAD else output.payload
     fields = {
-        "power": "" if power_kw is None else repr(round(sign * power_kw * FACTORS[output.unit], 6) + 0.0),
+        "power": "" if power_kw is None else repr(written_power(output, power_kw)),
         "on": "true" if power_kw else "false",
         "position": "" if position is None else position,
         "sequence": sequence,
@@ -43,6 +42,12 @@ def setpoint_payload(  # noqa: PLR0913  keyword-only: the fields of a payload
     return Template(text).substitute(fields).encode()
 
 
+def written_power(output: Output, power_kw: float) -> float:
+    """The power as a payload has it: in the unit and sign of the equipment, rounded."""
+    sign = -1.0 if output.positive_direction is PositiveDirection.EXPORT else 1.0
+    return round(sign * power_kw * FACTORS[output.unit], 6) + 0.0
+
+
 class WrittenSetpoint(NamedTuple):
     """A sent setpoint or position, in force since `since_ms`; `None` released the equipment."""
 
@@ -51,7 +56,7 @@ class WrittenSetpoint(NamedTuple):
 
 
 def is_following(
-    sent: Sequence[WrittenSetpoint], measured: Reading | None, output: Output, allowed: ResponseTolerance, *, now_ms: int
+    sent: Sequence[WrittenSetpoint], measured: Measured | None, output: Output, allowed: ResponseTolerance, *, now_ms: int
 ) -> bool:
     """False if the measurement shows that the equipment does not follow its setpoints.
 

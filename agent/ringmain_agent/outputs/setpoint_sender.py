@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from ringmain_agent.config.output import Output
 from ringmain_agent.equipment.registry import kind_of
-from ringmain_agent.outputs.setpoint_payload import WrittenSetpoint, is_following, setpoint_payload
+from ringmain_agent.outputs.setpoint_payload import WrittenSetpoint, is_following, setpoint_payload, written_power
 from ringmain_agent.site.site import Site
-from ringmain_protocol.steps import Reading
+from ringmain_agent.snapshot import Measured
 
 Publish = Callable[[str, bytes], bool]
 REMEMBERED: Final = 1000
@@ -26,7 +26,9 @@ class CycleSetpoints(NamedTuple):
 class SetpointSender:
     """Sends setpoints that have changed or must be repeated, only when called.
 
-    Sequences always rise, also over restarts if `last_sequence` is restored.
+    * Sequences always rise, also over restarts if `last_sequence` is restored.
+    * A setpoint is compared as it is written: powers that are equal after rounding go out once per `repeat_s`.
+    * A setpoint counts as sent once `publish` has accepted it, and is in force for `valid_for_s`.
     """
 
     def __init__(self, outputs: Mapping[str, Output], site: Site, *, last_sequence: int) -> None:
@@ -39,7 +41,7 @@ class SetpointSender:
         self._tolerances = {e.name: kind_of(e).response(e) for e in site.equipment}
         self._signals = {switched.name: switched.position_signal for switched in site.switched}
 
-    def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Reading], *, now_ms: int, publish: Publish) -> int:
+    def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Measured], *, now_ms: int, publish: Publish) -> int:
         """Publish setpoints that `limits` has passed; returns the number of sent messages."""
         count = 0
         self.last_sequence = max(self.last_sequence + 1, now_ms)
@@ -52,8 +54,8 @@ class SetpointSender:
             sent = self._sent.setdefault(name, deque(maxlen=REMEMBERED))
             if sent and sent[-1].since_ms > now_ms:  # the clock was set back
                 sent.clear()
-            is_unchanged = bool(sent) and sent[-1].value == value
-            if is_unchanged and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
+            is_unchanged = bool(sent) and _is_equal(sent[-1].value, value, output)
+            if is_unchanged and name in self._sent_ms and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
                 continue
             payload = setpoint_payload(
                 output,
@@ -71,12 +73,30 @@ class SetpointSender:
                     sent.append(WrittenSetpoint(value, now_ms))
         return count
 
+    def in_force_kw(self, now_ms: int) -> dict[str, float | None]:
+        """Last accepted power of each equipment, as long as it is valid there; `None` released it."""
+        return {
+            name: sent[-1].value
+            for name, sent in self._sent.items()
+            if sent and name not in self._signals and self._is_valid(name, now_ms)
+        }
+
     def forget(self) -> None:
         """Forget the sent setpoints: none is in force in observe, and a return to control sends all at once."""
         self._sent.clear()
+        self._sent_ms.clear()
         self.not_followed = []
 
-    def _follows(self, name: str, newest: Mapping[str, Reading], now_ms: int) -> bool:
+    def _is_valid(self, name: str, now_ms: int) -> bool:
+        return 0 <= now_ms - self._sent_ms.get(name, now_ms + 1) <= 1000 * self._outputs[name].valid_for_s
+
+    def _follows(self, name: str, newest: Mapping[str, Measured], now_ms: int) -> bool:
         output = self._outputs[name]
         measured = newest.get(output.confirmed_by or self._signals.get(name, f"{name}_kw"))
         return is_following(tuple(self._sent.get(name, ())), measured, output, self._tolerances[name], now_ms=now_ms)
+
+
+def _is_equal(before: float | None, after: float | None, output: Output) -> bool:
+    if before is None or after is None:
+        return before is after
+    return written_power(output, before) == written_power(output, after)

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from ringmain_agent.equipment.plausible_values import POWER_MAX_KW
 from ringmain_agent.errors import ForecastError
 from ringmain_agent.planning.arrays import Array
 from ringmain_agent.planning.persistence import seasonal_persistence
@@ -21,6 +22,8 @@ from ringmain_protocol.manifest import ModelManifest
 
 FLOAT32_MAX: Final = 3e38
 PERSISTENCE_QUANTILES: Final = (0.1, 0.5, 0.9)
+BEYOND_HISTORY: Final = 2.0
+"""A forecast beyond the history by more than this many times its range or its largest value is not used."""
 
 
 class Forecaster:
@@ -34,7 +37,8 @@ class Forecaster:
         """Forecast by the active model of the signal.
 
         Raises:
-            ForecastError: There is no model, or it does not fit this snapshot; use persistence.
+            ForecastError: There is no model, it does not fit this snapshot, or it forecasts powers that the signal never
+                came near; use persistence.
             ModelRejectedError: The file must not run; use persistence.
         """
         path = snapshot.models.get(signal)
@@ -63,6 +67,7 @@ class Forecaster:
             raise ForecastError(f"ONNX Runtime: {first_line(error)}") from error
         if not np.isfinite(quantiles).all() or (np.diff(quantiles, axis=1) < 0).any():
             raise ForecastError("the quantiles of the model are not finite or not rising")
+        self._require_possible(quantiles, snapshot, signal)
         missing = [name for column, name in enumerate(manifest.series) if np.isnan(known_future[:, column]).all()]
         return ForecastResult(
             signal=signal,
@@ -79,8 +84,9 @@ class Forecaster:
             ForecastError: If the history is empty.
         """
         history = np.frombuffer(snapshot.history.get(signal, b""), "<f4").astype(np.float64)
+        possible = np.where(np.abs(history) < POWER_MAX_KW, history, np.nan)
         values = seasonal_persistence(
-            history, step_s=snapshot.step_s, horizon_steps=self._site.horizon_steps, quantiles=PERSISTENCE_QUANTILES
+            possible, step_s=snapshot.step_s, horizon_steps=self._site.horizon_steps, quantiles=PERSISTENCE_QUANTILES
         )
         return ForecastResult(
             signal=signal,
@@ -89,6 +95,27 @@ class Forecaster:
             release=0,
             reason=reason,
         )
+
+    def _require_possible(self, quantiles: Floats, snapshot: Snapshot, signal: str) -> None:
+        """Let pass a forecast near enough to the history of the signal, or to the rating of its plant.
+
+        Raises:
+            ForecastError: If it is beyond; use persistence.
+        """
+        rated_kw = [plant.rated_power_kw for plant in self._site.generators if plant.power_signal == signal]
+        history = np.frombuffer(snapshot.history.get(signal, b""), "<f4").astype(np.float64)
+        seen = history[np.abs(history) < POWER_MAX_KW]
+        low = high = 0.0
+        reach = POWER_MAX_KW
+        if len(seen):
+            low, high = float(seen.min()), float(seen.max())
+            reach = BEYOND_HISTORY * max(high - low, abs(low), abs(high), *rated_kw)
+        lowest, highest = float(quantiles.min()), float(quantiles.max())
+        if lowest < max(low - reach, -POWER_MAX_KW) or highest > min(high + reach, POWER_MAX_KW):
+            raise ForecastError(
+                f"forecast of {lowest:.4g} to {highest:.4g} kW is too far from the history of {low:.4g} to {high:.4g} kW;"
+                " train the model again"
+            )
 
     def _model(self, path: str, signal: str) -> Model:
         opened = self._open.get(signal)

@@ -106,11 +106,15 @@ def _require_shape(snapshot: Snapshot, site: Site) -> None:
 
 
 def _forecast(snapshot: Snapshot, site: Site, signal: str, forecaster: ForecastSource) -> ForecastResult:
+    """By the model, or by persistence whatever happens in it: a file or a library must not end all planning."""
     try:
         supplied = next((f for f in snapshot.forecasts if f.signal == signal), None)
         return forecaster.forecast(snapshot, signal) if supplied is None else _usable(supplied, site.horizon_steps)
     except (ForecastError, ModelRejectedError) as error:
-        return forecaster.persistence(snapshot, signal, str(error))
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001  no error of one model concerns the optimizer
+        reason = f"{type(error).__name__} in the forecast: {error}"[:300]
+    return forecaster.persistence(snapshot, signal, reason)
 
 
 def _usable(forecast: ForecastResult, steps: int) -> ForecastResult:

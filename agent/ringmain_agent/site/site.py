@@ -37,18 +37,18 @@ ControllableLoad = ChargingStation | FlexibleLoad | ThermalLoad | OnOffLoad
 PoweredEquipment = Battery | Generator | ControllableLoad
 
 
-class RegulatorSettings(Struct, frozen=True, kw_only=True):
+class RegulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Maximum age of measurements and plans, and validity of setpoints.
 
     `valid_for_s` is the longest validity that an output gives a setpoint; a setpoint is safe for all of it. The regulator
-    suppresses changes of a setpoint below `dead_band_kw`. For `settle_s` after a change, the measured powers of the site and
-    of its equipment may belong to different instants.
+    suppresses changes of a setpoint below `dead_band_kw`, unless a limit requires them. For `settle_s` after a change, the
+    measured powers of the site and of its equipment may belong to different instants.
     """
 
     stale_after_s: Positive = 300.0
     plan_age_max_s: Positive = 14_400.0
     valid_for_s: Positive = 600.0
-    dead_band_kw: NotNegative = 0.0
+    dead_band_kw: NotNegative = 0.1
     settle_s: NotNegative = 15.0
 
 

@@ -47,6 +47,23 @@ def test_every_program_says_its_version(name: str, package: str, capsys: pytest.
     assert capsys.readouterr().out == f"{name} {version('ringmain')}\n"
 
 
+def test_a_module_that_is_imported_in_vain_is_loaded_at_its_first_use() -> None:
+    """In a process of its own: this one has long loaded it."""
+    script = """
+import sys
+from ringmain_program.command import load
+load("ringmain_agent.commands.run:run", at_use=("urllib.request", "xml.sax"))
+assert "http.client" not in sys.modules
+import urllib.request
+import xml.sax as sax
+assert urllib.request.Request("http://a/b").host == "a"
+assert sys.modules["urllib.request"] is urllib.request
+assert sax.SAXException.__module__ == "xml.sax._exceptions"
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("package", PROGRAMS.values())
 def test_every_command_of_the_parser_is_in_the_table_and_can_be_loaded(
     package: str, capsys: pytest.CaptureFixture[str]

@@ -132,6 +132,13 @@ def test_sample_with_every_default_uncommented_is_the_same(part: Part) -> None:
 
 
 @EVERY
+def test_every_table_of_a_configuration_refuses_unknown_keys(part: Part) -> None:
+    """A table that passes msgspec is not walked again."""
+    open_tables = [table.cls for table in structs(inspect.type_info(part.config)) if not table.forbid_unknown_fields]
+    assert open_tables == []
+
+
+@EVERY
 def test_sample_names_every_key_and_its_examples_are_valid(part: Part) -> None:
     text, kind = part.uncommented(EXAMPLE, DEFAULT), inspect.type_info(part.config)
     text = text.replace("signals = []\n", "").replace('"plaintext"', '"sasl_ssl"')

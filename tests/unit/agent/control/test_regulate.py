@@ -12,7 +12,7 @@ from ringmain_agent.site.nameplates import (
     CapacitorBank,
 )
 from ringmain_agent.site.site import Site
-from ringmain_agent.snapshot import Measurements, Plan, Reason
+from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint
 from ringmain_protocol.messages import Fallback, ReasonCode
 from support.site_of_loads import (
     NOW_MS,
@@ -211,6 +211,26 @@ def test_clock_set_back_starts_the_quarter_anew(site: Site, measured: Measure, n
     result, state = regulate(measured(early_ms, **values(4950.0)), None, state, site)
     assert result.setpoints["battery"] == pytest.approx(0.0, abs=1e-6)
     assert state.period.start_ms == early_ms
+
+
+def test_ramp_goes_on_from_the_setpoint_in_force_after_an_outage_of_the_local_broker(
+    site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
+) -> None:
+    """1 kW/s: 50 s in which nothing went out are no leave for a step of 50 kW at the equipment."""
+    slow = replace(site, batteries=(replace(site.batteries[0], ramp_kw_per_min=60.0),))
+    state = remember(RegulatorState(), {"battery": -3.0}, now_ms)
+    for second in range(1, 51):  # nothing is accepted: the old setpoint stays in force
+        state = remember(state, {"battery": -3.0}, now_ms + 1000 * second)
+    at_ms = now_ms + 51_000
+    measurements = measured(at_ms, **values(5600.0))
+    result, state = regulate(measurements, make_plan(0.0), state, slow)
+    limited = limit_setpoints(result.setpoints, site=slow, measurements=measurements, previous=state.sent)
+    assert limited.power_kw["battery"] == pytest.approx(-4.0)
+
+
+def test_setpoint_that_has_expired_at_the_equipment_is_forgotten(now_ms: int) -> None:
+    state = remember(RegulatorState(), {"battery": -3.0, "pv": None}, now_ms)
+    assert remember(state, {"pv": None}, now_ms + 1000).sent == {"pv": SentSetpoint(None, now_ms + 1000)}
 
 
 def test_state_survives_a_restart(site: Site, measured: Measure, now_ms: int) -> None:

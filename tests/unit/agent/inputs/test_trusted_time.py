@@ -140,5 +140,5 @@ def test_the_last_trusted_instant_never_falls_nor_takes_an_instant_in_doubt(
         )
         assert not (after.trusted and after.doubt)
         assert bool(after.reasons) != after.trusted
-        if before.offset_ms is not None and before.trusted and abs(set_s) > 120.0:
+        if before.confirmed and before.trusted and abs(set_s) > 120.0:
             assert not after.trusted or agreeing >= 2

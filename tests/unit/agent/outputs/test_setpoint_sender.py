@@ -8,7 +8,7 @@ import pytest
 from ringmain_agent.config.output import Output
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
 from ringmain_agent.site.nameplates import CapacitorBank
-from ringmain_protocol.steps import Reading
+from ringmain_agent.snapshot import Measured
 from support.sites import NOW_MS, battery, station
 
 SITE = station(batteries=(battery(),), capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=3),))
@@ -31,7 +31,7 @@ class Sent:
     ) -> int:
         """A cycle."""
         now_ms = NOW_MS + round(1000 * after_s)
-        newest = {} if measured_kw is None else {"battery_kw": Reading("battery_kw", now_ms, measured_kw)}
+        newest = {} if measured_kw is None else {"battery_kw": Measured(measured_kw, now_ms)}
         setpoints = CycleSetpoints({"battery": power_kw}, {"bank": position}, "optimal", "")
         return self.sender.send(setpoints, newest, now_ms=now_ms, publish=self._publish)
 
@@ -64,6 +64,24 @@ def test_setpoint_that_did_not_go_out_goes_in_the_next_cycle(sent: Sent) -> None
     assert sent.send(5.0) == 0
     sent.connected = True
     assert sent.send(5.0, after_s=1.0) == 1
+
+
+@pytest.mark.parametrize(("other_kw", "sent_again"), [(5.0 + 1e-9, 0), (4.9999996, 0), (5.000001, 1), (None, 1)])
+def test_setpoints_are_compared_as_they_are_written(sent: Sent, other_kw: float | None, sent_again: int) -> None:
+    """A float that differs in its last digits is no new setpoint: it goes out once per `repeat_s`."""
+    assert [sent.send(5.0), sent.send(other_kw, after_s=1.0)] == [1, sent_again]
+    assert sent.send(other_kw, after_s=11.0) == 1
+
+
+def test_only_accepted_setpoints_are_in_force_and_only_while_they_are_valid(sent: Sent) -> None:
+    sent.send(5.0)
+    sent.connected = False
+    sent.send(9.0, after_s=30.0)
+    assert sent.sender.in_force_kw(NOW_MS + 30_000) == {"battery": 5.0}
+    assert sent.sender.in_force_kw(NOW_MS + 60_001) == {}
+    sent.connected = True
+    sent.send(None, after_s=61.0, position=2)
+    assert sent.sender.in_force_kw(NOW_MS + 61_000) == {"battery": None}
 
 
 def test_position_is_sent_and_without_one_stays_as_it_is(sent: Sent) -> None:

@@ -89,6 +89,42 @@ def test_pv_forecast_stays_between_the_rating_and_nothing(
     assert np.max(result.values) == 0.0
 
 
+@pytest.mark.parametrize("shift_kw", [3e4, -3e4, 1e6, -1e6])
+def test_forecast_that_the_load_never_came_near_is_not_used(
+    model_file: MakeModel, snapshot: Snapshot, site: Site, shift_kw: float
+) -> None:
+    """The history is 3 to 5 MW: 30 MW more would close or open all exchange with the grid."""
+    with pytest.raises(ForecastError, match="too far from the history of 3000 to 5000 kW"):
+        Forecaster(site).forecast(with_model(snapshot, model_file(shift=shift_kw)), "load_kw")
+
+
+@pytest.mark.parametrize("shift_kw", [9e3, -9e3])
+def test_forecast_within_reach_of_the_history_is_used(
+    model_file: MakeModel, snapshot: Snapshot, site: Site, shift_kw: float
+) -> None:
+    assert Forecaster(site).forecast(with_model(snapshot, model_file(shift=shift_kw)), "load_kw").release == 3
+
+
+def test_plant_that_stood_still_may_be_forecast_up_to_its_rating(
+    model_file: MakeModel, snapshot: Snapshot, site: Site, packed: Packed
+) -> None:
+    pv = {"signal": "pv_kw", "signals": {"pv_kw": "kW", "temperature_degc": "degC"}}
+    snow = replace(snapshot, history={"pv_kw": packed(np.zeros(768))})
+    result = Forecaster(site).forecast(with_model(snow, model_file(manifest=pv, shift=-2500.0), "pv_kw"), "pv_kw")
+    assert np.min(result.values) == pytest.approx(-2600.0)
+
+
+def test_absurd_reading_does_not_widen_the_reach(
+    model_file: MakeModel, snapshot: Snapshot, site: Site, packed: Packed
+) -> None:
+    history = np.full(768, 4000.0)
+    history[10] = 1e30
+    absurd = replace(snapshot, history={"load_kw": packed(history)})
+    with pytest.raises(ForecastError, match="too far"):
+        Forecaster(site).forecast(with_model(absurd, model_file(shift=1e6)), "load_kw")
+    assert np.max(Forecaster(site).persistence(absurd, "load_kw", "").values) == 4000.0
+
+
 def test_persistence_repeats_a_pattern_of_days_exactly(snapshot: Snapshot, site: Site) -> None:
     result = Forecaster(site).persistence(snapshot, "load_kw", "no model yet")
     last_day = np.frombuffer(snapshot.history["load_kw"], "<f4")[-96:]

@@ -53,6 +53,24 @@ def test_model_that_is_rejected_is_replaced_and_named(
     assert "golden vectors are off by 5" in result.reason
 
 
+@pytest.mark.parametrize(
+    "error", [IndexError("no such row"), MemoryError(), RuntimeError("x" * 1000), TypeError(), KeyError(1)]
+)
+def test_whatever_fails_in_one_forecast_leaves_the_optimizer_and_the_other_forecasts(
+    snapshot: Snapshot, site: Site, error: Exception
+) -> None:
+    class Failing(Forecaster):
+        def forecast(self, snapshot: Snapshot, signal: str) -> ForecastResult:
+            if signal == "load_kw":
+                raise error
+            return super().forecast(snapshot, signal)
+
+    result = plan(snapshot, site, Failing(site), Dispatcher(site))
+    assert result.fallback == Fallback.OPTIMAL
+    assert [forecast.release for forecast in result.forecasts] == [0, 0]
+    assert f"load_kw by persistence: {type(error).__name__} in the forecast" in result.reason
+
+
 def test_no_history_at_all_leaves_the_rule(snapshot: Snapshot, site: Site) -> None:
     result = made(replace(snapshot, history={}), site)
     assert (result.fallback, result.reason) == (Fallback.RULE, "no forecast: there is no history")
