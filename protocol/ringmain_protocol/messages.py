@@ -185,6 +185,14 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     reason_codes: list[ReasonCode] = []
 
 
+class FeedState(Struct, frozen=True, kw_only=True):
+    """Newest value of a feed, its age, and why it does not count (empty if it counts)."""
+
+    value: float | None = None
+    age_s: float | None = None
+    reason: Annotated[str, Meta(max_length=200)] = ""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Latest state of a site, retained and outside the outbox.
 
@@ -217,6 +225,7 @@ class Status(Struct, frozen=True, kw_only=True):
     not_followed: list[Name] = []
     powers_kw: dict[Name, float] = {}
     balance_residual_kw: float | None = None
+    feeds: dict[Name, FeedState] = {}
     reason: Text = ""
     reason_codes: list[ReasonCode] = []
 

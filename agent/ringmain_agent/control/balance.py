@@ -187,6 +187,16 @@ def frozen_since(balance: Balance, signal: str) -> str:
     return f"{signal} frozen at {known.value:g} since {datetime.fromtimestamp(known.since_ms / 1000, UTC):%H:%M:%S} UTC"
 
 
+def forget_responses(balance: Balance) -> Balance:
+    """The balance in observe: no battery is stopped, and a return to control judges each anew."""
+    return replace(balance, responses=Responses())
+
+
+def feed_reasons(balance: Balance) -> dict[str, str]:
+    """Meters that are frozen, by signal."""
+    return {signal: frozen_since(balance, signal) for signal in (PCC, LOAD) if frozen(balance, signal)}
+
+
 def balance_reasons(balance: Balance, measurements: Measurements, site: Site) -> Iterator[Reason]:
     """The residual beyond its bound with its explanation, a frozen pcc, and batteries that do the opposite."""
     residual_kw = balance.residual_kw

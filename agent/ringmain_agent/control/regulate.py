@@ -99,7 +99,7 @@ def regulate(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
     if load_kw is None:
-        return _release_all(site), replace(state, period=period, load_kw=None)
+        return _release_all(site, balance_reasons(balance, measurements, site)), replace(state, period=period, load_kw=None)
     available, free_kw = available_kw(
         measurements,
         step=step,
@@ -233,12 +233,12 @@ def _positions(cycle: _Cycle) -> dict[str, int | None]:
     }
 
 
-def _release_all(site: Site) -> Regulation:
+def _release_all(site: Site, more: Iterable[Reason]) -> Regulation:
     return Regulation(
         setpoints=dict.fromkeys(equipment.name for equipment in site.powered),
         positions=dict.fromkeys(switched.name for switched in site.switched),
         fallback=Fallback.RELEASE,
-        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN),),
+        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN), *more),
     )
 
 

@@ -29,8 +29,9 @@ LATE_S: Final = 5.0
 READINGS: Final = 3
 READINGS_S: Final = 2.0
 """Readings of the pcc, and time, that must contradict one after the other."""
+JUDGED_S: Final = 15.0
 STEP_MAX_S: Final = 120.0
-"""Time for which a step is judged: by then the load has changed as well."""
+"""Time for which a step is judged after its last setpoint, and at all: by then the load has changed as well."""
 TRUSTED_S: Final = 900.0
 """Time for which a battery that passed its test counts as in order, and a second doubt after an unclear test decides."""
 
@@ -152,23 +153,34 @@ def _under_watch(
 
 
 def _goes_on(battery: Battery, step: Step, lately: Sequence[Powers], powers: Powers, moves: Sequence[SentSetpoint]) -> bool:
-    """True for a step whose setpoints all lie on one side of the one before it.
+    """True for a step whose setpoints all lie on one side of the one before it, while nothing else moves the pcc.
 
-    While it is small, it begins anew if the pcc moved without it, and ends if the setpoint rests.
+    It ends some time after its last setpoint, and at a jump of the pcc that is more than battery and setpoints can explain:
+    the next setpoint, which answers that jump, begins another.
     """
-    if powers.at_ms - step.begin.at_ms > 1000 * STEP_MAX_S:
-        return False
-    since = [sent.power_kw for sent in moves if sent.at_ms >= step.begin.at_ms]
-    changes_kw = [0.0 if power_kw is None else power_kw - step.sent_kw for power_kw in since]
+    since = [sent for sent in moves if sent.at_ms >= step.begin.at_ms]
+    changes_kw = [0.0 if sent.power_kw is None else sent.power_kw - step.sent_kw for sent in since]
     if not changes_kw or min(changes_kw) <= 0 <= max(changes_kw):
         return False
-    threshold_kw, last = _threshold_kw(battery), lately[-1]
-    if abs(changes_kw[-1]) < threshold_kw and powers.at_ms - moves[-1].at_ms > 1000 * LATE_S:
+    threshold_kw = _threshold_kw(battery)
+    moved_ms = max(
+        (sent.at_ms for sent, kw in zip(since, changes_kw, strict=True) if abs(kw - changes_kw[-1]) > threshold_kw / 4),
+        default=step.begin.at_ms,
+    )
+    if powers.at_ms - moved_ms > 1000 * JUDGED_S or powers.at_ms - step.begin.at_ms > 1000 * STEP_MAX_S:
         return False
-    if moves[-1].at_ms != last.at_ms or abs(changes_kw[-2] if len(changes_kw) > 1 else 0.0) >= threshold_kw:
-        return True
-    moved_kw = (last.pcc_kw - last.known_kw) - (step.begin.pcc_kw - step.begin.known_kw)
-    return abs(moved_kw) < threshold_kw / 2
+    late = [sent for sent in since if powers.at_ms - sent.at_ms <= 1000 * LATE_S]
+    sent_kw = [sent.power_kw for sent in late if sent.power_kw is not None]
+    sent_kw = [*sent_kw, (since[-len(late) - 1].power_kw or 0.0) if len(late) < len(since) else step.sent_kw]
+    own_kw, _ = _spreads_kw(battery.name, (*lately, powers))
+    explained_kw = max(own_kw, max(sent_kw) - min(sent_kw))
+    jump_kw = abs(_share_kw(battery.name, powers) - _share_kw(battery.name, lately[-1])) if lately else 0.0
+    return jump_kw <= max(threshold_kw / 2, SHARE_MAX * explained_kw)
+
+
+def _share_kw(name: str, powers: Powers) -> float:
+    """Power that the pcc leaves for a battery."""
+    return powers.pcc_kw - powers.known_kw + powers.battery_kw.get(name, 0.0)
 
 
 def _judge(  # noqa: PLR0913, PLR0917  one step in its surroundings
@@ -203,20 +215,20 @@ def _verdict(battery: Battery, step: Step, lately: Sequence[Powers], sent: SentS
     name, begin, powers = battery.name, step.begin, lately[-1]
     own_now_kw, asked_kw = powers.battery_kw[name], (sent.power_kw or 0.0) - step.sent_kw
     own_kw = own_now_kw - begin.battery_kw[name]
-    other_kw = (powers.known_kw - own_now_kw) - (begin.known_kw - begin.battery_kw[name])
-    at_pcc_kw = powers.pcc_kw - begin.pcc_kw - other_kw
+    at_pcc_kw = _share_kw(name, powers) - _share_kw(name, begin)
     threshold_kw = _threshold_kw(battery)
     if abs(own_kw) < threshold_kw or step.own_spread_kw > abs(own_kw) / 4:
         return None
     share = at_pcc_kw / own_kw
     own_spread_kw, other_spread_kw = _spreads_kw(name, lately)
-    at_rest = own_spread_kw <= abs(own_kw) / 2 and other_spread_kw + step.other_spread_kw <= abs(own_kw) / 4
+    moving = own_spread_kw > abs(own_kw) / 2
+    at_rest = not moving and other_spread_kw + step.other_spread_kw <= abs(own_kw) / 4
     shown = SHARE_MIN <= abs(share) <= SHARE_MAX
     if own_kw * asked_kw > 0:
         follows, opposes = shown and share > 0, shown and share < 0 and at_rest
         return _Verdict.FOLLOWS if follows else _Verdict.BOTH if opposes else None
     asked_now_kw = sent.power_kw or 0.0
-    if own_now_kw * asked_now_kw >= 0 or abs(own_now_kw) < max(threshold_kw, SHARE_MIN * abs(asked_now_kw)):
+    if moving or own_now_kw * asked_now_kw >= 0 or abs(own_now_kw) < max(threshold_kw, SHARE_MIN * abs(asked_now_kw)):
         return None
     if not shown or not at_rest:
         return _Verdict.EITHER
