@@ -275,12 +275,15 @@ class Envelope(Struct, frozen=True, kw_only=True):
 class Tick(Struct, frozen=True, kw_only=True):
     """Lockstep clock: `now_ms` is the simulated time, `messages[site]` the number of feed messages of this tick.
 
-    An unanswered tick is sent again, with its feed messages, under the same number.
+    An unanswered tick is sent again, with its feed messages, under the same number. A wall clock that is wrong on purpose
+    needs `monotonic_ms`, the monotonic clock of the same moment; `synchronized` is what the kernel would say of it.
     """
 
     tick: Count
     now_ms: AtMs
     messages: dict[str, Count]
+    monotonic_ms: AtMs | None = None
+    synchronized: bool = True
 
 
 class Answer(Struct, frozen=True, kw_only=True):
