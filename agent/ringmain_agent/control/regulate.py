@@ -115,7 +115,7 @@ def regulate(
         measurements=measurements,
         step=step,
         site=site,
-        pcc_range=by_the_meter(pcc_range(measurements, step, period, site), unmeasured_kw),
+        pcc_range=by_the_meter(pcc_range(measurements, step, period, site, load_kw=load_kw), unmeasured_kw),
         setpoint_ranges={
             name: possible for name, possible in ranges.items() if possible is not None and name not in unresponsive_kw
         },
