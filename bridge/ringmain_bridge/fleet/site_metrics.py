@@ -121,6 +121,10 @@ FROM_STATUS: Final = (
         lambda s: None if s.balance_residual_kw is None else int(ReasonCode.BALANCE_RESIDUAL in s.reason_codes),
     ),
     _by(
+        "model_put_aside", "1 for a signal whose newest model is put aside for good; otherwise absent.",
+        "signal", lambda s: dict.fromkeys(s.models_put_aside, 1),
+    ),
+    _by(
         "transformer_loading_ratio", "Apparent power over rated power.",
         "transformer", lambda s: s.transformer_loading_pu,
     ),
