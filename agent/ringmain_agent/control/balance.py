@@ -192,6 +192,29 @@ def forget_responses(balance: Balance) -> Balance:
     return replace(balance, responses=Responses())
 
 
+def move_balance(balance: Balance, moved_ms: int) -> Balance:
+    """The balance after the wall clock was set by `moved_ms`: the residual and stopped batteries stay, steps end."""
+    moved = {
+        name: replace(opposed, since_ms=opposed.since_ms + moved_ms) for name, opposed in balance.responses.opposed.items()
+    }
+    return Balance(
+        at_ms=balance.at_ms + moved_ms,
+        residual_kw=balance.residual_kw,
+        bound_kw=balance.bound_kw,
+        excluded_since_ms=_moved(balance.excluded_since_ms, moved_ms),
+        beyond_since_ms=_moved(balance.beyond_since_ms, moved_ms),
+        repeats={
+            signal: replace(known, since_ms=known.since_ms + moved_ms, at_ms=known.at_ms + moved_ms)
+            for signal, known in balance.repeats.items()
+        },
+        responses=Responses(opposed=moved),
+    )
+
+
+def _moved(at_ms: AtMs | None, moved_ms: int) -> AtMs | None:
+    return None if at_ms is None else at_ms + moved_ms
+
+
 def feed_reasons(balance: Balance) -> dict[str, str]:
     """Meters that are frozen, by signal."""
     return {signal: frozen_since(balance, signal) for signal in (PCC, LOAD) if frozen(balance, signal)}

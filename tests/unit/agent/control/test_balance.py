@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from ringmain_agent.control.balance import Balance, balance_reasons, frozen, update_balance
+from ringmain_agent.control.balance import Balance, balance_reasons, frozen, move_balance, update_balance
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.pcc_limits import PccRange, by_the_meter
 from ringmain_agent.control.regulate import RegulatorState, regulate, remember
@@ -213,6 +213,20 @@ def test_residual_is_explained_where_a_pattern_fits(values: dict[str, float], te
     [reason] = balance_reasons(balance, image, site)
     assert reason.code is ReasonCode.BALANCE_RESIDUAL
     assert text in reason.text
+
+
+def test_clock_that_is_set_changes_neither_residual_nor_a_stopped_battery() -> None:
+    loop = Loop(
+        site=one_battery(),
+        load_kw=lambda cycle: 900.0 if cycle < 30 else 1100.0,
+        signs={"battery": -1.0},
+        shown=only("battery_kw", lambda value, _: -value),
+    ).run(120)
+    moved = move_balance(loop.state.balance, 86_400_000)
+    assert moved.stopped == {"battery"}
+    assert moved.residual_kw == loop.state.balance.residual_kw
+    assert moved.beyond_bound == loop.state.balance.beyond_bound
+    assert move_balance(moved, -86_400_000).repeats == loop.state.balance.repeats
 
 
 def test_errors_of_the_meters_are_not_named() -> None:
