@@ -17,12 +17,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.answers import answers
-from benchmarks.failsafe.draw import Run, draws
+from benchmarks.failsafe.draw import draws
 from benchmarks.failsafe.faults import KINDS
 from benchmarks.failsafe.run import Outcome, run_site
 from benchmarks.failsafe.site import designs
@@ -47,13 +46,14 @@ def main() -> None:
 def measure(faults: int, seed: int, *, kinds: Sequence[str] = (), jobs: int = 2) -> dict[str, object]:
     """All figures of so many draws."""
     began = time.monotonic()
-    runs = draws(faults, seed, designs(), kinds=kinds or tuple(KINDS))
+    kinds = tuple(kinds) or tuple(KINDS)
+    runs = range(len(draws(faults, seed, designs(), kinds=kinds)))
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="ringmain-failsafe-") as folder, _pool(jobs) as pool:
-        tasks = [pool.submit(_run, Path(folder) / f"run-{number}", run, seed + number) for number, run in zip(count(), runs)]
+        tasks = [pool.submit(_run, Path(folder) / f"run-{run}", faults, seed, kinds, run) for run in runs]
         for task in tasks:
-            outcomes += task.result()
-            for outcome in outcomes[-len(task.result()) :]:
+            for outcome in task.result():
+                outcomes.append(outcome)
                 _report(outcome)
     return summary(outcomes) | {"seconds": round(time.monotonic() - began, 1)}
 
@@ -62,9 +62,10 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(max_workers=max(jobs, 1), mp_context=get_context("spawn"))
 
 
-def _run(folder: Path, run: Run, seed: int) -> list[Outcome]:
-    design, drawn = run
-    return run_site(folder, design, drawn, load_excerpt(), seed)
+def _run(folder: Path, faults: int, seed: int, kinds: tuple[str, ...], run: int) -> list[Outcome]:
+    """One run, drawn again: faults do not pass between processes."""
+    design, drawn = draws(faults, seed, designs(), kinds=kinds)[run]
+    return run_site(folder, design, drawn, load_excerpt(), seed + run)
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, object]:
