@@ -30,6 +30,7 @@ from benchmarks.failsafe.site import (
     METER_LOST_AFTER_S,
     PV,
     STALE_AFTER_S,
+    SWITCH_STALE_S,
     WINDOW_STEPS,
     Pair,
     SiteDesign,
@@ -148,7 +149,8 @@ class Rig:
         self.releases = 0
         self._file_limit: int | None = None
         self.commanded = True
-        self._observed_s = 0
+        self._turned_ms = since_ms
+        self._in_observe: set[str] = set()
         self._true: dict[str, list[tuple[int, float]]] = {signal: [] for signal in design.signals}
         self._seen: dict[str, tuple[int, float]] = {}
         self._tick = 0
@@ -353,8 +355,18 @@ class Rig:
     def _setpoint(self, name: str, payload: bytes) -> None:
         setpoint = json.loads(payload)
         power_kw = setpoint.get("power_kw")
+        if self._must_observe and name in self._in_observe:
+            self.unsafe.append(f"{name} commanded in observe")
+        if self._must_observe:
+            self._in_observe.add(name)
         self._check(name, power_kw)
         self.plant.receive(name, power_kw, float(setpoint.get("valid_for_s", 1e9)))
+
+    @property
+    def _must_observe(self) -> bool:
+        """Whether the switch has long said observe, or nothing for longer than it may."""
+        silent_s = (self.now_ms - self._turned_ms) / 1000 - GRACE_S
+        return self.switch != "control" and silent_s > (SWITCH_STALE_S if self.switch is None else 0)
 
     def _check(self, name: str, power_kw: float | None) -> None:
         """Note a setpoint that no agent should have sent."""
@@ -367,7 +379,7 @@ class Rig:
             opens = name in CHARGERS if design.imports else name == PV
             heard_ms, _ = self._seen.get("pcc_kw", (0, 0.0))
             unmeasured = self.now_ms - heard_ms > 1000 * (METER_LOST_AFTER_S + GRACE_S)
-            if opens and (unmeasured or self.switch != "control"):
+            if opens and (unmeasured or self._must_observe):
                 self.unsafe.append(f"{name} released " + ("without a meter" if unmeasured else "by a leaving agent"))
         elif not least_kw - 0.1 <= power_kw <= most_kw + 0.1:
             self.unsafe.append(f"{name} at {power_kw:g} kW, outside its nameplate")
@@ -421,6 +433,7 @@ class Rig:
     def turn(self, position: str | None) -> None:
         """Turn the switch; without a position its sender falls silent."""
         self.switch = position
+        self._turned_ms, self._in_observe = self.now_ms, set()
         if position is not None:
             self.send_local("plant/switch", position.encode())
 

@@ -22,6 +22,7 @@ EQUIPMENT: Final = (BATTERY, PV, *CHARGERS)
 VALID_FOR_S: Final = 30.0
 STALE_AFTER_S: Final = 10.0
 METER_LOST_AFTER_S: Final = 5.0
+SWITCH_STALE_S: Final = 20.0
 WINDOW_STEPS: Final = 8
 WEEK_STEPS: Final = 672
 DAY_STEPS: Final = 96
@@ -187,7 +188,7 @@ host = "127.0.0.1"
 port = {upstream_port}
 [switch]
 topic = "plant/switch"
-stale_after_s = 20
+stale_after_s = {SWITCH_STALE_S}
 {feeds}
 [grid_connection]
 import_limit_kw = {grid.import_kw}
