@@ -134,9 +134,7 @@ class SimulationClock:
                     continue
                 arrived, self._others = [*self._others, *feeds.values()], []
                 now_s = (tick.now_ms if tick.monotonic_ms is None else tick.monotonic_ms) / 1000
-                yield Cycle(
-                    now_ms=tick.now_ms, arrived=arrived, now_s=now_s, tick=tick.tick, synchronized=tick.synchronized
-                )
+                yield Cycle(now_ms=tick.now_ms, arrived=arrived, now_s=now_s, tick=tick.tick, synchronized=tick.synchronized)
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Answer the tick."""
