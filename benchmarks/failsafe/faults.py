@@ -401,7 +401,7 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         "equipment_opposes": _equipment("equipment_opposes", Manner.OPPOSES, (BATTERY, PV, *CHARGERS)),
         "equipment_silent": _equipment("equipment_silent", Manner.SILENT, EQUIPMENT),
         "envelope_expires": _simple(
-            "envelope_expires", "envelope", ("without_envelope", "expire"), _envelope_expires, _issue_again, (30, 60)
+            "envelope_expires", "envelope", ("without.envelope",), _envelope_expires, _issue_again, (30, 60)
         ),
         "envelope_older": _simple(
             "envelope_older", "envelope", _REFUSED, lambda rig: _send(rig, _wide(rig, issued_at_ms=rig.now_ms - 3_000_000))
@@ -411,7 +411,7 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         ),
         "envelope_empty": _simple("envelope_empty", "envelope", _REFUSED, _envelope_empty, _issue_again),
         "envelope_heartbeat_lost": _simple(
-            "envelope_heartbeat_lost", "envelope", ("heartbeat",), _heartbeat_lost, _issue_again
+            "envelope_heartbeat_lost", "envelope", ("heartbeat", "operator_silent"), _heartbeat_lost, _issue_again
         ),
         "envelope_flood": _simple("envelope_flood", "envelope", (*_REFUSED, "too_many"), _flood, _end_flood),
         "giant_payload": _simple("giant_payload", "upstream", ("too_large", "too_big", "payload"), _giant),

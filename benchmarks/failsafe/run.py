@@ -18,8 +18,8 @@ from ringmain_simulation.data import Excerpt
 RECOVERY_S: Final = 240
 """Within so many seconds after the end of a fault, the agent must be in control again and out of fail-safe."""
 REST_S: Final = 15
-NAMING_S: Final = 60
-"""So long after its begin a fault may stay unnamed."""
+SILENCE: Final = "^silence"
+"""While the upstream broker is down, the bridge's last-seen time is all that the center has of a site."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ def _draw(rig: Rig, draw: Draw) -> Outcome:
     tally = rig.referee.close()
     rig.referee = None
     heard = [fact for message in rig.heard[heard_from:] for fact in _heard(message.topic, message.payload)]
-    unsaid = tuple(fault.kind for fault in draw if said(fault.says, before, heard) is None)
+    unsaid = tuple(fault.kind for fault in draw if said((*fault.says, SILENCE), before, heard) is None)
     return Outcome(
         site=rig.design.site,
         kinds=tuple(fault.kind for fault in draw),

@@ -197,6 +197,14 @@ margin_kw = 20
 [grid_connection.failsafe]
 hold_min_s = 10
 ramp_s = 10
+[grid_connection.without_envelope]
+names = ["dso"]
+import_kw = {design.fallback.import_kw}
+export_kw = {design.fallback.export_kw}
+[local_limit.ripple]
+feed = "ripple_position"
+positions = {{ "0" = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}, "100" = {{}} }}
+silent = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}
 {"".join(equipment.values())}
 [regulator]
 stale_after_s = {STALE_AFTER_S}
