@@ -187,6 +187,7 @@ class Agent:
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
         if self._planner.restarts != self._planner_restarts:
             self._planner_restarts = self._planner.restarts
+            self._stages.count(Stage.PLAN)
             self._exchange.planner_died(self._planner.failure)
         if plan is not None:
             self._exchange.models_ran(plan.forecasts)

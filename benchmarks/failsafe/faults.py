@@ -4,6 +4,7 @@ A kind is *said* when a status that was published while the fault lasted or afte
 one of its `says` (regular expressions over the JSON), and the status before the fault did not.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from random import Random
@@ -16,6 +17,10 @@ from benchmarks.failsafe.rig import Distortion, Rig
 from benchmarks.failsafe.site import BATTERY, CHARGERS, EQUIPMENT, PV, SiteDesign
 from ringmain_protocol import topics
 
+LOOKS: Final = 12
+"""Statuses, each about a second of real time apart, until a model has been fetched, tested and refused."""
+_FOLDERS: Final = ("slots/lost+found", "models.json.part", "slots/1.onnx")
+_MODEL: Final = re.compile("refused|have the shape")
 Act = Callable[[Rig], None]
 
 
@@ -300,14 +305,14 @@ def _disk_free(rig: Rig) -> None:
 
 
 def _store_folder(rig: Rig) -> None:
-    for name in ("slots/lost+found", "models.json.part", "slots/1.onnx"):
+    """Folders where the store has its files, while a release arrives that it must note."""
+    for name in _FOLDERS:
         (rig.state / name).mkdir(parents=True, exist_ok=True)
-    rig.kill_agent()
-    rig.restart_agent(alone_s=5)
+    _fetch(rig, "endless")
 
 
 def _store_clean(rig: Rig) -> None:
-    for name in ("slots/lost+found", "models.json.part", "slots/1.onnx"):
+    for name in _FOLDERS:
         shutil.rmtree(rig.state / name, ignore_errors=True)
 
 
@@ -320,10 +325,21 @@ def _store_bad_file(rig: Rig) -> None:
 
 
 def _hostile(how: str) -> Act:
-    def begin(rig: Rig) -> None:
-        rig.publish_model(how)
+    return lambda rig: _fetch(rig, how)
 
-    return begin
+
+def _fetch(rig: Rig, how: str) -> None:
+    """A hostile release, and a start, which looks for models at once: an announcement may wait a minute of real time."""
+    rig.publish_model(how)
+    rig.kill_agent()
+    rig.restart_agent(alone_s=3)
+    before = rig.status.get("reason", "")
+    for _ in range(LOOKS):
+        for _ in range(5):
+            rig.second()
+        reason = rig.fresh_status().get("reason", "")
+        if reason != before and _MODEL.search(reason):
+            return
 
 
 def _planner(number: Signals) -> Act:
@@ -388,6 +404,8 @@ def _load(_design: SiteDesign) -> tuple[str, ...]:
 
 
 _REFUSED: Final = (r'answer/\w+ .*"accepted": ?false', "rejected .*envelope", "rejected older")
+_MODEL_SAYS: Final = ("refused", "have the shape", "models_put_aside", "model_damaged")
+_PLANNER_SAYS: Final = ("planner", "stage_failures plan")
 _ANEW: Final = ("state_begun_anew", "code state_")
 
 KINDS: Final[Mapping[str, Make]] = MappingProxyType(
@@ -432,25 +450,25 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         "state_gone": _simple("state_gone", "agent", _ANEW, _state(_delete_state)),
         "state_older_copy": _simple("state_older_copy", "agent", _ANEW, _older_copy),
         "disk_full": _simple("disk_full", "disk", ("state_not_written", "disk_full", "disk"), _disk_full, _disk_free),
-        "store_folder": _simple("store_folder", "agent", ("model", "slots", "store"), _store_folder, _store_clean),
+        "store_folder": _simple("store_folder", "agent", ("models.json", "slots", "store"), _store_folder, _store_clean),
         "store_bad_file": _simple("store_bad_file", "agent", ("model", "store"), _store_bad_file),
-        "model_endless": _simple("model_endless", "model", ("model",), _hostile("endless")),
-        "model_memory": _simple("model_memory", "model", ("model",), _hostile("memory")),
-        "model_shape": _simple("model_shape", "model", ("model",), _hostile("shape")),
-        "planner_killed": _simple("planner_killed", "planner", ("planner",), _planner(SIGKILL)),
-        "planner_frozen": _simple("planner_frozen", "planner", ("planner",), _planner(SIGSTOP)),
+        "model_endless": _simple("model_endless", "model", _MODEL_SAYS, _hostile("endless")),
+        "model_memory": _simple("model_memory", "model", _MODEL_SAYS, _hostile("memory")),
+        "model_shape": _simple("model_shape", "model", _MODEL_SAYS, _hostile("shape")),
+        "planner_killed": _simple("planner_killed", "planner", _PLANNER_SAYS, _planner(SIGKILL)),
+        "planner_frozen": _simple("planner_frozen", "planner", _PLANNER_SAYS, _planner(SIGSTOP)),
         "agent_killed": _simple("agent_killed", "agent", ('online .*"online": ?false',), _agent_killed),
         "second_agent": _simple(
             "second_agent", "agent", ("second", "another agent", "instance"), _second_agent, _end_second_agent
         ),
         "local_broker_killed": _simple("local_broker_killed", "local", ("connection local",), _local_broker_killed),
         "watchdog_missing": _simple(
-            "watchdog_missing", "watchdog", ("watchdog", "notify"), _watchdog_missing, _watchdog_back
+            "watchdog_missing", "watchdog", ("watchdog", "systemd"), _watchdog_missing, _watchdog_back
         ),
         "receipt_forged": _simple("receipt_forged", "receipt", ("receipt",), _forged_receipt),
     }
 )
 """Every kind of fault; each seed draws from all of them."""
 
-NEEDS_LOAD: Final = frozenset(f"load_{how}" for how in _SENSOR)
-"""Kinds that only a site with a measured load can have."""
+NEEDS_LOAD: Final = frozenset(f"load_{how}" for how in _SENSOR) | {"model_shape"}
+"""Kinds that only a site with a measured load can have; without its history no model of the load ever runs."""

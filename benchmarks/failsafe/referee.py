@@ -12,12 +12,18 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from benchmarks.failsafe.plant import Second
-from benchmarks.failsafe.site import METER_LOST_AFTER_S, Pair
+from benchmarks.failsafe.site import METER_LOST_AFTER_S, STALE_AFTER_S, Pair
 
 TOLERANCE_KW: Final = 1.0
 CONTRADICTION_PU: Final = 0.05
 """Share of the connection by which measurements of one second must disagree before they contradict each other."""
 EXCURSION_S: Final = 15
+
+
+PLAUSIBLE_PU: Final = 3.0
+"""A power beyond this multiple of the connection is no power of this site."""
+ENERGY_DOUBT_KWH: Final = 100.0
+"""An energy must be so far from the true one before integrated power contradicts it."""
 
 
 class Seen(NamedTuple):
@@ -68,6 +74,19 @@ class Referee:
         else:
             self._run_s += 1
             self.tally.longest_s = max(self.tally.longest_s, self._run_s)
+
+    def betrays(self, signal: str, true: float, seen: Seen) -> bool:
+        """Whether this signal, lost or wrong, can be known to be: by its age, by its size, or by the balance."""
+        age_s = seen.ages_s.get(signal, 0.0)
+        if age_s > (METER_LOST_AFTER_S if signal == "pcc_kw" else STALE_AFTER_S):
+            return True
+        error = abs(seen.values.get(signal, true) - true)
+        if signal.endswith("_kwh"):
+            return error > ENERGY_DOUBT_KWH
+        if abs(seen.values.get(signal, true)) > PLAUSIBLE_PU * self._bound_kw / CONTRADICTION_PU:
+            return True
+        balanced = {"pcc_kw", "load_kw", *self._powers}
+        return error > self._bound_kw and balanced <= seen.values.keys() and signal in balanced
 
     def close(self) -> Tally:
         """The counts, once the fault is over."""

@@ -146,6 +146,8 @@ class Rig:
         self.status: dict[str, Any] = {}
         self.heard: list[Message] = []
         self.unsafe: list[str] = []
+        self.betrayed: set[str] = set()
+        """Signals whose loss or lie could be known since the fault began."""
         self.releases = 0
         self._file_limit: int | None = None
         self.commanded = True
@@ -268,7 +270,11 @@ class Rig:
             return
         ages_s = {signal: (truth.at_ms - at_ms) / 1000 for signal, (at_ms, _) in self._seen.items()}
         values = {signal: value for signal, (_, value) in self._seen.items()}
-        self.referee.second(truth, self.operator.owed(truth.at_ms), Seen(values, ages_s), commanded=self.commanded)
+        seen = Seen(values, ages_s)
+        self.betrayed |= {
+            signal for signal in self.distortions if self.referee.betrays(signal, self._true[signal][-1][1], seen)
+        }
+        self.referee.second(truth, self.operator.owed(truth.at_ms), seen, commanded=self.commanded)
 
     def _issue(self) -> None:
         operator, now_ms = self.operator, self.now_ms

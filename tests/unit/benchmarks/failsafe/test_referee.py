@@ -65,3 +65,19 @@ def test_an_excess_that_begins_unseen_ends_no_run() -> None:
     unseen = Seen({"pcc_kw": 20.0}, {"pcc_kw": 0.0})
     counted = tally([(second(110.0), seen) for seen in (*[shown(110.0)] * 9, unseen, *[shown(110.0)] * 9)])
     assert (counted.longest_s, counted.excursions) == (18, 1)
+
+
+def test_a_lie_betrays_itself_by_age_by_size_or_in_the_balance() -> None:
+    referee = Referee(connection_kw=100.0, powers=("battery_kw",), why="test")
+    balance = {"pcc_kw": 50.0, "load_kw": 30.0, "battery_kw": 20.0}
+    fresh = dict.fromkeys(balance, 0.0)
+    for values, ages_s, true, betrayed in (
+        (balance, fresh, 50.0, False),
+        (balance, fresh, 80.0, True),  # 30 kW more than shown
+        ({"pcc_kw": 50.0, "battery_kw": 20.0}, fresh, 80.0, False),  # nothing to compare with
+        (balance, fresh | {"pcc_kw": 6.0}, 50.0, True),
+        (balance | {"pcc_kw": 50_000.0}, fresh, 50.0, True),
+    ):
+        assert referee.betrays("pcc_kw", true, Seen(values, ages_s)) is betrayed
+    assert not referee.betrays("battery_soc_kwh", 3050.0, Seen({"battery_soc_kwh": 3000.0}, {}))
+    assert referee.betrays("battery_soc_kwh", 3150.0, Seen({"battery_soc_kwh": 3000.0}, {}))
