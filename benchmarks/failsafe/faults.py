@@ -109,7 +109,8 @@ def _sensor(kind: str, how: str, signals: Callable[[SiteDesign], tuple[str, ...]
         def end(rig: Rig) -> None:
             del rig.distortions[signal]
 
-        return Fault(kind, signal, (signal, rf"\b{name}\b", "balance"), begin, end)
+        seconds = (70, 90) if signal.endswith("_kwh") and how == "lost" else (25, 60)
+        return Fault(kind, signal, (signal, rf"\b{name}\b", "balance"), begin, end, seconds)
 
     return make
 

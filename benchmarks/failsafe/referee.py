@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from benchmarks.failsafe.plant import Second
-from benchmarks.failsafe.site import METER_LOST_AFTER_S, STALE_AFTER_S, Pair
+from benchmarks.failsafe.site import ENERGY_STALE_S, METER_LOST_AFTER_S, STALE_AFTER_S, Pair
 
 TOLERANCE_KW: Final = 1.0
 CONTRADICTION_PU: Final = 0.05
@@ -64,7 +64,7 @@ class Referee:
         else:
             avoidable_kw = min(-owed.export_kw, most_kw) - truth.pcc_kw
         if avoidable_kw <= TOLERANCE_KW:
-            self.tally.unavoidable[f"{self._why}: beyond what the obeying equipment can reach"] += 1
+            self.tally.unavoidable[f"{self._why}: beyond the reach of equipment that obeys and whose energy is known"] += 1
             self._end_run()
         elif not commanded:
             self.tally.unavoidable[f"{self._why}: nobody could reach the equipment"] += 1
@@ -78,7 +78,8 @@ class Referee:
     def betrays(self, signal: str, true: float, seen: Seen) -> bool:
         """Whether this signal, lost or wrong, can be known to be: by its age, by its size, or by the balance."""
         age_s = seen.ages_s.get(signal, 0.0)
-        if age_s > (METER_LOST_AFTER_S if signal == "pcc_kw" else STALE_AFTER_S):
+        limit_s = METER_LOST_AFTER_S if signal == "pcc_kw" else ENERGY_STALE_S if signal.endswith("_kwh") else STALE_AFTER_S
+        if age_s > limit_s:
             return True
         error = abs(seen.values.get(signal, true) - true)
         if signal.endswith("_kwh"):

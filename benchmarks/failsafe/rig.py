@@ -25,6 +25,7 @@ from benchmarks.failsafe.referee import Referee, Seen
 from benchmarks.failsafe.site import (
     BATTERY,
     CHARGERS,
+    ENERGY_STALE_S,
     EQUIPMENT,
     LIANDER,
     METER_LOST_AFTER_S,
@@ -251,7 +252,7 @@ class Rig:
 
     def second(self) -> None:
         """One simulated second with the agent: plant, operator, sensors, tick, setpoints, referee."""
-        truth = self.plant.advance()
+        truth = self._advance()
         self._issue()
         messages = self._readings(truth)
         self._tick_until_answered(messages)
@@ -260,10 +261,15 @@ class Rig:
 
     def second_alone(self) -> None:
         """One simulated second in which the agent hears nothing and says nothing: its process or its broker is away."""
-        truth = self.plant.advance()
+        truth = self._advance()
         self._issue()
         self._readings(truth)
         self._referee(truth)
+
+    def _advance(self) -> Second:
+        heard_ms, _ = self._seen.get("battery_soc_kwh", (self.now_ms, 0.0))
+        self.plant.energy_known = self.now_ms - heard_ms <= 1000 * ENERGY_STALE_S
+        return self.plant.advance()
 
     def _referee(self, truth: Second) -> None:
         if self.referee is None:
@@ -312,7 +318,7 @@ class Rig:
             at_ms, value = delivered
             self._seen[signal] = (truth.at_ms, value)
             at = datetime.fromtimestamp(at_ms / 1000, UTC)
-            payload = f'{{"value":{value:.4f},"time":"{at:%Y-%m-%dT%H:%M:%SZ}"}}'
+            payload = f'{{"value":{value:.4f},"time":"{at:%Y-%m-%dT%H:%M:%SZ}","number":{self._tick}}}'
             messages.append((f"plant/feed/{signal}", payload.encode()))
         return messages
 

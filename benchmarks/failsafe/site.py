@@ -22,6 +22,8 @@ EQUIPMENT: Final = (BATTERY, PV, *CHARGERS)
 VALID_FOR_S: Final = 30.0
 STALE_AFTER_S: Final = 10.0
 METER_LOST_AFTER_S: Final = 5.0
+ENERGY_STALE_S: Final = 60.0
+"""Energies come slowly at a real site; between two values the agent integrates the measured power."""
 SWITCH_STALE_S: Final = 20.0
 WINDOW_STEPS: Final = 8
 WEEK_STEPS: Final = 672
@@ -224,6 +226,7 @@ format = "json"
 value_path = "value"
 time_path = "time"
 unit = "{unit}"
+{f"stale_after_s = {ENERGY_STALE_S}" if unit == "kWh" else ""}
 """
 
 
