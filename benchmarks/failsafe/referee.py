@@ -18,6 +18,8 @@ TOLERANCE_KW: Final = 1.0
 CONTRADICTION_PU: Final = 0.05
 """Share of the connection by which measurements of one second must disagree before they contradict each other."""
 EXCURSION_S: Final = 15
+INSIDE_S: Final = 3
+"""So many seconds inside in a row end an excursion: power that swings about a limit has not come back."""
 
 
 PLAUSIBLE_PU: Final = 3.0
@@ -50,14 +52,17 @@ class Referee:
         self._bound_kw = CONTRADICTION_PU * connection_kw
         self._powers = powers
         self._why = why
-        self._run_s = 0
+        self._run_s = self._inside_s = 0
 
     def second(self, truth: Second, owed: Pair, seen: Seen, *, commanded: bool = True) -> None:
         """One second of truth, the limits that must hold in it, and what the agent was shown."""
         over_kw = max(truth.pcc_kw - owed.import_kw, -truth.pcc_kw - owed.export_kw)
         if over_kw <= TOLERANCE_KW:
-            self._end_run()
+            self._inside_s += 1
+            if self._inside_s >= INSIDE_S:
+                self._end_run()
             return
+        self._inside_s = 0
         least_kw, most_kw = truth.reachable
         if truth.pcc_kw > 0:
             avoidable_kw = truth.pcc_kw - max(owed.import_kw, least_kw)

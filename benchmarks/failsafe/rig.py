@@ -20,8 +20,8 @@ import msgspec
 import psutil
 
 from benchmarks.failsafe.hostile_models import newest_timestamp, publish, repository_toml
-from benchmarks.failsafe.plant import Plant, Second
-from benchmarks.failsafe.referee import Referee, Seen
+from benchmarks.failsafe.plant import Manner, Plant, Second
+from benchmarks.failsafe.referee import CONTRADICTION_PU, Referee, Seen
 from benchmarks.failsafe.site import (
     BATTERY,
     CHARGERS,
@@ -280,7 +280,18 @@ class Rig:
         self.betrayed |= {
             signal for signal in self.distortions if self.referee.betrays(signal, self._true[signal][-1][1], seen)
         }
+        self.betrayed |= {name for name, kw in truth.powers_kw.items() if self._disobeys(name, kw)}
         self.referee.second(truth, self.operator.owed(truth.at_ms), seen, commanded=self.commanded)
+
+    def _disobeys(self, name: str, power_kw: float) -> bool:
+        """Whether its measured power shows that an equipment does not follow its setpoint."""
+        command = self.plant.commands.get(name)
+        if self.plant.manner[name] is Manner.FOLLOWS or command is None or command.power_kw is None:
+            return False
+        ratings_kw = {BATTERY: self.design.battery_kw, PV: self.design.pv_kw}
+        beyond_kw = CONTRADICTION_PU * ratings_kw.get(name, self.design.charger_kw)
+        error_kw = power_kw - command.power_kw
+        return {BATTERY: abs(error_kw), PV: -error_kw}.get(name, error_kw) > beyond_kw
 
     def _issue(self) -> None:
         operator, now_ms = self.operator, self.now_ms

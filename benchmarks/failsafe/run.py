@@ -85,7 +85,9 @@ def _draw(rig: Rig, draw: Draw) -> Outcome:
 
 
 def _is_silent_lie(fault: Fault, rig: Rig) -> bool:
-    """A sensor that was wrong, but so little or so lonely that nothing could show it."""
+    """A sensor or an equipment that was wrong, but so little or so lonely that nothing could show it."""
+    if fault.subject in EQUIPMENT:
+        return fault.subject not in rig.betrayed and f"{fault.subject}_kw" not in rig.betrayed
     return fault.subject in rig.design.signals and fault.subject not in rig.betrayed and "ripple" not in fault.subject
 
 

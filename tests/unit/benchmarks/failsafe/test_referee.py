@@ -31,9 +31,10 @@ def test_sixteen_seconds_beyond_a_limit_are_an_excursion_and_fifteen_are_none() 
             assert (counted.longest_s, counted.excursions) == (seconds, excursions)
 
 
-def test_a_second_inside_ends_an_excursion() -> None:
-    counted = tally([(second(kw), shown(kw)) for kw in (*[110.0] * 9, 99.0, *[110.0] * 9)])
-    assert (counted.longest_s, counted.excursions) == (9, 0)
+def test_three_seconds_inside_end_an_excursion_and_one_does_not() -> None:
+    for inside, longest_s, excursions in ((3, 9, 0), (1, 18, 1)):
+        counted = tally([(second(kw), shown(kw)) for kw in (*[110.0] * 9, *[99.0] * inside, *[110.0] * 9)])
+        assert (counted.longest_s, counted.excursions) == (longest_s, excursions)
 
 
 def test_what_no_controller_could_hold_is_unavoidable() -> None:
