@@ -100,6 +100,7 @@ class ReasonCode(StrEnum):
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
     CLOCK_DOUBT = "clock_doubt"
+    CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
     BALANCE_RESIDUAL = "balance_residual"
