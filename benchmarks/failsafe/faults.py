@@ -255,14 +255,18 @@ def _boot_in_1970(rig: Rig) -> None:
 # State
 
 
-def _state(change: Callable[[Rig], None]) -> Act:
-    """Change the state file under the running agent, let it run on, then cut its power and start it again."""
+def _state(change: Callable[[Rig], None], *, again: bool) -> Act:
+    """Change the state file under the running agent, let it run on, cut its power, and start it with a changed file."""
 
     def begin(rig: Rig) -> None:
         change(rig)
         for _ in range(12):
             rig.second()
+        rig.note_status()
         rig.kill_agent()
+        if again and rig.state_file.exists():
+            rig.state_file.with_name(rig.state_file.name + "-wal").unlink(missing_ok=True)  # it would heal the file
+            change(rig)
         rig.restart_agent(alone_s=5)
 
     return begin
@@ -272,7 +276,7 @@ def _damage(rig: Rig) -> None:
     with rig.state_file.open("r+b") as file:
         size = rig.state_file.stat().st_size
         for page in {0, *(rig.random.randrange(max(size // 4096, 1)) for _ in range(4))}:
-            file.seek(4096 * page + rig.random.choice((0, 100, 2000)))
+            file.seek(4096 * page)
             file.write(rig.random.randbytes(400))
 
 
@@ -287,10 +291,18 @@ def _delete_state(rig: Rig) -> None:
 
 
 def _older_copy(rig: Rig) -> None:
+    """The card of half a minute ago, while the center has had messages since then."""
+    rig.kill_agent()
+    files = {path: path.read_bytes() for path in rig.state.glob("agent.sqlite3*")}
+    rig.restart_agent(alone_s=2)
+    for _ in range(30):
+        rig.second()
+    rig.note_status()
     rig.send_receipt_of_all()
     rig.kill_agent()
     _delete_state(rig)
-    shutil.copy(rig.old_state, rig.state_file)
+    for path, content in files.items():
+        path.write_bytes(content)
     rig.restart_agent(alone_s=5)
 
 
@@ -446,9 +458,9 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         "clock_back": _clock("clock_back", -1),
         "clock_forward": _clock("clock_forward", 1),
         "clock_1970_at_boot": _simple("clock_1970_at_boot", "clock", ("clock",), _boot_in_1970, _true_time),
-        "state_damaged": _simple("state_damaged", "agent", _ANEW, _state(_damage)),
-        "state_truncated": _simple("state_truncated", "agent", _ANEW, _state(_truncate)),
-        "state_gone": _simple("state_gone", "agent", _ANEW, _state(_delete_state)),
+        "state_damaged": _simple("state_damaged", "agent", _ANEW, _state(_damage, again=True)),
+        "state_truncated": _simple("state_truncated", "agent", _ANEW, _state(_truncate, again=True)),
+        "state_gone": _simple("state_gone", "agent", _ANEW, _state(_delete_state, again=False)),
         "state_older_copy": _simple("state_older_copy", "agent", _ANEW, _older_copy),
         "disk_full": _simple("disk_full", "disk", ("state_not_written", "disk_full", "disk"), _disk_full, _disk_free),
         "store_folder": _simple("store_folder", "agent", ("models.json", "slots", "store"), _store_folder, _store_clean),

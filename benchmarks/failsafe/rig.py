@@ -188,7 +188,6 @@ class Rig:
         week.write_text(self._history)
         command = ["-m", "ringmain_agent", "import-history", str(week), "--config", str(self.config)]
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        shutil.copy(self.state_file, self.old_state)
         self.notified = self._notify_socket()
         self.agent = self.program("agent", self.config)
         self._stack.callback(self._end)
@@ -447,11 +446,6 @@ class Rig:
     def state_file(self) -> Path:
         """The agent's SQLite file."""
         return self.state / "agent.sqlite3"
-
-    @property
-    def old_state(self) -> Path:
-        """A copy of the state file from before the first start."""
-        return self.folder / "agent.sqlite3.old"
 
     def turn(self, position: str | None) -> None:
         """Turn the switch; without a position its sender falls silent."""
