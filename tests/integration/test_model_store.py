@@ -300,7 +300,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_fetching_leaves_no_child_behind(site: Site) -> None:
-    site.store.hasten(now_s=site.now_s, delay_s=0)
+    site.store.announced(b"", now_s=site.now_s, delay_s=0)
     site.store.poll(now_s=site.now_s + 2000)
     child = site.store._child  # noqa: SLF001
     site.store.close()
