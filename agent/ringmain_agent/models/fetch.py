@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -159,9 +159,13 @@ def _verified(  # noqa: PLR0913  one file and all that it is checked against
 
 @contextmanager
 def _downloads(fetch: Fetch) -> Iterator[Path]:
-    """A new folder that nobody else can have put a link into; those of looks that were killed are deleted."""
+    """A new folder that nobody else can have put a link into; what killed looks and earlier versions left is deleted."""
     for left in Path(fetch.folder).glob(f"{_DOWNLOADS}*"):
         shutil.rmtree(left, ignore_errors=True)
+    for pattern in ("rollout.part", f"{SLOTS}/*.part", "tuf/tmp*"):
+        for left in Path(fetch.folder).glob(pattern):
+            with suppress(OSError):
+                left.unlink()
     with tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=fetch.folder, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
