@@ -1,21 +1,23 @@
 """The cycle of the agent: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.control.balance import Balance, feed_reasons, forget_responses
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
+from ringmain_agent.control.restored_state import move_regulator_state, restored_regulator_state
 from ringmain_agent.exchange import UpstreamExchange
 from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.gateway.connections import local_connection
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
-from ringmain_agent.gateway.state_file import StateFile
+from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
 from ringmain_agent.gateway.watchdog import Watchdog
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
@@ -95,7 +97,7 @@ class Agent:
         self._reports = SetpointReports(site)
         self._committed_ms = 0
         self._at: Instant | None = None
-        self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
+        self._time = TrustedTime(last_trusted_ms=_instant(self._journal.kept("last_trusted_ms")))
         self._now_s = 0.0
         self._earliest_ms = 0 if simulated else EARLIEST_MS
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
@@ -137,16 +139,8 @@ class Agent:
         """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
         closed: list[StepValue] = []
         clock_trusted = False
-        self._now_s = cycle.now_s
         with self._stages.guard(Stage.INPUTS, "clock"):
-            self._time = next_time(
-                self._time,
-                now_ms=cycle.now_ms,
-                now_s=cycle.now_s,
-                synchronized=cycle.synchronized,
-                agreeing_feeds=self._feeds.agreeing(cycle),
-                earliest_ms=self._earliest_ms,
-            )
+            self._keep_time(cycle)
             clock_trusted = self._time.trusted
         self._at = Instant(cycle.now_ms, cycle.now_s, clock_trusted)
         with self._stages.guard(Stage.INPUTS, "feeds"):
@@ -156,8 +150,29 @@ class Agent:
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._sender.not_followed, now_s=cycle.now_s, clock_trusted=clock_trusted)
+            image = self._image.take(cycle.now_ms, self._not_followed(), now_s=cycle.now_s, clock_trusted=clock_trusted)
         return closed, image
+
+    def _keep_time(self, cycle: Cycle) -> None:
+        """The trust in the clock; after a restart and when the clock was set, what is kept keeps its age."""
+        starts, self._now_s = self._time.offset_ms is None, cycle.now_s
+        self._time = next_time(
+            self._time,
+            now_ms=cycle.now_ms,
+            now_s=cycle.now_s,
+            synchronized=cycle.synchronized,
+            agreeing_feeds=self._feeds.agreeing(cycle),
+            earliest_ms=self._earliest_ms,
+        )
+        if starts:
+            trusted = self._time.trusted
+            self._regulator = restored_regulator_state(self._regulator, now_ms=cycle.now_ms, clock_trusted=trusted)
+            self._image.restored(cycle.now_ms, clock_trusted=trusted)
+        elif self._time.moved_ms:
+            logger.warning("agent clock site=%s moved_ms=%d", self._config.site, self._time.moved_ms)
+            self._regulator = move_regulator_state(self._regulator, self._time.moved_ms)
+            self._image.move_clock(self._time.moved_ms)
+            self._sender.move_clock(self._time.moved_ms)
 
     def _receive(self, at: Instant | None) -> None:
         with self._stages.guard(Stage.INPUTS, "upstream"):
@@ -165,8 +180,8 @@ class Agent:
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
-        not_followed, self._planned_around = self._planned_around, list(self._sender.not_followed)
-        changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around
+        not_followed, self._planned_around = self._planned_around, self._not_followed()
+        changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around or self._time.moved_ms
         due = bool(closed) or self._planner.newest() is None or changed
         if due:
             self._planner.request(self.snapshot())
@@ -196,6 +211,7 @@ class Agent:
             regulator = remember(regulator, self._sender.in_force_kw(image.now_ms), image.now_ms)
         else:
             self._sender.forget()
+            regulator = replace(regulator, balance=forget_responses(regulator.balance))
         before, self._regulator, self._regulation = self._regulation, regulator, regulation
         with self._stages.guard(Stage.REPORTS, "setpoints"):
             self._log_changes(before, regulation)
@@ -206,7 +222,8 @@ class Agent:
 
     def _conclude(self, cycle: Cycle) -> None:
         """Write the state at intervals, and in a simulation before each answer; then publish and report."""
-        due = abs(cycle.now_ms - self._committed_ms) >= 1000 * self._config.commit_interval_s
+        waited_ms = abs(cycle.now_ms - self._committed_ms)
+        due = waited_ms >= 1000 * self._config.commit_interval_s or self._time.moved_ms
         with self._stages.guard(Stage.REPORTS, "state"):
             if cycle.tick is not None:
                 self._journal.keep("tick", cycle.tick)
@@ -224,6 +241,10 @@ class Agent:
         with self._stages.guard(Stage.REPORTS, "status"):
             self._exchange.report(self._control_state())
 
+    def _not_followed(self) -> list[str]:
+        """Equipment that does not follow its setpoints, or is stopped because it does the opposite."""
+        return list(dict.fromkeys([*self._sender.not_followed, *sorted(self._regulator.balance.stopped)]))
+
     def snapshot(self) -> Snapshot:
         """Inputs of a plan in the present cycle."""
         return self._image.snapshot(
@@ -234,6 +255,7 @@ class Agent:
 
     def _control_state(self) -> ControlState:
         plan, failure = self._planner.newest(), self._planner.failure
+        sender_reasons = tuple(self._feeds.sender_reasons(self._now_s, self._time))
         return ControlState(
             measurements=self._image.measurements,
             mode=self._feeds.mode,
@@ -243,14 +265,17 @@ class Agent:
                 *self._regulation.reasons,
                 *self._time.reasons,
                 *self._image.limit_reasons,
-                *self._feeds.sender_reasons(self._now_s, self._time),
+                *sender_reasons,
+                *self._image.reasons,
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
                 *self._stages.reasons,
                 *([Reason(ReasonCode.SYSTEMD_NOT_NOTIFIED, self._watchdog.trouble)] if self._watchdog.trouble else ()),
             ],
             limits=self._image.limits,
-            not_followed=self._sender.not_followed,
+            not_followed=self._not_followed(),
+            balance_residual_kw=self._regulator.balance.residual_kw,
+            feed_reasons={r.about: r.text for r in sender_reasons} | feed_reasons(self._regulator.balance),
             billing_peak_kw=self._regulator.billing_peak_kw,
             accuracy=self._accuracy,
             stage_failures=self._stages.failures,
@@ -284,7 +309,7 @@ class Agent:
     def _write(self) -> None:
         self._journal.keep("setpoint_sequence", self._sender.last_sequence)
         self._journal.keep("last_trusted_ms", self._time.last_trusted_ms)
-        self._journal.keep("regulator", encode_kept(self._regulator))
+        self._journal.keep("regulator", encode_kept(replace(self._regulator, balance=Balance())))
         self._journal.keep("tracked", encode_kept(self._image.equipment_state))
         self._journal.commit()
 
@@ -316,15 +341,18 @@ class Agent:
         logger.info("agent stop site=%s", self._config.site)
 
 
+def _instant(kept: object) -> int | None:
+    return kept if isinstance(kept, int) else None
+
+
 def _open_state(loaded: LoadedConfig) -> StateFile:
     """The state file.
 
     Raises:
-        ConfigError: If it is damaged, or in use by another agent.
+        ConfigError: If it is in use by another agent.
     """
     path = loaded.path(loaded.config.state_folder) / "agent.sqlite3"
     try:
         return StateFile(path, outbox_messages_max=loaded.config.outbox.messages_max)
-    except (sqlite3.DatabaseError, OSError) as error:
-        text = f"{path}: {error}; if no other agent runs here, move the file away; the agent then starts with an empty state"
-        raise ConfigError(text) from error
+    except StateFileInUseError as error:
+        raise ConfigError(f"{error}: each agent needs a state_folder of its own") from error

@@ -14,7 +14,7 @@ from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kw
 from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
 from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
-from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
+from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at, narrowest_limits
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
 from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
@@ -49,6 +49,22 @@ def pcc_range(
     allowed = allowed.intersect_or_nearest_end(_beside_load(measurements, load_kw))
     binds = allowed.most >= transformers.most or allowed.least <= transformers.least
     return PccRange(allowed, safe.most, tightest if binds else "")
+
+
+def by_the_meter(allowed: PccRange, unmeasured_kw: float) -> PccRange:
+    """The allowed power of load and equipment, narrowed by load (or generation, below 0) that only the pcc shows.
+
+    Where the limits leave no range for both views, the pcc counts.
+
+    Invariants:
+        * a power in it, and that power with the unmeasured load, lie within the limits, if any power does both;
+        * with the unmeasured load it lies within the limit on that side in any case.
+    """
+    interval = allowed.interval
+    least_kw, most_kw = interval.least - min(unmeasured_kw, 0.0), interval.most - max(unmeasured_kw, 0.0)
+    if unmeasured_kw > 0:
+        least_kw = min(least_kw, most_kw)
+    return PccRange(Interval(least_kw, max(least_kw, most_kw)), allowed.ceiling_kw, allowed.transformer)
 
 
 def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
@@ -126,7 +142,9 @@ def _rest_of_period(pcc_interval: Interval, period: SettlementPeriod, site: Site
 
 def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, *, now_pu: float) -> float:
     """The loading of the rating in force, or a lower one that keeps the temperatures within limits for a step."""
-    limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
+    limits = narrowest_limits(transformer)
+    if measurements.clock_trusted:
+        limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(
         measurements.thermal.get(transformer.name),

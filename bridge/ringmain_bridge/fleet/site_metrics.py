@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ringmain_bridge.fleet.state import SiteState
-from ringmain_protocol.messages import Fallback, Status
+from ringmain_protocol.messages import Fallback, ReasonCode, Status
 
 MAX_LABELS: Final = 32
 """Largest number of series of one site in one family: a status may hold any number of names."""
@@ -112,6 +112,14 @@ FROM_STATUS: Final = (
         "equipment_not_followed", "1 for equipment that does not follow its setpoints; otherwise absent.",
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),
     ),
+    _one(
+        "balance_residual_watts", "Power at the pcc beyond load and equipment.",
+        lambda s: None if s.balance_residual_kw is None else 1e3 * s.balance_residual_kw,
+    ),
+    _one(
+        "balance_contradicted", "1 while pcc, load and equipment contradict each other beyond the errors of meters.",
+        lambda s: None if s.balance_residual_kw is None else int(ReasonCode.BALANCE_RESIDUAL in s.reason_codes),
+    ),
     _by(
         "model_put_aside", "1 for a signal whose newest model is put aside for good; otherwise absent.",
         "signal", lambda s: dict.fromkeys(s.models_put_aside, 1),
@@ -130,6 +138,10 @@ FROM_STATUS: Final = (
         lambda s: s.outbox_capacity_messages,
     ),
     _by("dropped_total", "Messages that the agent dropped.", "reason", lambda s: s.dropped),
+    _one(
+        "state_begun_anew", "1 while nobody has seen to a state file that the agent had to begin anew; otherwise absent.",
+        lambda s: 1 if s.state_begun_anew else None,
+    ),
     _by(
         "stage_failures_total", "Failures of a stage of the agent's cycle; the other stages go on.",
         "stage", lambda s: s.stage_failures,
