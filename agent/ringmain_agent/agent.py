@@ -150,7 +150,13 @@ class Agent:
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._not_followed(), now_s=cycle.now_s, clock_trusted=clock_trusted)
+            image = self._image.take(
+                cycle.now_ms,
+                self._not_followed(),
+                now_s=cycle.now_s,
+                clock_trusted=clock_trusted,
+                in_force_kw=self._sender.in_force_kw(cycle.now_ms),
+            )
         return closed, image
 
     def _keep_time(self, cycle: Cycle) -> None:
