@@ -1,7 +1,6 @@
 """The cycle of the agent: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -18,7 +17,7 @@ from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationC
 from ringmain_agent.gateway.connections import local_connection
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
-from ringmain_agent.gateway.state_file import StateFile
+from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
 from ringmain_agent.gateway.watchdog import Watchdog
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
@@ -151,7 +150,13 @@ class Agent:
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._not_followed(), now_s=cycle.now_s, clock_trusted=clock_trusted)
+            image = self._image.take(
+                cycle.now_ms,
+                self._not_followed(),
+                now_s=cycle.now_s,
+                clock_trusted=clock_trusted,
+                in_force_kw=self._sender.in_force_kw(cycle.now_ms),
+            )
         return closed, image
 
     def _keep_time(self, cycle: Cycle) -> None:
@@ -189,6 +194,7 @@ class Agent:
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
         if self._planner.restarts != self._planner_restarts:
             self._planner_restarts = self._planner.restarts
+            self._stages.count(Stage.PLAN)
             self._exchange.planner_died(self._planner.failure)
         if plan is not None:
             self._exchange.models_ran(plan.forecasts)
@@ -350,11 +356,10 @@ def _open_state(loaded: LoadedConfig) -> StateFile:
     """The state file.
 
     Raises:
-        ConfigError: If it is damaged, or in use by another agent.
+        ConfigError: If it is in use by another agent.
     """
     path = loaded.path(loaded.config.state_folder) / "agent.sqlite3"
     try:
         return StateFile(path, outbox_messages_max=loaded.config.outbox.messages_max)
-    except (sqlite3.DatabaseError, OSError) as error:
-        text = f"{path}: {error}; if no other agent runs here, move the file away; the agent then starts with an empty state"
-        raise ConfigError(text) from error
+    except StateFileInUseError as error:
+        raise ConfigError(f"{error}: each agent needs a state_folder of its own") from error
