@@ -4,4 +4,21 @@ Nameplate and state come in; ranges, rule powers, next states, costs and limits 
 lists the kinds, and each kind has a module of its own.
 """
 
-__all__ = ["battery", "binding_limit", "charging_sessions", "cost", "horizon_hours", "interval", "kind", "load_usage", "period", "plausible_values", "registry", "setpoint_range", "switching_operations", "transformer", "transformer_chords", "transformer_thermal"]
+__all__ = [
+    "battery",
+    "binding_limit",
+    "charging_sessions",
+    "cost",
+    "horizon_hours",
+    "interval",
+    "kind",
+    "load_usage",
+    "period",
+    "plausible_values",
+    "registry",
+    "setpoint_range",
+    "switching_operations",
+    "transformer",
+    "transformer_chords",
+    "transformer_thermal",
+]

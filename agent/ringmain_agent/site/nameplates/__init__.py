@@ -24,4 +24,26 @@ from ringmain_agent.site.nameplates.tap_changer import TapChanger
 from ringmain_agent.site.nameplates.thermal_load import ThermalLoad
 from ringmain_agent.site.nameplates.transformer import Cooling, Paper, Rating, Transformer
 
-__all__ = ["Battery", "CapacitorBank", "ChargingStation", "Cooling", "Efficiency", "Equipment", "ExpectedVisit", "FlexibleLoad", "Generator", "NotNegative", "OnOffLoad", "Paper", "Positive", "Rating", "Share", "Switched", "TapChanger", "Temperature", "ThermalLoad", "Transformer", "active_kw"]
+__all__ = [
+    "Battery",
+    "CapacitorBank",
+    "ChargingStation",
+    "Cooling",
+    "Efficiency",
+    "Equipment",
+    "ExpectedVisit",
+    "FlexibleLoad",
+    "Generator",
+    "NotNegative",
+    "OnOffLoad",
+    "Paper",
+    "Positive",
+    "Rating",
+    "Share",
+    "Switched",
+    "TapChanger",
+    "Temperature",
+    "ThermalLoad",
+    "Transformer",
+    "active_kw",
+]
