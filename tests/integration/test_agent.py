@@ -23,6 +23,8 @@ from ringmain_agent.commands.import_history import import_history
 from ringmain_agent.config.agent import load_config
 from ringmain_protocol import topics
 from ringmain_protocol.messages import (
+    Envelope,
+    EnvelopeAnswer,
     Fallback,
     Mode,
     Online,
@@ -620,3 +622,61 @@ def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:
     wait_until(lambda: not agent.running, what="the agent ends")
     assert agent.status == 78
     assert "loopback" in agent.end_of_log()
+
+
+LOCAL_LIMIT = """
+[feeds.ripple_position]
+topic = "plant/ripple"
+unit = "1"
+[local_limit.ripple]
+feed = "ripple_position"
+positions = { "0" = { import_kw = 20.0 }, "100" = {} }
+silent = { import_kw = 70.0 }
+"""
+
+
+def test_limits_of_the_operator_are_answered_and_hold_over_a_restart(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """None is retained by the broker here: after the restart the agent has its own file only."""
+    now_ms = time.time_ns() // 1_000_000
+    config = CONFIG + LOCAL_LIMIT.replace("{", "{{").replace("}", "}}")
+
+    def issue(issued_at_ms: int, import_kw: float) -> None:
+        envelope = Envelope(
+            issued_at_ms=issued_at_ms, expires_at_ms=now_ms + 3_600_000, priority=1, start_ms=now_ms - 1000, step_s=7200,
+            import_limit_kw=[import_kw], export_limit_kw=[],
+        )  # fmt: skip
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), encode(envelope))
+
+    def answers() -> list[tuple[bool, int | None]]:
+        payloads = [payload for topic, payload in station.messages if topic.endswith("/answer/dso")]
+        return [(answer.accepted, answer.issued_at_ms) for answer in (decode(one, EnvelopeAnswer) for one in payloads)]
+
+    def narrowest() -> tuple[float, str] | None:
+        limits = [] if station.status is None else station.status.limits
+        return next(((limit.value, limit.source) for limit in limits if limit.name == "import_kw"), None)
+
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (70.0, "silence of local limit ripple"))
+        issue(now_ms, 50.0)
+        station.speak_until(lambda: answers() == [(True, now_ms)] and narrowest() == (50.0, "envelope dso"))
+        issue(now_ms - 1000, 90.0)
+        station.speak_until(lambda: len(answers()) == 2)
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), b"")
+        station.speak_until(lambda: answers() == [(True, now_ms), (False, now_ms - 1000), (False, None)])
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (50.0, "envelope dso"))
+
+        def heard() -> bool:
+            station.publish("plant/ripple", 0)
+            return narrowest() == (20.0, "local limit ripple")
+
+        station.speak_until(heard)
+    assert station.status is not None
+    assert "import limit 20 kW by local limit ripple" in station.status.reason
+    (tmp_path / "state" / "limits.json").write_bytes(b"damaged")
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: station.status and ReasonCode.LIMITS_LOST in station.status.reason_codes)
