@@ -130,3 +130,24 @@ def test_plan_and_regulator_see_the_same_limits(station: Station, now_ms: int) -
         assert (measured.import_limit_kw, measured.export_limit_kw) == (import_kw, 5.0)
         assert (plan_input.import_limit_kw[0], plan_input.export_limit_kw[0]) == (import_kw, 5.0)
         assert plan_input.import_limit_kw[1] == 70.0
+
+
+def test_idle_battery_that_reports_changes_only_stays_in_use(station: Station, now_ms: int) -> None:
+    """Its energy does not change, so its feed is silent; released for that it would never change again."""
+    station.measure(now_ms, battery_soc_kwh=4000.0)
+    for at_ms in range(now_ms, now_ms + 3_600_000, 30_000):
+        station.measure(at_ms, battery_kw=0.0)
+        taken = station.image.take(at_ms)
+    assert taken.fresh("battery_soc_kwh") == pytest.approx(4000.0)
+    assert station.snapshot().soc_kwh == {"battery": pytest.approx(4000.0)}
+    assert taken.replaced["battery_soc_kwh"].value == 4000.0
+
+
+def test_energy_follows_the_power_between_two_values_of_its_feed(station: Station, now_ms: int) -> None:
+    station.measure(now_ms, battery_soc_kwh=4000.0)
+    for at_ms in range(now_ms, now_ms + 240_001, 30_000):
+        station.measure(at_ms, battery_kw=-1000.0)
+        taken = station.image.take(at_ms)
+    assert taken.fresh("battery_soc_kwh") == pytest.approx(
+        4000.0 - 1000.0 / 15 / station.site.batteries[0].discharge_efficiency
+    )
