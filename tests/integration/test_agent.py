@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -713,8 +714,8 @@ def test_no_kill_gives_a_number_to_two_messages(tmp_path: Path, mosquitto: Mosqu
 
     with running_agent(tmp_path, mosquitto) as agent:
         for kill in range(6):
-            seen = len(arrived())
-            station.speak_until(lambda seen=seen, kill=kill: len(arrived()) > seen + 2 + kill)
+            enough = len(arrived()) + 3 + kill
+            station.speak_until(partial(lambda enough: len(arrived()) >= enough, enough))
             sequences = sorted(sequence for _, sequence in arrived())
             receipt = Receipt(stream=next(iter(arrived()))[0], ranges=[(s, s) for s in sequences[-150:]])
             station.publish(topics.topic("site-1", topics.RECEIPT), encode(receipt), retain=True)
@@ -727,3 +728,27 @@ def test_no_kill_gives_a_number_to_two_messages(tmp_path: Path, mosquitto: Mosqu
         assert station.status.state_begun_anew == ""
     assert len({stream for stream, _ in arrived()}) == 1
     assert all(len(contents) == 1 for contents in arrived().values())
+
+
+def test_process_without_files_to_open_controls_and_plans_again_later(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """No pipe for another planner, no socket for systemd: both are tried again, at growing intervals."""
+    heard = _Listener(tmp_path / "notify")
+    give_history(tmp_path)
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, notify=heard.address) as agent:
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+        unlimited = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (3, unlimited[1]))
+        _planner(agent).kill()
+        station.speak_until(lambda: station.status is not None and station.status.stage_failures.get("plan", 0) > 0)
+        assert station.status is not None
+        assert "systemd is not notified" in station.status.reason
+        _holds_the_limit(station)
+        assert station.status.stage_failures.keys() <= {"plan", "reports"}
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, unlimited)
+        station.speak_until(lambda: station.status is not None and "plan failed" not in station.status.reason)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+    heard.close()
