@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.connections import upstream_connection
-from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
+from ringmain_agent.gateway.inbox import Arrived
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.inputs.feed_messages import RejectedMessages
@@ -86,6 +87,9 @@ class UpstreamExchange:
             self._publish_online(Online(online=True, since_ms=now_ms))
             self._status_s, self._status_of = NEVER_S, ()
         for message in self._upstream.received():
+            if message.refused_bytes:
+                self._rejected.add_long(message)
+                continue
             try:
                 self._take(message, now_ms, now_s)
             except MessageError as error:

@@ -460,6 +460,47 @@ def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
         station.speak_until(lambda: station.setpoints and station.setpoints[-1].get("power_kw", 0) < -30, load_kw=130)
 
 
+GIANT = b"9" * 40_000_000
+
+
+def test_giant_messages_are_refused_before_they_are_held_and_never_come_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """Live, retained, and kept by the persistent session: each is counted, and none costs memory or the connection."""
+    station.publish("plant/switch", "control", retain=True)
+    series = topics.topic("site-1", topics.SERIES, "price_eur_per_mwh")
+
+    def refused() -> int:
+        return station.status.rejected.get("too_large", 0) if station.status else 0
+
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: station.setpoints, load_kw=130)
+        before_kb = _highest_kb(agent)
+        station.publish("plant/load", GIANT)
+        station.publish(series, GIANT, retain=True)
+        station.speak_until(lambda: refused() == 2, load_kw=130)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        assert _highest_kb(agent) - before_kb < 20_000
+        assert station.status is not None
+        assert station.status.connections == {"local": "", "upstream": ""}
+        assert "message rejected reason=too_large message on " in agent.end_of_log(100)
+    station.statuses.clear()
+    station.publish(topics.topic("site-1", topics.ENVELOPE), GIANT)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: refused() == 2)  # the retained one, and the one that the session kept
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 3)
+        assert refused() == 2
+    station.publish(series, b"", retain=True)
+
+
+def _highest_kb(agent: Program) -> int:
+    """Largest resident memory of the process so far."""
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
     station.publish("plant/load", 500, retain=True)
     with running_agent(tmp_path, mosquitto):

@@ -6,7 +6,9 @@ from typing import Final
 
 from ringmain_agent.config.agent import Config
 from ringmain_agent.config.feed import Feed
+from ringmain_agent.gateway.bounded_client import PACKET_MAX_BYTES
 from ringmain_agent.gateway.clock import Cycle
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
 from ringmain_agent.inputs.local_switch import LocalSwitch
@@ -35,6 +37,11 @@ class RejectedMessages:
         if reason not in self.counts:
             logger.warning("message rejected reason=%s %s (further ones are counted only)", reason, text)
         self.add_silently(reason, 1)
+
+    def add_long(self, message: Arrived) -> None:
+        """Count a message that was too long to be held."""
+        text = f"message on {message.topic} has {message.refused_bytes} bytes; the limit is {PACKET_MAX_BYTES} bytes"
+        self.add("too_large", text)
 
     def add_silently(self, reason: str, count: int) -> None:
         """Count messages of a normal reason, such as a repetition, without a log line."""
@@ -75,9 +82,11 @@ class FeedMessages:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
         for message in cycle.arrived:
+            if message.refused_bytes:
+                self._rejected.add_long(message)
             if self._switch is not None and self._config.switch and message.topic == self._config.switch.topic:
                 self._switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
-            for signal, feed in self._feeds.get(message.topic, ()):
+            for signal, feed in () if message.refused_bytes else self._feeds.get(message.topic, ()):
                 if message.retained and feed.time_path is None:
                     self._rejected.add(
                         "retained", f"feed {signal}: a retained value of unknown time may be old; set time_path"
