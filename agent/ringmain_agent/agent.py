@@ -60,7 +60,11 @@ class Agent:
         outbox = Outbox(self._state, config.outbox)
         self._journal = Journal(self._state, outbox, step_s=config.step_s, history_steps=site.history_steps)
         holds_s = {signal: feed.hold_s for signal, feed in config.feeds.items()}
-        self._history = StepHistory(holds_s, step_s=config.step_s, steps_kept=site.history_steps)
+        timed = {signal for signal, feed in config.feeds.items() if feed.time_path is not None}
+        self._history = StepHistory(holds_s, step_s=config.step_s, steps_kept=site.history_steps, timed=timed)
+        stale_after_s = {
+            signal: feed.stale_after_s for signal, feed in config.feeds.items() if feed.stale_after_s is not None
+        }
         rejected = RejectedMessages()
         self._feeds = FeedMessages(config, self._history, self._journal, rejected)
         self._local = local_connection(loaded, self._feeds.topics, simulated=simulated)
@@ -70,6 +74,7 @@ class Agent:
             self._history,
             self._exchange.series_and_envelopes,
             equipment_state=self._kept("tracked", EquipmentState()),
+            stale_after_s=stale_after_s,
         )
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
         self._accuracy = ForecastAccuracies(site.forecast_signals, step_s=config.step_s)
@@ -81,6 +86,7 @@ class Agent:
         self._reports = SetpointReports(site)
         self._committed_ms = 0
         self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
+        self._now_s = 0.0
         self._earliest_ms = 0 if simulated else EARLIEST_MS
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
         if simulated:
@@ -115,6 +121,7 @@ class Agent:
 
     def _take_inputs(self, cycle: Cycle) -> tuple[list[StepValue], Measurements]:
         """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
+        self._now_s = cycle.now_s
         self._time = next_time(
             self._time,
             now_ms=cycle.now_ms,
@@ -123,7 +130,7 @@ class Agent:
             agreeing_feeds=self._feeds.agreeing(cycle),
             earliest_ms=self._earliest_ms,
         )
-        closed = self._feeds.take(cycle)
+        closed = self._feeds.take(cycle, self._time)
         self._exchange.receive(cycle.now_ms)
         self._accuracy.closed(closed, self._history)
         return closed, self._image.take(cycle.now_ms, self._sender.not_followed, clock_trusted=self._time.trusted)
@@ -153,7 +160,7 @@ class Agent:
         if mode is Mode.CONTROL:
             setpoints = CycleSetpoints(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
             publish = self._local.publish_setpoint
-            sent = self._sender.send(setpoints, self._history.newest, now_ms=image.now_ms, publish=publish)
+            sent = self._sender.send(setpoints, image.newest, now_ms=image.now_ms, publish=publish)
             regulator = remember(regulator, self._sender.in_force_kw(image.now_ms), image.now_ms)
         else:
             self._sender.forget()
@@ -192,6 +199,7 @@ class Agent:
                 *self._feeds.reasons,
                 *self._regulation.reasons,
                 *self._time.reasons,
+                *self._feeds.sender_reasons(self._now_s, self._time),
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
             ],

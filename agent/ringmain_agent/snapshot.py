@@ -165,7 +165,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Measured(Struct, frozen=True):
-    """Newest value of a signal; `at_ms` is the START of the interval it describes."""
+    """Newest value of a signal; `at_ms` is its receipt by the present clock, less its lateness: its age survives a jump."""
 
     value: float | None
     at_ms: AtMs
@@ -182,6 +182,8 @@ class Measurements(Struct, frozen=True, kw_only=True):
     clock_trusted: bool = True
     """False while `now_ms` is in doubt, or not confirmed yet: no limit widens by the time alone."""
     stale_after_s: float
+    feed_stale_after_s: dict[str, float] = {}
+    """Of signals whose feed has its own."""
     newest: dict[str, Measured]
     import_limit_kw: float
     export_limit_kw: float
@@ -199,7 +201,8 @@ class Measurements(Struct, frozen=True, kw_only=True):
         measured = self.newest.get(signal)
         if measured is None or measured.value is None or measured.quality == Quality.MISSING:
             return None
-        if not -MEASUREMENT_AHEAD_MAX_MS <= self.now_ms - measured.at_ms <= 1000 * self.stale_after_s:
+        stale_after_s = self.feed_stale_after_s.get(signal, self.stale_after_s)
+        if not -MEASUREMENT_AHEAD_MAX_MS <= self.now_ms - measured.at_ms <= 1000 * stale_after_s:
             return None
         return measured.value if math.isfinite(measured.value) else None
 

@@ -44,7 +44,9 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Topic of a signal, with payload, unit and sign of its sender.
 
     `value_path` and `time_path` are keys of a JSON payload, separated by dots. Without `time_path` a reading gets the time
-    of its receipt. Values outside `minimum`..`maximum` (in our unit) are rejected. A reading holds for at most `hold_s`.
+    of its receipt. Values outside `minimum`..`maximum` (in our unit) are rejected. A reading holds for at most `hold_s` in a
+    step value. As a present value it counts for `stale_after_s` from its receipt, by default `regulator.stale_after_s`; a
+    sender that reports changes only, or every quarter of an hour, needs longer.
     """
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -54,6 +56,7 @@ class Feed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     time_path: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     positive_direction: PositiveDirection = PositiveDirection.IMPORT
     hold_s: Annotated[float, Meta(gt=0, le=86_400)] = 900.0
+    stale_after_s: Annotated[float, Meta(gt=0, le=604_800)] | None = None
     minimum: float | None = None
     maximum: float | None = None
 

@@ -24,11 +24,6 @@ CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, payload BLOB NOT NU
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
-_NEWEST: Final = """
-INSERT INTO newest VALUES (?, ?, ?, ?) ON CONFLICT (signal) DO UPDATE
-SET at_ms = excluded.at_ms, value = excluded.value, quality = excluded.quality WHERE excluded.at_ms > newest.at_ms
-"""
-
 Statement = tuple[str, tuple[Any, ...]]
 
 
@@ -137,10 +132,14 @@ class StateFile:
         return self._db.execute("SELECT topic, payload FROM retained").fetchall()
 
     def add_readings(self, readings: Iterable[Reading]) -> None:
-        """Keep readings of the open step, and the newest of each signal."""
+        """Keep readings of the open step."""
         for reading in readings:
             self._state.append(("INSERT OR REPLACE INTO open_readings VALUES (?, ?, ?, ?)", tuple(reading)))
-            self._state.append((_NEWEST, tuple(reading)))
+
+    def keep_newest(self, readings: Iterable[Reading]) -> None:
+        """Keep the newest reading of some signals."""
+        for reading in readings:
+            self._state.append(("INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)", tuple(reading)))
 
     def add_steps(self, steps: Sequence[StepValue], *, forget_before_ms: int) -> None:
         """Keep closed steps, and delete those before the window."""

@@ -1,7 +1,8 @@
 """Feed messages: they become readings and steps; the local switch sets the mode; unusable messages are counted."""
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ringmain_agent.config.agent import Config
@@ -12,11 +13,11 @@ from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
 from ringmain_agent.inputs.local_switch import LocalSwitch
-from ringmain_agent.inputs.step_history import StepHistory
-from ringmain_agent.inputs.trusted_time import AGREEMENT_S
+from ringmain_agent.inputs.step_history import Receipt, StepHistory
+from ringmain_agent.inputs.trusted_time import AGREEMENT_S, TrustedTime, duration
 from ringmain_agent.snapshot import Reason
 from ringmain_protocol.errors import MessageError
-from ringmain_protocol.messages import Mode
+from ringmain_protocol.messages import Mode, Quality, ReasonCode
 from ringmain_protocol.steps import Reading, StepValue
 
 logger = logging.getLogger("ringmain_agent")
@@ -78,9 +79,29 @@ class FeedMessages:
             for sender_ms, heard_s in self._senders.values()
         )
 
-    def take(self, cycle: Cycle) -> list[StepValue]:
+    def sender_reasons(self, now_s: float, time: TrustedTime) -> Iterator[Reason]:
+        """Senders whose own time is far from a trusted clock, or whose values come late."""
+        if not time.trusted or time.offset_ms is None:
+            return
+        for signal, clock in self._history.sender_clocks.items():
+            if now_s - self._senders.get(self._config.feeds[signal].topic, (0.0, -math.inf))[1] > SENDER_CLOCK_AGE_MAX_S:
+                continue
+            ahead_s = (-clock.offset_ms - time.offset_ms) / 1000
+            if abs(ahead_s) > AGREEMENT_S:
+                text = f"{signal}: its sender's clock is {duration(ahead_s)} {'ahead' if ahead_s > 0 else 'behind'}; set it"
+                yield Reason(ReasonCode.SENDER_CLOCK, text, signal)
+            elif clock.late_since_s is not None:
+                late_s = (clock.late_ms - clock.offset_ms) / 1000
+                text = f"{signal}: its values come {duration(late_s)} late, or its sender's clock was set back"
+                yield Reason(ReasonCode.SENDER_CLOCK, text, signal)
+
+    def take(self, cycle: Cycle, time: TrustedTime) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
         readings: list[Reading] = []
+        receipts: list[Receipt] = []
+        in_doubt = not time.stamps_steps
+        if time.moved_ms:
+            self._history.move_clock(time.moved_ms, now_ms=cycle.now_ms, in_doubt=in_doubt)
         for message in cycle.arrived:
             if message.refused_bytes:
                 self._rejected.add_long(message)
@@ -95,16 +116,21 @@ class FeedMessages:
                 try:
                     received_ms, received_s = cycle.received_ms(message), cycle.received_s(message)
                     reading = read_feed(signal, feed, message.payload, received_ms=received_ms)
+                    if in_doubt and reading.quality == Quality.GOOD:
+                        reading = reading._replace(quality=Quality.SUSPECT)
                     readings.append(reading)
+                    receipts.append(Receipt(received_ms, received_s, message.retained))
                     if feed.time_path is not None and not message.retained:
                         self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
                 except MessageError as error:
                     self._rejected.add(error.reason, f"{error}")
         self._set_mode(cycle.now_s)
-        accepted, repeated = self._history.accept(readings, now_ms=cycle.now_ms)
+        accepted, repeated = self._history.accept(
+            readings, now_ms=cycle.now_ms, receipts=receipts, clock_trusted=time.trusted, in_doubt=in_doubt
+        )
         self._rejected.add_silently("repeated", repeated)
-        self._journal.accept(accepted, now_ms=cycle.now_ms)
-        closed = self._history.close_steps(now_ms=cycle.now_ms)
+        self._journal.accept(accepted, self._history, now_ms=cycle.now_ms, in_doubt=in_doubt)
+        closed = self._history.close_steps(now_ms=cycle.now_ms, in_doubt=in_doubt)
         self._journal.close(closed, self._history)
         return closed
 

@@ -37,10 +37,12 @@ class Journal:
         )
         history.restore_steps(self._state.steps())
 
-    def accept(self, readings: Sequence[Reading], *, now_ms: int) -> None:
-        """Add readings for upstream; those with a plausible time also for the open step after a restart."""
+    def accept(self, readings: Sequence[Reading], history: StepHistory, *, now_ms: int, in_doubt: bool = False) -> None:
+        """Add readings for upstream, for the newest values and, if their time is good, for the open step after a restart."""
         self._accepted += readings
-        self._state.add_readings(reading for reading in readings if is_plausible(reading.at_ms, now_ms))
+        self._state.keep_newest(history.newest[signal] for signal in dict.fromkeys(reading.signal for reading in readings))
+        if not in_doubt:
+            self._state.add_readings(reading for reading in readings if is_plausible(reading.at_ms, now_ms))
 
     def close(self, steps: Sequence[StepValue], history: StepHistory) -> None:
         """Add steps closed by `history`, for upstream and for the history after a restart."""

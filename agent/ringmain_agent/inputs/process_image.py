@@ -1,6 +1,7 @@
 """The process image: taken once per cycle after the inputs, and used by every stage of the cycle and by its plan."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -23,9 +24,19 @@ class ProcessImage:
     """
 
     def __init__(
-        self, site: Site, history: StepHistory, upstream: SeriesAndEnvelopes, *, equipment_state: EquipmentState
+        self,
+        site: Site,
+        history: StepHistory,
+        upstream: SeriesAndEnvelopes,
+        *,
+        equipment_state: EquipmentState,
+        stale_after_s: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Start with the kept state; before the first cycle no measurement is current."""
+        """Start with the kept state; before the first cycle no measurement is current.
+
+        `stale_after_s` holds the signals whose feed has its own.
+        """
+        self._stale_after_s = dict(stale_after_s)
         self._site, self._history, self._upstream = site, history, upstream
         self.equipment_state = equipment_state
         self.measurements = self._with_state(self._read(0), ())
@@ -41,10 +52,15 @@ class ProcessImage:
         """Newest values and limits in force, without the state of the equipment."""
         imports, exports = self._upstream.limits_kw(self._site, [now_ms], now_ms=now_ms)
         requested = self._upstream.requested_limits_kw([now_ms], now_ms=now_ms)
+        heard_ms = self._history.heard_ms
         return Measurements(
             now_ms=now_ms,
             stale_after_s=self._site.regulator.stale_after_s,
-            newest={signal: Measured(r.value, r.at_ms, r.quality) for signal, r in self._history.newest.items()},
+            feed_stale_after_s=self._stale_after_s,
+            newest={
+                signal: Measured(r.value, heard_ms.get(signal, r.at_ms), r.quality)
+                for signal, r in self._history.newest.items()
+            },
             import_limit_kw=imports[0],
             export_limit_kw=exports[0],
             requested_import_kw=requested.import_kw[0],
@@ -79,7 +95,7 @@ class ProcessImage:
         return Snapshot(
             issued_at_ms=start_ms,
             step_s=site.step_s,
-            history={signal: self._history.window(signal, site.history_steps) for signal in signals},
+            history={signal: self._history.window(signal, site.history_steps, end_ms=start_ms) for signal in signals},
             known_future=self._upstream.known_future(start_ms=start_ms, step_s=site.step_s, steps=site.horizon_steps),
             import_limit_kw=imports,
             export_limit_kw=exports,

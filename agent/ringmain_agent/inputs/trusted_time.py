@@ -21,6 +21,8 @@ AGREEMENT_S: Final = 60.0
 FEEDS_MIN: Final = 2
 PROBATION_S: Final = 3600.0
 """After a jump away from a confirmed time, the kernel's word alone counts only after this time: its source may be forged."""
+CONFIRMATION_S: Final = 600.0
+"""Time for a time server to answer after a start."""
 DAY_S: Final = 86_400.0
 """After a start more than a day past the last trusted instant, only a confirmation or `PROBATION_S` ends the doubt."""
 EARLIEST_MS: Final = 1_735_689_600_000
@@ -49,6 +51,7 @@ class TrustedTime(Struct, frozen=True, kw_only=True):
     doubt_since_s: float = 0.0
     """Monotonic begin of the doubt; later if the clock moved again, or the kernel lost its synchronization."""
     started_s: float = 0.0
+    running_s: float = 0.0
     offset_ms: float | None = None
     course_ms: float = 0.0
     """Offset of the clock's undoubted course, taken anew once a day."""
@@ -60,6 +63,12 @@ class TrustedTime(Struct, frozen=True, kw_only=True):
     def trusted(self) -> bool:
         """True if the present instant may widen a limit."""
         return not self.doubt and (self.confirmed or self.last_trusted_ms is None)
+
+    @property
+    def stamps_steps(self) -> bool:
+        """False while values of steps must wait: in doubt, and for some minutes after a start until a source answers."""
+        waits = not self.trusted and (self.offset_ms is None or self.running_s < CONFIRMATION_S)
+        return not self.doubt and not waits
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -98,7 +107,8 @@ def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
     is_on_course = before.confirmed and abs(off_s) <= JUMP_MAX_S
     is_past = now_ms >= earliest_ms and (is_on_course or now_ms >= (before.last_trusted_ms or earliest_ms))
     is_fed = agreeing_feeds >= FEEDS_MIN
-    doubt = _doubt(before, now_ms=now_ms, now_s=now_s, off_s=off_s, earliest_ms=earliest_ms)
+    running_s = now_s - before.started_s
+    doubt = _doubt(before, now_ms=now_ms, off_s=off_s, running_s=running_s, earliest_ms=earliest_ms)
     if doubt and is_past and (is_fed or _ends(before, now_s=now_s, synchronized=synchronized, goes_on=not moved_ms)):
         doubt = ""
         course_ms, course_s = offset_ms, now_s
@@ -115,6 +125,7 @@ def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
         doubt=doubt,
         doubt_since_s=now_s if starts_anew else before.doubt_since_s,
         started_s=before.started_s,
+        running_s=running_s,
         offset_ms=offset_ms if moved_ms else reference_ms,
         course_ms=course_ms,
         course_s=course_s,
@@ -122,7 +133,7 @@ def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
     )
 
 
-def _doubt(before: TrustedTime, *, now_ms: int, now_s: float, off_s: float, earliest_ms: int) -> str:
+def _doubt(before: TrustedTime, *, now_ms: int, off_s: float, running_s: float, earliest_ms: int) -> str:
     """What contradicts the clock; empty if nothing does."""
     if now_ms < earliest_ms:
         return f"the clock shows {_date(now_ms)}, a time before this program was made"
@@ -133,7 +144,7 @@ def _doubt(before: TrustedTime, *, now_ms: int, now_s: float, off_s: float, earl
     since_s = (now_ms - before.last_trusted_ms) / 1000
     if since_s < 0:
         return f"the clock is {duration(since_s)} behind the last trusted instant"
-    if since_s > DAY_S and now_s - before.started_s < PROBATION_S:
+    if since_s > DAY_S and running_s < PROBATION_S:
         return f"the clock is {duration(since_s)} past the last trusted instant, and not confirmed since the start"
     return ""
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ringmain_agent.config.feed import PositiveDirection
 from ringmain_agent.config.output import FACTORS, PAYLOAD, POSITION_PAYLOAD, Output
 from ringmain_agent.equipment.kind import ResponseTolerance
-from ringmain_protocol.steps import Reading
+from ringmain_agent.snapshot import Measured
 
 PAYLOAD_REASON_MAX: Final = 200
 """Characters of the reason in a payload; the memory of equipment may be small."""
@@ -56,7 +56,7 @@ class WrittenSetpoint(NamedTuple):
 
 
 def is_following(
-    sent: Sequence[WrittenSetpoint], measured: Reading | None, output: Output, allowed: ResponseTolerance, *, now_ms: int
+    sent: Sequence[WrittenSetpoint], measured: Measured | None, output: Output, allowed: ResponseTolerance, *, now_ms: int
 ) -> bool:
     """False if the measurement shows that the equipment does not follow its setpoints.
 

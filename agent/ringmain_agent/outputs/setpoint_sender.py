@@ -8,7 +8,7 @@ from ringmain_agent.config.output import Output
 from ringmain_agent.equipment.registry import kind_of
 from ringmain_agent.outputs.setpoint_payload import WrittenSetpoint, is_following, setpoint_payload, written_power
 from ringmain_agent.site.site import Site
-from ringmain_protocol.steps import Reading
+from ringmain_agent.snapshot import Measured
 
 Publish = Callable[[str, bytes], bool]
 REMEMBERED: Final = 1000
@@ -41,7 +41,7 @@ class SetpointSender:
         self._tolerances = {e.name: kind_of(e).response(e) for e in site.equipment}
         self._signals = {switched.name: switched.position_signal for switched in site.switched}
 
-    def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Reading], *, now_ms: int, publish: Publish) -> int:
+    def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Measured], *, now_ms: int, publish: Publish) -> int:
         """Publish setpoints that `limits` has passed; returns the number of sent messages."""
         count = 0
         self.last_sequence = max(self.last_sequence + 1, now_ms)
@@ -90,7 +90,7 @@ class SetpointSender:
     def _is_valid(self, name: str, now_ms: int) -> bool:
         return 0 <= now_ms - self._sent_ms.get(name, now_ms + 1) <= 1000 * self._outputs[name].valid_for_s
 
-    def _follows(self, name: str, newest: Mapping[str, Reading], now_ms: int) -> bool:
+    def _follows(self, name: str, newest: Mapping[str, Measured], now_ms: int) -> bool:
         output = self._outputs[name]
         measured = newest.get(output.confirmed_by or self._signals.get(name, f"{name}_kw"))
         return is_following(tuple(self._sent.get(name, ())), measured, output, self._tolerances[name], now_ms=now_ms)

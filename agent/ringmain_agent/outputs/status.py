@@ -78,6 +78,6 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
 
 
 def _soc_pu(measurements: Measurements, site: Site) -> dict[str, float]:
-    of_a_day = replace(measurements, stale_after_s=SOC_STALE_AFTER_S)
+    of_a_day = replace(measurements, stale_after_s=SOC_STALE_AFTER_S, feed_stale_after_s={})
     soc_kwh = {battery: of_a_day.fresh(battery.soc_signal) for battery in site.batteries}
     return {battery.name: value / battery.capacity_kwh for battery, value in soc_kwh.items() if value is not None}

@@ -59,3 +59,14 @@ def test_fresh_value_is_a_finite_number(measured: Measure, now_ms: int, value: f
 def test_value_that_its_sender_called_missing_is_not_fresh(measured: Measure, now_ms: int) -> None:
     measurements = replace(measured(now_ms), newest={"pcc_kw": Measured(5.0, now_ms, Quality.MISSING)})
     assert measurements.fresh("pcc_kw") is None
+
+
+def test_a_feed_with_its_own_stale_after_s_is_fresh_for_that_long() -> None:
+    measured = Measurements(
+        now_ms=1_000_000, stale_after_s=300.0, feed_stale_after_s={"battery_soc_kwh": 900.0, "pcc_kw": 5.0},
+        newest=dict.fromkeys(("battery_soc_kwh", "pcc_kw", "load_kw"), Measured(1.0, 500_000)),
+        import_limit_kw=1.0, export_limit_kw=1.0,
+    )  # fmt: skip
+    assert measured.fresh("battery_soc_kwh") == 1.0
+    assert measured.fresh("pcc_kw") is None
+    assert measured.fresh("load_kw") is None

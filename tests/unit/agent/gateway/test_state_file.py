@@ -12,6 +12,7 @@ from ringmain_protocol.steps import Reading, StepValue
 def test_what_was_committed_is_there_again(tmp_path: Path) -> None:
     state = StateFile(tmp_path / "a.sqlite3", outbox_messages_max=100)
     state.add_readings([Reading("load_kw", 1, 5.0), Reading("load_kw", 2, 6.0)])
+    state.keep_newest([Reading("load_kw", 2, 6.0)])
     state.add_steps([StepValue("load_kw", 0, 5.5, 0), StepValue("load_kw", 900_000, None, 2)], forget_before_ms=0)
     state.set_retained("topic", b"payload")
     state.keep_open_readings({"load_kw": 2})

@@ -8,7 +8,7 @@ import pytest
 from ringmain_agent.config.output import Output
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
 from ringmain_agent.site.nameplates import CapacitorBank
-from ringmain_protocol.steps import Reading
+from ringmain_agent.snapshot import Measured
 from support.sites import NOW_MS, battery, station
 
 SITE = station(batteries=(battery(),), capacitor_banks=(CapacitorBank(name="bank", step_kvar=50.0, steps=3),))
@@ -31,7 +31,7 @@ class Sent:
     ) -> int:
         """A cycle."""
         now_ms = NOW_MS + round(1000 * after_s)
-        newest = {} if measured_kw is None else {"battery_kw": Reading("battery_kw", now_ms, measured_kw)}
+        newest = {} if measured_kw is None else {"battery_kw": Measured(measured_kw, now_ms)}
         setpoints = CycleSetpoints({"battery": power_kw}, {"bank": position}, "optimal", "")
         return self.sender.send(setpoints, newest, now_ms=now_ms, publish=self._publish)
 
