@@ -16,7 +16,7 @@ from ringmain_agent.gateway.connections import local_connection
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
-from ringmain_agent.gateway.watchdog import notify
+from ringmain_agent.gateway.watchdog import Watchdog
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
 from ringmain_agent.inputs.journal import Journal
@@ -29,6 +29,7 @@ from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSende
 from ringmain_agent.outputs.status import ControlState
 from ringmain_agent.planning.client import Planner
 from ringmain_agent.snapshot import Measurements, Plan, Reason, Snapshot, new_problems, reason_text
+from ringmain_agent.stages import Stage, Stages
 from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback, Mode, ReasonCode
 from ringmain_protocol.steps import StepValue
@@ -45,7 +46,8 @@ class Agent:
     """One running agent; `run` returns after `stop`.
 
     * Every setpoint passes `limits` before it is sent; in observe none is sent.
-    * A cycle that fails to plan, to write or to reach upstream still sends its setpoints.
+    * A cycle is four guarded stages. A failure of one is said once and counted; the next one works with what there is.
+    * The watchdog is fed after control and outputs succeeded.
     """
 
     def __init__(self, loaded: LoadedConfig, *, simulated: bool) -> None:
@@ -55,6 +57,8 @@ class Agent:
             ConfigError: If files that the configuration names cannot be used.
         """
         config, site = loaded.config, loaded.site
+        self._stages = Stages()
+        self._watchdog = Watchdog()
         self._config, self._site = config, site
         self._state = _open_state(loaded)
         outbox = Outbox(self._state, config.outbox)
@@ -99,12 +103,12 @@ class Agent:
         self._start()
         for cycle in self._clock.cycles():
             if cycle is None:
-                self._exchange.receive(self._image.measurements.now_ms)
-                self._exchange.send(self._control_state())
+                self._receive(self._image.measurements.now_ms)
+                self._send()
                 continue
             setpoints = self.cycle(cycle)
-            self._clock.done(cycle, setpoints=setpoints)
-            notify("WATCHDOG=1")
+            with self._stages.guard(Stage.REPORTS, "clock"):
+                self._clock.done(cycle, setpoints=setpoints)
         self.close()
 
     def stop(self) -> None:
@@ -113,27 +117,44 @@ class Agent:
 
     def cycle(self, cycle: Cycle) -> int:
         """One cycle; returns how many setpoint messages went to equipment."""
+        sent = 0
         closed, image = self._take_inputs(cycle)
-        self._update_plan(closed, waits=cycle.tick is not None)
-        sent = self._control(image)
+        with self._stages.guard(Stage.PLAN):
+            self._update_plan(closed, waits=cycle.tick is not None)
+        with self._stages.guard(Stage.CONTROL):
+            sent = self._control(image)
+            self._watchdog.feed()
         self._conclude(cycle)
         return sent
 
     def _take_inputs(self, cycle: Cycle) -> tuple[list[StepValue], Measurements]:
         """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
+        closed: list[StepValue] = []
+        clock_trusted = False
         self._now_s = cycle.now_s
-        self._time = next_time(
-            self._time,
-            now_ms=cycle.now_ms,
-            now_s=cycle.now_s,
-            synchronized=cycle.synchronized,
-            agreeing_feeds=self._feeds.agreeing(cycle),
-            earliest_ms=self._earliest_ms,
-        )
-        closed = self._feeds.take(cycle, self._time)
-        self._exchange.receive(cycle.now_ms)
-        self._accuracy.closed(closed, self._history)
-        return closed, self._image.take(cycle.now_ms, self._sender.not_followed, clock_trusted=self._time.trusted)
+        with self._stages.guard(Stage.INPUTS, "clock"):
+            self._time = next_time(
+                self._time,
+                now_ms=cycle.now_ms,
+                now_s=cycle.now_s,
+                synchronized=cycle.synchronized,
+                agreeing_feeds=self._feeds.agreeing(cycle),
+                earliest_ms=self._earliest_ms,
+            )
+            clock_trusted = self._time.trusted
+        with self._stages.guard(Stage.INPUTS, "feeds"):
+            closed = self._feeds.take(cycle, self._time)
+        self._receive(cycle.now_ms)
+        with self._stages.guard(Stage.INPUTS, "accuracy"):
+            self._accuracy.closed(closed, self._history)
+        image = self._image.aged(cycle.now_ms)
+        with self._stages.guard(Stage.INPUTS, "image"):
+            image = self._image.take(cycle.now_ms, self._sender.not_followed, clock_trusted=clock_trusted)
+        return closed, image
+
+    def _receive(self, now_ms: int) -> None:
+        with self._stages.guard(Stage.INPUTS, "upstream"):
+            self._exchange.receive(now_ms)
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
@@ -165,21 +186,32 @@ class Agent:
         else:
             self._sender.forget()
         before, self._regulator, self._regulation = self._regulation, regulator, regulation
-        self._log_changes(before, regulation)
-        report = self._reports.report(regulation, limited, mode, image.now_ms)
-        if report is not None:
-            self._journal.report(*report)
+        with self._stages.guard(Stage.REPORTS, "setpoints"):
+            self._log_changes(before, regulation)
+            report = self._reports.report(regulation, limited, mode, image.now_ms)
+            if report is not None:
+                self._journal.report(*report)
         return sent
 
     def _conclude(self, cycle: Cycle) -> None:
         """Write the state at intervals, and in a simulation before each answer; then publish and report."""
         due = abs(cycle.now_ms - self._committed_ms) >= 1000 * self._config.commit_interval_s
-        if cycle.tick is not None:
-            self._journal.keep("tick", cycle.tick)
-        if due or cycle.tick is not None:
-            self._committed_ms = cycle.now_ms
-            self._write()
-        self._exchange.send(self._control_state())
+        with self._stages.guard(Stage.REPORTS, "state"):
+            if cycle.tick is not None:
+                self._journal.keep("tick", cycle.tick)
+            if due or cycle.tick is not None:
+                self._committed_ms = cycle.now_ms
+                self._write()
+        self._send()
+
+    def _send(self) -> None:
+        """Exchange with upstream: messages, models, and last the status, which names what has failed before it."""
+        with self._stages.guard(Stage.REPORTS, "outbox"):
+            self._exchange.send()
+        with self._stages.guard(Stage.REPORTS, "models"):
+            self._exchange.update_models()
+        with self._stages.guard(Stage.REPORTS, "status"):
+            self._exchange.report(self._control_state())
 
     def snapshot(self) -> Snapshot:
         """Inputs of a plan in the present cycle."""
@@ -202,10 +234,13 @@ class Agent:
                 *self._feeds.sender_reasons(self._now_s, self._time),
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
+                *self._stages.reasons,
+                *([Reason(ReasonCode.SYSTEMD_NOT_NOTIFIED, self._watchdog.trouble)] if self._watchdog.trouble else ()),
             ],
             not_followed=self._sender.not_followed,
             billing_peak_kw=self._regulator.billing_peak_kw,
             accuracy=self._accuracy,
+            stage_failures=self._stages.failures,
         )
 
     def _report_plan(self, plan: Plan) -> None:
@@ -255,17 +290,16 @@ class Agent:
         """Connect first: the rule controls until the planner, which loads for a second, has its first plan."""
         self._local.start()
         self._exchange.start()
-        self._planner.start()
+        with self._stages.guard(Stage.PLAN):
+            self._planner.start()
         logger.info("agent start site=%s mode=%s stream=%s", self._config.site, self._config.mode, self._exchange.stream)
-        notify("READY=1")
+        self._watchdog.ready()
 
     def close(self) -> None:
         """Write the state, end the connections and the planner."""
-        self._write()
-        self._planner.close()
-        self._exchange.close()
-        self._local.stop()
-        self._state.close()
+        for close in (self._write, self._planner.close, self._exchange.close, self._local.stop, self._state.close):
+            with self._stages.guard(Stage.REPORTS, "stop"):
+                close()
         logger.info("agent stop site=%s", self._config.site)
 
 

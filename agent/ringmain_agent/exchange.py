@@ -94,15 +94,19 @@ class UpstreamExchange:
                 self._take(message, now_ms, now_s)
             except MessageError as error:
                 self._rejected.add(error.reason, f"{error}")
+            except Exception as error:  # noqa: BLE001  the messages behind it must not be lost
+                self._rejected.add("internal_error", f"{message.topic}: {type(error).__name__}: {error}")
 
-    def send(self, control: ControlState) -> None:
-        """Publish from the outbox, check for models, and report the status when it is due."""
+    def send(self) -> None:
+        """Publish from the outbox."""
         now_s = time.monotonic()
         for sequence, kind, payload in self._outbox.due(now_s=now_s, room=self._upstream.room):
             if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
                 logger.debug("message sequence=%d waits: upstream is full or not connected", sequence)
-        self._plan_inputs_changed |= self._models.poll(now_s=now_s)
-        self._report_status(control, now_s)
+
+    def update_models(self) -> None:
+        """Check for newer models when it is time."""
+        self._plan_inputs_changed |= self._models.poll(now_s=time.monotonic())
 
     def _take(self, message: Arrived, now_ms: int, now_s: float) -> None:
         kind = topics.parse(message.topic).kind
@@ -117,7 +121,9 @@ class UpstreamExchange:
                 self._state.set_retained(message.topic, retained)
                 self._plan_inputs_changed |= kind == topics.ENVELOPE
 
-    def _report_status(self, control: ControlState, now_s: float) -> None:
+    def report(self, control: ControlState) -> None:
+        """Publish the status when it is due."""
+        now_s = time.monotonic()
         shown = (control.mode, control.fallback, tuple(self._models.releases.items()), tuple(control.not_followed))
         interval_s = self._config.status_interval_s if shown == self._status_of else STATUS_INTERVAL_MIN_S
         if now_s - self._status_s < interval_s:

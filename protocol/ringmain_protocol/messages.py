@@ -83,6 +83,8 @@ class ReasonCode(StrEnum):
     NO_OPERATION_LEFT = "no_operation_left"
     UNKNOWN_EQUIPMENT = "unknown_equipment"
     STATE_NOT_WRITTEN = "state_not_written"
+    STAGE_FAILED = "stage_failed"
+    SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
@@ -206,6 +208,7 @@ class Status(Struct, frozen=True, kw_only=True):
     outbox_capacity_messages: Count | None = None
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
+    stage_failures: dict[Name, Count] = {}
     clock_offset_s: float | None = None
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}

@@ -345,7 +345,10 @@ def test_systemd_hears_only_of_completed_cycles(tmp_path: Path, mosquitto: Mosqu
     heard.close()
 
 
-def test_cycle_that_raises_never_tells_systemd_that_all_is_well(tmp_path: Path, mosquitto: Mosquitto) -> None:
+def test_control_that_fails_is_said_once_and_never_tells_systemd_that_all_is_well(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """The other stages go on: readings leave, the status has the defect; systemd restarts what it does not hear from."""
     heard = _Listener(tmp_path / "notify")
     program = """if True:
         import pathlib, sys
@@ -358,13 +361,33 @@ def test_cycle_that_raises_never_tells_systemd_that_all_is_well(tmp_path: Path, 
     path = tmp_path / "agent.toml"
     path.write_text(CONFIG.format(mode="observe", port=mosquitto.port), encoding="utf-8")
     environment = os.environ | {"NOTIFY_SOCKET": heard.address}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], env=environment, stderr=subprocess.PIPE, check=False, timeout=60
-    )
-    assert done.returncode == 1
-    assert b"a defect that nobody foresaw" in done.stderr
+    with (tmp_path / "agent.log").open("wb") as log:
+        agent = subprocess.Popen([sys.executable, "-c", program, str(path)], env=environment, stderr=log)
+    try:
+        failing = "control failed: ZeroDivisionError: a defect that nobody foresaw"
+        station.speak_until(lambda: station.status is not None and failing in station.status.reason)
+        station.speak_until(lambda: station.status is not None and station.status.stage_failures.get("control", 0) > 5)
+        station.speak_until(lambda: station.of_kind(topics.READINGS))
+        assert agent.poll() is None
+    finally:
+        agent.kill()
+        agent.wait()
+    assert (tmp_path / "agent.log").read_text(encoding="utf-8").count("ZeroDivisionError: a defect") == 1
     assert heard.states() == ["READY=1"]
     heard.close()
+
+
+def test_socket_of_systemd_that_is_gone_stops_no_setpoint(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    heard = _Listener(tmp_path / "notify")
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, notify=heard.address) as agent:
+        station.speak_until(lambda: "WATCHDOG=1" in heard.states())
+        heard.close()
+        (tmp_path / "notify").unlink()
+        station.speak_until(lambda: station.status is not None and "systemd is not notified" in station.status.reason)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        assert agent.end_of_log(1000).count("systemd is not notified") == 1
 
 
 class _Listener:

@@ -49,7 +49,8 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
         site("uw-110-worse", now_s=now_s, forecast_error_kw={"load_kw": 99.0}),
         site(
             "uw-111-no-plan", now_s=now_s, fallback=Fallback.RULE, reason="no feed of the grid connection",
-            dropped={"full": 4}, rejected={"unit": 2}, connections={"local": "connection refused"},
+            dropped={"full": 4}, rejected={"unit": 2}, stage_failures={"plan": 3},
+            connections={"local": "connection refused"},
         ),
         site("uw-112-new", now_s=now_s, status=None, signals={}, clock_offset_s=None, online=None),
     ]  # fmt: skip

@@ -124,6 +124,8 @@ class FeedMessages:
                         self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
                 except MessageError as error:
                     self._rejected.add(error.reason, f"{error}")
+                except Exception as error:  # noqa: BLE001  the messages behind it, one of the switch too, must not be lost
+                    self._rejected.add("internal_error", f"feed {signal}: {type(error).__name__}: {error}")
         self._set_mode(cycle.now_s)
         accepted, repeated = self._history.accept(
             readings, now_ms=cycle.now_ms, receipts=receipts, clock_trusted=time.trusted, in_doubt=in_doubt

@@ -48,6 +48,10 @@ class ProcessImage:
         self.measurements = self._with_state(measured, not_followed)
         return self.measurements
 
+    def aged(self, now_ms: int) -> Measurements:
+        """The newest image at a later instant, for a cycle that cannot take one: its values age, its clock is in doubt."""
+        return replace(self.measurements, now_ms=now_ms, clock_trusted=False)
+
     def _read(self, now_ms: int) -> Measurements:
         """Newest values and limits in force, without the state of the equipment."""
         imports, exports = self._upstream.limits_kw(self._site, [now_ms], now_ms=now_ms)

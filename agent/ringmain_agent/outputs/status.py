@@ -30,6 +30,7 @@ class ControlState(Struct, frozen=True, kw_only=True):
     not_followed: Sequence[str]
     billing_peak_kw: float
     accuracy: ForecastAccuracies
+    stage_failures: Mapping[str, int] = {}
 
 
 class ProgramState(Struct, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         outbox_capacity_messages=program.outbox_capacity_messages,
         dropped=dict(program.dropped),
         rejected=dict(program.rejected),
+        stage_failures=dict(control.stage_failures),
         clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),

@@ -126,6 +126,10 @@ FROM_STATUS: Final = (
         lambda s: s.outbox_capacity_messages,
     ),
     _by("dropped_total", "Messages that the agent dropped.", "reason", lambda s: s.dropped),
+    _by(
+        "stage_failures_total", "Failures of a stage of the agent's cycle; the other stages go on.",
+        "stage", lambda s: s.stage_failures,
+    ),
     _by("model_release", "Release of the active model; 0 is persistence.", "signal", lambda s: s.releases),
     _by(
         "forecast_error_watts", "Mean absolute error of the forecast over the last day.",

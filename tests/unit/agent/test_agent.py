@@ -71,3 +71,22 @@ def test_process_image_is_taken_once_a_cycle(agent: Agent, now_ms: int) -> None:
         sys.setprofile(None)
     assert taken == 2  # `take`, and what it reads
     assert agent.snapshot().issued_at_ms == now_ms
+
+
+def test_cycle_whose_message_plan_and_reports_all_fail_still_controls(tmp_path: Path, now_ms: int) -> None:
+    """Broken: the disk's file, the planner's program, and a message that no decoder can take."""
+    path = tmp_path / "agent.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    agent = Agent(load_config(path), simulated=False)
+    agent._planner._command = (str(tmp_path / "gone"),)  # noqa: SLF001  deleted by an update
+    agent.cycle(Cycle(now_ms=now_ms, now_s=0.0, arrived=[Arrived("plant/load", b"60", retained=False, received_s=0.0)]))
+    agent._state.close()  # noqa: SLF001
+    unusable = Arrived("plant/load", 60, retained=False, received_s=0.0)  # type: ignore[arg-type]
+    for second in range(1, 4):
+        agent.cycle(Cycle(now_ms=now_ms + 1000 * second, now_s=float(second), arrived=[unusable]))
+    status = agent._control_state()  # noqa: SLF001
+    assert status.measurements.now_ms == now_ms + 3000
+    assert "control" not in status.stage_failures
+    assert agent._exchange._rejected.counts == {"internal_error": 3}  # noqa: SLF001
+    assert status.stage_failures["plan"] >= 1
+    agent.close()
