@@ -86,6 +86,7 @@ class ReasonCode(StrEnum):
     STAGE_FAILED = "stage_failed"
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
+    WILL_MISSING = "will_missing"
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"

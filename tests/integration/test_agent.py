@@ -431,10 +431,64 @@ def test_the_local_switch_forces_observe_at_any_time_and_silence_means_observe(
         station.speak_until(lambda: station.setpoints, load_kw=130)
         station.publish("plant/switch", "observe")
         station.speak_until(lambda: station.statuses[-1].mode is Mode.OBSERVE, load_kw=130)
+        station.speak_until(lambda: "release" in station.setpoints[-1], load_kw=130)
         count = len(station.setpoints)
         seen = len(station.statuses)
         station.speak_until(lambda: len(station.statuses) > seen + 2, load_kw=130)
         assert len(station.setpoints) == count
+        assert ["release" in setpoint for setpoint in station.setpoints].count(True) == 1  # `on_leave`, once
+
+
+FAILSAFE = CONFIG.replace("repeat_s = 1", 'repeat_s = 1\non_leave = "failsafe"')
+
+
+def test_equipment_is_told_once_when_control_ends_by_the_switch_by_a_stop_or_by_death(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    def last_orders() -> list[dict[str, Any]]:
+        return [setpoint for setpoint in station.setpoints if setpoint.get("fallback") == "failsafe"]
+
+    def controlled() -> None:
+        station.setpoints.clear()
+        station.publish("plant/switch", "control", retain=True)
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+    with running_agent(tmp_path, mosquitto, config=FAILSAFE) as agent:
+        controlled()
+        station.publish("plant/switch", "observe")
+        station.speak_until(last_orders, load_kw=130)
+        controlled()  # the will's connection comes back, too
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 1, load_kw=130)
+        assert last_orders() == []
+        assert station.statuses[-1].reason_codes.count(ReasonCode.WILL_MISSING) == 0
+        agent.kill()
+        wait_until(lambda: bool(last_orders()), what="the will")
+        assert station.setpoints[-1] == last_orders()[0]
+        assert {name: last_orders()[0][name] for name in ("power_kw", "sequence", "valid_for_s", "reason")} == {
+            "power_kw": 0.0,
+            "sequence": 0,
+            "valid_for_s": 86400,
+            "reason": "the agent is gone",
+        }
+        agent.start()
+        controlled()
+    wait_until(lambda: bool(last_orders()), what="the last setpoint")
+    assert [(order["power_kw"], order["reason"]) for order in last_orders()] == [(0.0, "stop")]
+    assert station.setpoints[-1] == last_orders()[0]
+
+
+def test_after_the_return_of_the_local_broker_every_setpoint_goes_out_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    config = FAILSAFE.replace("repeat_s = 1", "repeat_s = 599").replace("valid_for_s = 5", "valid_for_s = 600")
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.publish("plant/switch", "control", retain=True)
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        mosquitto.stop()
+        mosquitto.start()
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
 
 
 def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retained_value_does_not_count(

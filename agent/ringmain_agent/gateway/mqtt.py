@@ -10,7 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,8 +28,18 @@ logger = logging.getLogger("ringmain_agent")
 
 UNACKNOWLEDGED_MAX_BYTES: Final = 8_388_608
 """Bytes that may wait for their PUBACK in memory."""
+NOT_YET: Final = "not connected yet"
 BACKOFF_FIRST_S: Final = 2.0
 BACKOFF_MAX_S: Final = 30.0
+
+
+class Will(NamedTuple):
+    """A message that the broker publishes when it loses the client."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = True
 
 
 class BrokerConnection:
@@ -47,7 +57,7 @@ class BrokerConnection:
         *,
         client_id: str,
         subscriptions: Iterable[str],
-        will: tuple[str, bytes] | None = None,
+        will: Will | None = None,
         persistent: bool = False,
         unacknowledged_max: int = 500,
     ) -> None:
@@ -60,7 +70,7 @@ class BrokerConnection:
         self.host = broker.host
         self.dropped = 0
         self.connects = 0
-        self.trouble = "not connected yet"
+        self.trouble = NOT_YET
         self._address = f"{broker.host}:{broker.port}"
         self._subscriptions = [(topic, 1) for topic in subscriptions]
         self._inbox = Inbox()
@@ -74,7 +84,7 @@ class BrokerConnection:
         client.reconnect_delay_set(1, round(BACKOFF_MAX_S))
         _log_in(client, broker)
         if will is not None:
-            client.will_set(*will, qos=1, retain=True)
+            client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail

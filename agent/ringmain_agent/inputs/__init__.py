@@ -1,3 +1,11 @@
 """From messages to measurements: payloads come in; readings, step history and the process image of a cycle leave."""
 
-__all__ = ["equipment_state", "feed_messages", "journal", "process_image", "series_and_envelopes", "step_history", "trusted_time"]
+__all__ = [
+    "equipment_state",
+    "feed_messages",
+    "journal",
+    "process_image",
+    "series_and_envelopes",
+    "step_history",
+    "trusted_time",
+]

@@ -97,6 +97,7 @@ class FeedMessages:
 
     def take(self, cycle: Cycle, time: TrustedTime) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
+        self._turn_switch(cycle)  # first: a fault in the feeds must not keep the agent in control
         readings: list[Reading] = []
         receipts: list[Receipt] = []
         in_doubt = not time.stamps_steps
@@ -105,8 +106,6 @@ class FeedMessages:
         for message in cycle.arrived:
             if message.refused_bytes:
                 self._rejected.add_long(message)
-            if self._switch is not None and self._config.switch and message.topic == self._config.switch.topic:
-                self._switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
             for signal, feed in () if message.refused_bytes else self._feeds.get(message.topic, ()):
                 if message.retained and feed.time_path is None:
                     self._rejected.add(
@@ -126,7 +125,6 @@ class FeedMessages:
                     self._rejected.add(error.reason, f"{error}")
                 except Exception as error:  # noqa: BLE001  the messages behind it, one of the switch too, must not be lost
                     self._rejected.add("internal_error", f"feed {signal}: {type(error).__name__}: {error}")
-        self._set_mode(cycle.now_s)
         accepted, repeated = self._history.accept(
             readings, now_ms=cycle.now_ms, receipts=receipts, clock_trusted=time.trusted, in_doubt=in_doubt
         )
@@ -136,10 +134,13 @@ class FeedMessages:
         self._journal.close(closed, self._history)
         return closed
 
-    def _set_mode(self, now_s: float) -> None:
+    def _turn_switch(self, cycle: Cycle) -> None:
         if self._config.mode is not Mode.CONTROL:
             return
-        switch = self._switch
+        switch, now_s = self._switch, cycle.now_s
+        for message in cycle.arrived:
+            if switch is not None and self._config.switch is not None and message.topic == self._config.switch.topic:
+                switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
         mode = Mode.CONTROL if switch is None or switch.is_on(now_s) else Mode.OBSERVE
         reason = None if switch is None else switch.reason(now_s)
         self.reasons = () if reason is None else (reason,)
