@@ -21,7 +21,9 @@ from ringmain_agent.gateway.watchdog import Watchdog
 from ringmain_agent.gateway.will_connections import WillConnections
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
+from ringmain_agent.inputs.instant import Instant
 from ringmain_agent.inputs.journal import Journal
+from ringmain_agent.inputs.local_limits import LocalLimits
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.inputs.trusted_time import EARLIEST_MS, TrustedTime, next_time
@@ -75,7 +77,8 @@ class Agent:
             signal: feed.stale_after_s for signal, feed in config.feeds.items() if feed.stale_after_s is not None
         }
         rejected = RejectedMessages()
-        self._feeds = FeedMessages(config, self._history, self._journal, rejected)
+        local_limits = LocalLimits(config.local_limit)
+        self._feeds = FeedMessages(config, self._history, self._journal, rejected, local_limits)
         self._local = local_connection(loaded, self._feeds.topics, simulated=simulated)
         self._exchange = UpstreamExchange(loaded, self._state, outbox, local=self._local, rejected=rejected)
         self._image = ProcessImage(
@@ -83,6 +86,7 @@ class Agent:
             self._history,
             self._exchange.series_and_envelopes,
             equipment_state=self._kept("tracked", EquipmentState()),
+            local_limits=local_limits,
             stale_after_s=stale_after_s,
         )
         self._planner = Planner(site, deadline_s=config.planner_timeout_s)
@@ -98,6 +102,7 @@ class Agent:
         self._in_control = False
         self._local_connects = 0
         self._committed_ms = 0
+        self._at: Instant | None = None
         self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
         self._now_s = 0.0
         self._earliest_ms = 0 if simulated else EARLIEST_MS
@@ -112,7 +117,7 @@ class Agent:
         self._start()
         for cycle in self._clock.cycles():
             if cycle is None:
-                self._receive(self._image.measurements.now_ms)
+                self._receive(self._at)
                 self._send()
                 continue
             setpoints = self.cycle(cycle)
@@ -151,19 +156,20 @@ class Agent:
                 earliest_ms=self._earliest_ms,
             )
             clock_trusted = self._time.trusted
+        self._at = Instant(cycle.now_ms, cycle.now_s, clock_trusted)
         with self._stages.guard(Stage.INPUTS, "feeds"):
             closed = self._feeds.take(cycle, self._time)
-        self._receive(cycle.now_ms)
+        self._receive(self._at)
         with self._stages.guard(Stage.INPUTS, "accuracy"):
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._sender.not_followed, clock_trusted=clock_trusted)
+            image = self._image.take(cycle.now_ms, self._sender.not_followed, now_s=cycle.now_s, clock_trusted=clock_trusted)
         return closed, image
 
-    def _receive(self, now_ms: int) -> None:
+    def _receive(self, at: Instant | None) -> None:
         with self._stages.guard(Stage.INPUTS, "upstream"):
-            self._exchange.receive(now_ms)
+            self._exchange.receive(at)
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
@@ -274,12 +280,14 @@ class Agent:
                 ),
                 *self._regulation.reasons,
                 *self._time.reasons,
+                *self._image.limit_reasons,
                 *self._feeds.sender_reasons(self._now_s, self._time),
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
                 *self._stages.reasons,
                 *([Reason(ReasonCode.SYSTEMD_NOT_NOTIFIED, self._watchdog.trouble)] if self._watchdog.trouble else ()),
             ],
+            limits=self._image.limits,
             not_followed=self._sender.not_followed,
             billing_peak_kw=self._regulator.billing_peak_kw,
             accuracy=self._accuracy,

@@ -12,19 +12,22 @@ from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.inputs.feed_messages import RejectedMessages
+from ringmain_agent.inputs.instant import Instant
+from ringmain_agent.inputs.operator_limits import OperatorLimits
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.models.store import ModelStore
 from ringmain_agent.outputs.status import ControlState, ProgramState, current_status
 from ringmain_agent.snapshot import Reason
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
-from ringmain_protocol.messages import Online, ReasonCode, Receipt, decode, encode
+from ringmain_protocol.messages import EnvelopeAnswer, Online, ReasonCode, Receipt, decode, encode
 
 logger = logging.getLogger("ringmain_agent")
 
 STATUS_INTERVAL_MIN_S = 0.5
 """Shortest time between two statuses."""
 NEVER_S = -1e9
+LIMITS_FILE = "limits.json"
 
 
 class UpstreamExchange:
@@ -42,10 +45,12 @@ class UpstreamExchange:
         Raises:
             ConfigError: If files that the configuration names cannot be used.
         """
+        folder = loaded.path(loaded.config.state_folder)
         self.series_and_envelopes = SeriesAndEnvelopes()
+        self._operator = OperatorLimits(self.series_and_envelopes.envelopes, folder / LIMITS_FILE, state, rejected)
         self._loaded, self._config = loaded, loaded.config
         self._state, self._outbox, self._local, self._rejected = state, outbox, local, rejected
-        self._models = ModelStore(loaded, loaded.path(loaded.config.state_folder))
+        self._models = ModelStore(loaded, folder)
         self._upstream = upstream_connection(loaded)
         self._connects = 0
         self._plan_inputs_changed = False
@@ -78,28 +83,32 @@ class UpstreamExchange:
         changed, self._plan_inputs_changed = self._plan_inputs_changed, False
         return changed
 
-    def receive(self, now_ms: int) -> None:
-        """Process receipts, series, envelopes and announcements of models."""
-        now_s = time.monotonic()
+    def receive(self, at: Instant | None) -> None:
+        """Process receipts, series, envelopes and announcements of models; messages wait for the first instant."""
+        now_s, now_ms = time.monotonic(), 0 if at is None else at.now_ms
         if self._upstream.connects != self._connects:
             self._connects = self._upstream.connects
             self._outbox.reconnected(now_s=now_s, jitter=random.random())  # noqa: S311  jitter is no secret
             self._publish_online(Online(online=True, since_ms=now_ms))
             self._status_s, self._status_of = NEVER_S, ()
+        if at is None:
+            return
         for message in self._upstream.received():
             if message.refused_bytes:
                 self._rejected.add_long(message)
                 continue
             try:
-                self._take(message, now_ms, now_s)
+                self._take(message, at, now_s)
             except MessageError as error:
                 self._rejected.add(error.reason, f"{error}")
             except Exception as error:  # noqa: BLE001  the messages behind it must not be lost
                 self._rejected.add("internal_error", f"{message.topic}: {type(error).__name__}: {error}")
+        self._plan_inputs_changed |= self._operator.advance(at)
 
     def send(self) -> None:
-        """Publish from the outbox."""
+        """Publish answers to the operator, then from the outbox."""
         now_s = time.monotonic()
+        self._operator.send_answers(self._publish_answer, now_s)
         for sequence, kind, payload in self._outbox.due(now_s=now_s, room=self._upstream.room):
             if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
                 logger.debug("message sequence=%d waits: upstream is full or not connected", sequence)
@@ -108,23 +117,26 @@ class UpstreamExchange:
         """Check for newer models when it is time."""
         self._plan_inputs_changed |= self._models.poll(now_s=time.monotonic())
 
-    def _take(self, message: Arrived, now_ms: int, now_s: float) -> None:
-        kind = topics.parse(message.topic).kind
+    def _take(self, message: Arrived, at: Instant, now_s: float) -> None:
+        parsed = topics.parse(message.topic)
+        kind = parsed.kind
         if kind == topics.RECEIPT and message.payload:
             self._outbox.receive(decode(message.payload, Receipt), now_s=now_s)
         elif kind == topics.MODEL:
             delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
             self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
+        elif kind == topics.ENVELOPE:
+            self._operator.take(parsed.name or "", message.payload, at, retained=message.retained)
         else:
-            retained = self.series_and_envelopes.take(message.topic, message.payload, now_ms=now_ms)
+            retained = self.series_and_envelopes.take(message.topic, message.payload, now_ms=at.now_ms)
             if retained is not None:
                 self._state.set_retained(message.topic, retained)
-                self._plan_inputs_changed |= kind == topics.ENVELOPE
 
     def report(self, control: ControlState) -> None:
         """Publish the status when it is due."""
         now_s = time.monotonic()
-        shown = (control.mode, control.fallback, tuple(self._models.releases.items()), tuple(control.not_followed))
+        limits = tuple((limit.name, limit.source) for limit in control.limits)
+        shown = (control.mode, control.fallback, tuple(self._models.releases.items()), tuple(control.not_followed), limits)
         interval_s = self._config.status_interval_s if shown == self._status_of else STATUS_INTERVAL_MIN_S
         if now_s - self._status_s < interval_s:
             return
@@ -150,8 +162,12 @@ class UpstreamExchange:
             yield Reason(ReasonCode.MODEL_NOT_FETCHED, self._models.trouble)
         for signal, text in self._models.reasons.items():
             yield Reason(ReasonCode.MODEL_DAMAGED, text, signal)
+        yield from self._operator.reasons
         if self._state.trouble:
             yield Reason(ReasonCode.STATE_NOT_WRITTEN, self._state.trouble)
+
+    def _publish_answer(self, name: str, answer: EnvelopeAnswer) -> bool:
+        return self._upstream.publish(topics.topic(self._config.site, topics.ANSWER, name or None), encode(answer))
 
     def _publish_online(self, online: Online) -> None:
         self._upstream.publish(topics.topic(self._config.site, topics.ONLINE), encode(online), retain=True)

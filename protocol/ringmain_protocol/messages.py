@@ -49,6 +49,13 @@ class Fallback(StrEnum):
     RELEASE = "release"
 
 
+class Scope(StrEnum):
+    """Power that an envelope limits: at the point of common coupling, or of the controllable equipment together."""
+
+    PCC = "pcc"
+    CONTROLLABLE = "controllable"
+
+
 class ReasonCode(StrEnum):
     """Kind of problem, for programs; `reason` is the text for people. A newer agent's code reads as `OTHER`."""
 
@@ -83,6 +90,10 @@ class ReasonCode(StrEnum):
     NO_OPERATION_LEFT = "no_operation_left"
     UNKNOWN_EQUIPMENT = "unknown_equipment"
     STATE_NOT_WRITTEN = "state_not_written"
+    LIMIT_NARROWED = "limit_narrowed"
+    OPERATOR_SILENT = "operator_silent"
+    LOCAL_LIMIT_SILENT = "local_limit_silent"
+    LIMITS_LOST = "limits_lost"
     STAGE_FAILED = "stage_failed"
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
@@ -184,6 +195,15 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     reason_codes: list[ReasonCode] = []
 
 
+class Limit(Struct, frozen=True, kw_only=True):
+    """A limit in force, by `source` since `since_ms`; its name ends in the unit of its value."""
+
+    name: Name
+    value: Annotated[float, Meta(ge=0)]
+    source: Annotated[str, Meta(max_length=200)]
+    since_ms: AtMs
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Latest state of a site, retained and outside the outbox.
 
@@ -216,6 +236,7 @@ class Status(Struct, frozen=True, kw_only=True):
     not_followed: list[Name] = []
     reason: Text = ""
     reason_codes: list[ReasonCode] = []
+    limits: list[Limit] = []
 
 
 class Online(Struct, frozen=True, kw_only=True):
@@ -248,6 +269,11 @@ class Envelope(Struct, frozen=True, kw_only=True):
     Without `breach_price_per_kwh` an envelope is binding. With it, it is a demand-response request: each kWh beyond it has
     that price. All binding envelopes of a step apply together. Of several requests for a step the one with the highest
     priority applies, and among equals the narrowest.
+
+    `valid_for_s` counts from the first receipt of an issue; of it and `expires_at_ms`, the earlier ends the envelope. After
+    twice `heartbeat_s` without a newer issue, or at its end, an envelope with a heartbeat gives its fail-safe limits until
+    the next issue, and for at least `failsafe_min_s`. A limit that ends or rises returns after a random delay of at most
+    `release_delay_max_s`, gradually over `release_ramp_s`.
     """
 
     issued_at_ms: AtMs
@@ -258,17 +284,37 @@ class Envelope(Struct, frozen=True, kw_only=True):
     import_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
     export_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
     breach_price_per_kwh: Annotated[float, Meta(ge=0, le=10_000)] | None = None
+    valid_for_s: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    heartbeat_s: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    failsafe_import_kw: Annotated[float, Meta(ge=0)] | None = None
+    failsafe_export_kw: Annotated[float, Meta(ge=0)] | None = None
+    failsafe_min_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    scope: Scope = Scope.PCC
+    release_ramp_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    release_delay_max_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+
+
+class EnvelopeAnswer(Struct, frozen=True, kw_only=True):
+    """Answer to an issue of an envelope: `accepted`, and in effect from `in_effect_at_ms` on; or refused for `reason`."""
+
+    accepted: bool
+    reason: Text = ""
+    issued_at_ms: AtMs | None = None
+    in_effect_at_ms: AtMs | None = None
 
 
 class Tick(Struct, frozen=True, kw_only=True):
     """Lockstep clock: `now_ms` is the simulated time, `messages[site]` the number of feed messages of this tick.
 
-    An unanswered tick is sent again, with its feed messages, under the same number.
+    An unanswered tick is sent again, with its feed messages, under the same number. A wall clock that is wrong on purpose
+    needs `monotonic_ms`, the monotonic clock of the same moment; `synchronized` is what the kernel would say of it.
     """
 
     tick: Count
     now_ms: AtMs
     messages: dict[str, Count]
+    monotonic_ms: AtMs | None = None
+    synchronized: bool = True
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ KINDS: Final[dict[str, type[Struct]]] = {
     topics.ONLINE: messages.Online,
     topics.RECEIPT: messages.Receipt,
     topics.ENVELOPE: messages.Envelope,
+    topics.ANSWER: messages.EnvelopeAnswer,
 }
 """Message of each kind of topic that has one."""
 
@@ -69,6 +70,8 @@ SAMPLES: Final[dict[type[Struct], Struct]] = {
             issued_at_ms=1_700_000_000_000, expires_at_ms=1_700_003_600_000, priority=1, start_ms=1_700_000_100_000,
             step_s=900, import_limit_kw=[80.0, None], export_limit_kw=[0.0, None],
         ),
+        messages.EnvelopeAnswer(accepted=False, reason="older", issued_at_ms=1_700_000_000_000),
+        messages.Limit(name="import_kw", value=50.0, source="envelope dso", since_ms=1_700_000_000_000),
         messages.Tick(tick=1, now_ms=1_700_000_000_000, messages={"s": 3}),
         messages.Answer(tick=1, setpoints=2),
         manifest.Rollout(release=3, previous=2, permille=100, sites=["s"], salt="x"),

@@ -36,14 +36,17 @@ class PccRange(Struct, frozen=True):
     transformer: str = ""
 
 
-def pcc_range(measurements: Measurements, step: PlannedStep | None, period: SettlementPeriod, site: Site) -> PccRange:
-    """Allowed power at the pcc for the rest of the settlement period."""
+def pcc_range(
+    measurements: Measurements, step: PlannedStep | None, period: SettlementPeriod, site: Site, *, load_kw: float
+) -> PccRange:
+    """Allowed power at the pcc for the rest of the settlement period, beside an uncontrolled load."""
     tightest, transformers = _transformers(measurements, site)
     safe = transformers.intersect_or_nearest_end(_connection(measurements, site, measurements.now_ms))
     allowed = safe.intersect_or_nearest_end(_requested(measurements, step, site)).intersect_or_nearest_end(
         _demand(step, period, site, measurements.now_ms)
     )
     allowed = allowed.intersect_or_nearest_end(_rest_of_period(allowed, period, site, measurements.now_ms))
+    allowed = allowed.intersect_or_nearest_end(_beside_load(measurements, load_kw))
     binds = allowed.most >= transformers.most or allowed.least <= transformers.least
     return PccRange(allowed, safe.most, tightest if binds else "")
 
@@ -74,6 +77,14 @@ def _connection(measurements: Measurements, site: Site, now_ms: int) -> Interval
     import_kw, export_kw = plausible.limit_kw(import_kw, own_kw[0][0]), plausible.limit_kw(export_kw, own_kw[1][0])
     connection = site.grid_connection
     return Interval(-connection.less_margin_kw(export_kw), connection.less_margin_kw(import_kw))
+
+
+def _beside_load(measurements: Measurements, load_kw: float) -> Interval:
+    """Limits of the controllable equipment together: what it draws comes on top of the load."""
+    import_kw, export_kw = measurements.controllable_import_kw, measurements.controllable_export_kw
+    most_kw = math.inf if import_kw is None or math.isnan(import_kw) else load_kw + import_kw
+    least_kw = -math.inf if export_kw is None or math.isnan(export_kw) else load_kw - export_kw
+    return Interval(least_kw, most_kw)
 
 
 def _requested(measurements: Measurements, step: PlannedStep | None, site: Site) -> Interval:

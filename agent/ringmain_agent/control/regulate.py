@@ -110,7 +110,7 @@ def regulate(
         measurements=measurements,
         step=step,
         site=site,
-        pcc_range=pcc_range(measurements, step, period, site),
+        pcc_range=pcc_range(measurements, step, period, site, load_kw=load_kw),
         setpoint_ranges={
             name: possible for name, possible in ranges.items() if possible is not None and name not in unresponsive_kw
         },

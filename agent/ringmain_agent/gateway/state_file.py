@@ -127,6 +127,10 @@ class StateFile:
         """Keep a retained message for a start without network."""
         self._state.append(("INSERT OR REPLACE INTO retained VALUES (?, ?)", (topic, payload)))
 
+    def forget_retained(self, topic: str) -> None:
+        """Delete a kept message."""
+        self._state.append(("DELETE FROM retained WHERE topic = ?", (topic,)))
+
     def retained(self) -> list[tuple[str, bytes]]:
         """The kept retained messages."""
         return self._db.execute("SELECT topic, payload FROM retained").fetchall()

@@ -14,8 +14,9 @@ from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, Reason, reason_text
-from ringmain_protocol.messages import Fallback, Mode, Status
+from ringmain_protocol.messages import Fallback, Limit, Mode, Status
 
+LIMITS_MAX: Final = 64
 SOC_STALE_AFTER_S: Final = 86_400.0
 """The status shows the energy of a battery for this time after its measurement."""
 
@@ -28,6 +29,7 @@ class ControlState(Struct, frozen=True, kw_only=True):
     fallback: Fallback
     reasons: Sequence[Reason]
     not_followed: Sequence[str]
+    limits: Sequence[Limit] = ()
     billing_peak_kw: float
     accuracy: ForecastAccuracies
     stage_failures: Mapping[str, int] = {}
@@ -76,6 +78,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         not_followed=list(control.not_followed),
         reason=reason_text(reasons)[:REASON_MAX],
         reason_codes=codes(reasons),
+        limits=list(control.limits[:LIMITS_MAX]),
     )
 
 

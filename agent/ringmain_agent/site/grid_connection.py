@@ -25,6 +25,14 @@ class FailsafeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ramp_s: NotNegative = 60.0
 
 
+class LimitsWithoutEnvelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[grid_connection.without_envelope]`: limits wherever the named envelopes give none; empty: that without a name."""
+
+    names: tuple[str, ...] = ("",)
+    import_kw: NotNegative | None = None
+    export_kw: NotNegative | None = None
+
+
 class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
 
@@ -41,6 +49,7 @@ class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     battery_grid_charge: bool = True
     firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
     failsafe: FailsafeLimits = FailsafeLimits()
+    without_envelope: LimitsWithoutEnvelope | None = None
 
     @property
     def failsafe_limits_kw(self) -> tuple[float, float]:

@@ -142,6 +142,13 @@ class Site(Struct, frozen=True, kw_only=True):
                     exports[index] = timed.export_limit_kw
         return imports, exports
 
+    def narrowest_limits_kw(self) -> tuple[float, float]:
+        """The site's own import and export limit of its narrowest hours."""
+        grid = self.grid_connection
+        imports = [timed.import_limit_kw for timed in grid.limit if timed.import_limit_kw is not None]
+        exports = [timed.export_limit_kw for timed in grid.limit if timed.export_limit_kw is not None]
+        return min([grid.import_limit_kw, *imports]), min([grid.export_limit_kw, *exports])
+
     def transformer_shares(self) -> dict[str, float]:
         """Share of the site's power that each transformer carries: as configured; the others share the rest by rating."""
         shares = {t.name: t.share for t in self.transformers if t.share is not None}

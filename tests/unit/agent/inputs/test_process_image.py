@@ -4,13 +4,13 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_agent.inputs.equipment_state import EquipmentState
+from ringmain_agent.inputs.instant import Instant
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
-from ringmain_protocol import topics
 from ringmain_protocol.messages import Envelope, Quality, encode
 from ringmain_protocol.steps import Reading
 
@@ -42,7 +42,7 @@ class Station:
             import_limit_kw=[import_kw] * 4,
             export_limit_kw=[None] * 4,
         )
-        self.upstream.take(topics.topic("site-1", topics.ENVELOPE), encode(envelope), now_ms=now_ms)
+        self.upstream.envelopes.take("", encode(envelope), Instant(now_ms, now_ms / 1000))
 
     def snapshot(self) -> Snapshot:
         """Input of a plan in the present cycle."""

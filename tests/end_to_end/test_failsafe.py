@@ -1,0 +1,11 @@
+"""The witness test and the time of reaction, as `python -m benchmarks.failsafe` and `benchmarks.reaction` measure them."""
+
+from pathlib import Path
+
+from benchmarks import reaction
+
+
+def test_the_reaction_of_a_real_agent_is_measured(tmp_path: Path) -> None:
+    measured = reaction.measure(tmp_path, samples=6, cycle_s=0.2)
+    assert 0 < measured["p50_ms"] <= measured["p99_ms"]
+    assert (measured["cycle_s"], measured["samples"]) == (0.2, 6)
