@@ -89,7 +89,8 @@ class Agent:
             local_limits=local_limits,
             stale_after_s=stale_after_s,
         )
-        self._planner = Planner(site, deadline_s=config.planner_timeout_s)
+        self._planner = Planner(site, deadline_s=config.planner_timeout_s, trials=self._exchange.planner_trials)
+        self._planner_restarts = 0
         self._accuracy = ForecastAccuracies(site.forecast_signals, step_s=config.step_s)
         self._planned_around: list[str] = []
         self._regulator = self._kept("regulator", RegulatorState())
@@ -179,7 +180,11 @@ class Agent:
         if due:
             self._planner.request(self.snapshot())
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
+        if self._planner.restarts != self._planner_restarts:
+            self._planner_restarts = self._planner.restarts
+            self._exchange.planner_died(self._planner.failure)
         if plan is not None:
+            self._exchange.models_ran(plan.forecasts)
             self._report_plan(plan)
 
     def _control(self, image: Measurements) -> int:

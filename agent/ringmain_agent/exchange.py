@@ -3,7 +3,8 @@
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.connections import upstream_connection
@@ -17,7 +18,7 @@ from ringmain_agent.inputs.operator_limits import OperatorLimits
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.models.store import ModelStore
 from ringmain_agent.outputs.status import ControlState, ProgramState, current_status
-from ringmain_agent.snapshot import Reason
+from ringmain_agent.snapshot import ForecastResult, Reason
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import EnvelopeAnswer, Online, ReasonCode, Receipt, decode, encode
@@ -78,8 +79,21 @@ class UpstreamExchange:
         """File of the active model of each signal."""
         return self._models.paths
 
+    @property
+    def planner_trials(self) -> Path:
+        """Folder in which the planner notes the model files that it is loading or running."""
+        return self._models.planner_trials
+
+    def planner_died(self, failure: str) -> None:
+        """The planner has died or was late: a model file that it was running is held responsible, and a plan is due."""
+        self._plan_inputs_changed |= self._models.planner_died(failure)
+
+    def models_ran(self, forecasts: Iterable[ForecastResult]) -> None:
+        """A plan with these forecasts has arrived."""
+        self._models.models_ran((forecast.signal, forecast.release) for forecast in forecasts)
+
     def plan_inputs_changed(self) -> bool:
-        """True if an envelope or a model has arrived since the last call."""
+        """True if an envelope or a model has arrived, or a model has ended the planner, since the last call."""
         changed, self._plan_inputs_changed = self._plan_inputs_changed, False
         return changed
 
@@ -136,7 +150,14 @@ class UpstreamExchange:
         """Publish the status when it is due."""
         now_s = time.monotonic()
         limits = tuple((limit.name, limit.source) for limit in control.limits)
-        shown = (control.mode, control.fallback, tuple(self._models.releases.items()), tuple(control.not_followed), limits)
+        shown = (
+            control.mode,
+            control.fallback,
+            tuple(self._models.releases.items()),
+            tuple(self._models.put_aside),
+            tuple(control.not_followed),
+            limits,
+        )
         interval_s = self._config.status_interval_s if shown == self._status_of else STATUS_INTERVAL_MIN_S
         if now_s - self._status_s < interval_s:
             return
@@ -149,6 +170,7 @@ class UpstreamExchange:
         return ProgramState(
             stream=self._outbox.stream,
             releases=self._models.releases,
+            models_put_aside=self._models.put_aside,
             reasons=list(self._reasons()),
             outbox_messages=self._state.outbox_messages,
             outbox_capacity_messages=self._config.outbox.messages_max,
@@ -162,6 +184,8 @@ class UpstreamExchange:
             yield Reason(ReasonCode.MODEL_NOT_FETCHED, self._models.trouble)
         for signal, text in self._models.reasons.items():
             yield Reason(ReasonCode.MODEL_DAMAGED, text, signal)
+        for signal, text in self._models.put_aside.items():
+            yield Reason(ReasonCode.MODEL_PUT_ASIDE, f"model of {signal} is put aside for good: {text}", signal)
         yield from self._operator.reasons
         if self._state.trouble:
             yield Reason(ReasonCode.STATE_NOT_WRITTEN, self._state.trouble)

@@ -70,6 +70,7 @@ class ReasonCode(StrEnum):
     PERSISTENCE = "persistence"
     MODEL_DAMAGED = "model_damaged"
     MODEL_NOT_FETCHED = "model_not_fetched"
+    MODEL_PUT_ASIDE = "model_put_aside"
     PRICE_MISSING = "price_missing"
     LOAD_UNKNOWN = "load_unknown"
     ENERGY_UNKNOWN = "energy_unknown"
@@ -207,6 +208,7 @@ class Limit(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Latest state of a site, retained and outside the outbox.
 
+    `models_put_aside` names the signals whose newest model has ended the processes that ran it, with the reason.
     `forecast_error_kw` and `persistence_error_kw` are mean absolute errors over the last day of matched steps.
     """
 
@@ -236,6 +238,7 @@ class Status(Struct, frozen=True, kw_only=True):
     not_followed: list[Name] = []
     reason: Text = ""
     reason_codes: list[ReasonCode] = []
+    models_put_aside: dict[Name, Text] = {}
     limits: list[Limit] = []
 
 

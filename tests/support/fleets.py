@@ -46,7 +46,10 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
         site("uw-107-filling", now_s=now_s, outbox_messages=150_000),
         site("uw-108-clock", now_s=now_s, clock_offset_s=-86_400.0, clock_trusted=False),
         site("uw-109-no-model", now_s=now_s, releases={"load_kw": 0, "pv_kw": 7}, fallback=Fallback.SHIFTED),
-        site("uw-110-worse", now_s=now_s, forecast_error_kw={"load_kw": 99.0}),
+        site(
+            "uw-110-worse", now_s=now_s, forecast_error_kw={"load_kw": 99.0},
+            models_put_aside={"pv_kw": "release 8: 2 times ended the planner"},
+        ),
         site(
             "uw-111-no-plan", now_s=now_s, fallback=Fallback.RULE, reason="no feed of the grid connection",
             dropped={"full": 4}, rejected={"unit": 2}, stage_failures={"plan": 3},

@@ -40,6 +40,7 @@ class ProgramState(Struct, frozen=True, kw_only=True):
 
     stream: str
     releases: Mapping[str, int]
+    models_put_aside: Mapping[str, str]
     reasons: Sequence[Reason]
     outbox_messages: int
     outbox_capacity_messages: int
@@ -62,6 +63,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         mode_source="switch" if config.mode is Mode.CONTROL and config.switch else "configuration",
         fallback=control.fallback,
         releases=dict(program.releases),
+        models_put_aside=dict(program.models_put_aside),
         forecast_error_kw=control.accuracy.errors_kw,
         persistence_error_kw=control.accuracy.persistence_errors_kw,
         soc_pu=_soc_pu(measurements, loaded.site),

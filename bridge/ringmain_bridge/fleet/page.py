@@ -73,6 +73,8 @@ def _control_troubles(status: Status) -> Iterable[str]:
 
 
 def _data_troubles(state: SiteState, status: Status) -> Iterable[str]:
+    for signal in status.models_put_aside:
+        yield f"{signal}: model put aside"
     for signal, error in status.forecast_error_kw.items():
         if status.releases.get(signal) and error > status.persistence_error_kw.get(signal, float("inf")):
             yield f"{signal}: worse than persistence"

@@ -113,6 +113,10 @@ FROM_STATUS: Final = (
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),
     ),
     _by(
+        "model_put_aside", "1 for a signal whose newest model is put aside for good; otherwise absent.",
+        "signal", lambda s: dict.fromkeys(s.models_put_aside, 1),
+    ),
+    _by(
         "transformer_loading_ratio", "Apparent power over rated power.",
         "transformer", lambda s: s.transformer_loading_pu,
     ),

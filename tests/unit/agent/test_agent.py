@@ -1,10 +1,13 @@
 """One cycle of a whole agent, without brokers: its stages work on one process image."""
 
 import sys
+import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import pytest
 
 from ringmain_agent.agent import Agent
@@ -12,6 +15,11 @@ from ringmain_agent.config.agent import load_config
 from ringmain_agent.gateway.clock import Cycle
 from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.process_image import ProcessImage
+from ringmain_agent.models.fetch_messages import SLOTS, Slot
+from ringmain_agent.models.store import STATE_NAME, StoreState
+from ringmain_protocol.messages import ReasonCode
+from support.hostile_models import endless
+from support.models import write_model
 
 CONFIG = """
 site = "site-1"
@@ -71,6 +79,30 @@ def test_process_image_is_taken_once_a_cycle(agent: Agent, now_ms: int) -> None:
         sys.setprofile(None)
     assert taken == 2  # `take`, and what it reads
     assert agent.snapshot().issued_at_ms == now_ms
+
+
+def test_model_that_hangs_the_planner_is_gone_after_the_second_time_and_plans_go_on(tmp_path: Path, now_ms: int) -> None:
+    """Each plan waited for its time limit, for ever; now the third is made without the model, and the status says why."""
+    at_s = now_ms // 1000 + 86_400
+    content = endless(write_model(tmp_path / "1.onnx", manifest={"history_share_min": 0.0}).read_bytes(), at_s)
+    slot = Slot(release=3, sha256=sha256(content).hexdigest())
+    (tmp_path / "state" / SLOTS).mkdir(parents=True)
+    (tmp_path / "state" / SLOTS / slot.sha256).write_bytes(content)
+    (tmp_path / "state" / STATE_NAME).write_bytes(msgspec.json.encode(StoreState(active={"load_kw": slot})))
+    (tmp_path / "agent.toml").write_text("planner_timeout_s = 1.0\n" + CONFIG, encoding="utf-8")
+    agent = Agent(load_config(tmp_path / "agent.toml"), simulated=False)
+    end_s, cycle = time.monotonic() + 60, 0
+    while agent._planner.newest() is None:  # noqa: SLF001  no broker to read it from
+        assert time.monotonic() < end_s
+        agent.cycle(Cycle(now_ms=1000 * at_s + cycle, now_s=float(cycle), arrived=[]))
+        cycle += 1
+        time.sleep(0.01)
+    state = agent._exchange._program_state()  # noqa: SLF001
+    assert agent._planner.restarts == 2  # noqa: SLF001
+    assert list(state.models_put_aside) == ["load_kw"]
+    assert [reason.code for reason in state.reasons] == [ReasonCode.MODEL_PUT_ASIDE]
+    assert agent.snapshot().models == {}
+    agent.close()
 
 
 def test_cycle_whose_message_plan_and_reports_all_fail_still_controls(tmp_path: Path, now_ms: int) -> None:

@@ -43,7 +43,8 @@ def test_a_status_is_shown_in_base_units() -> None:
     shown = site(
         "s", now_s=1.5, agent_version='0.1"\\\n', config_sha256="ab", fallback=Fallback.SHIFTED, releases={"load_kw": 7},
         forecast_error_kw={"load_kw": 1.5}, persistence_error_kw={"load_kw": 2.5}, dropped={"full": 3}, rejected={"unit": 2},
-        not_followed=["battery"], clock_offset_s=-0.25, clock_trusted=False,
+        not_followed=["battery"], models_put_aside={"pv_kw": "release 3"},
+        clock_offset_s=-0.25, clock_trusted=False,
         signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
     )  # fmt: skip
     assert of_sites(samples(shown)) == {
@@ -58,6 +59,7 @@ def test_a_status_is_shown_in_base_units() -> None:
         at("ringmain_site_transformer_loading_ratio", site="s", transformer="t1"): 0.5,
         at("ringmain_site_transformer_hot_spot_celsius", site="s", transformer="t1"): 71.5,
         at("ringmain_site_equipment_not_followed", site="s", equipment="battery"): 1,
+        at("ringmain_site_model_put_aside", site="s", signal="pv_kw"): 1,
         at("ringmain_site_outbox_messages", site="s"): 12,
         at("ringmain_site_outbox_capacity_messages", site="s"): 200_000,
         at("ringmain_site_dropped_total", site="s", reason="full"): 3,
