@@ -11,6 +11,7 @@ from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.config.leaving import on_leave
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
+from ringmain_agent.control.restored_state import move_regulator_state, restored_regulator_state
 from ringmain_agent.exchange import UpstreamExchange
 from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.gateway.connections import local_client_id, local_connection
@@ -104,7 +105,7 @@ class Agent:
         self._local_connects = 0
         self._committed_ms = 0
         self._at: Instant | None = None
-        self._time = TrustedTime(last_trusted_ms=self._journal.kept("last_trusted_ms"))
+        self._time = TrustedTime(last_trusted_ms=_instant(self._journal.kept("last_trusted_ms")))
         self._now_s = 0.0
         self._earliest_ms = 0 if simulated else EARLIEST_MS
         self._clock: Clock = MachineClock(self._local, cycle_s=config.cycle_s)
@@ -146,16 +147,8 @@ class Agent:
         """Messages of feeds and of upstream, then the process image; returns the steps that have closed, and the image."""
         closed: list[StepValue] = []
         clock_trusted = False
-        self._now_s = cycle.now_s
         with self._stages.guard(Stage.INPUTS, "clock"):
-            self._time = next_time(
-                self._time,
-                now_ms=cycle.now_ms,
-                now_s=cycle.now_s,
-                synchronized=cycle.synchronized,
-                agreeing_feeds=self._feeds.agreeing(cycle),
-                earliest_ms=self._earliest_ms,
-            )
+            self._keep_time(cycle)
             clock_trusted = self._time.trusted
         self._at = Instant(cycle.now_ms, cycle.now_s, clock_trusted)
         with self._stages.guard(Stage.INPUTS, "feeds"):
@@ -168,6 +161,27 @@ class Agent:
             image = self._image.take(cycle.now_ms, self._sender.not_followed, now_s=cycle.now_s, clock_trusted=clock_trusted)
         return closed, image
 
+    def _keep_time(self, cycle: Cycle) -> None:
+        """The trust in the clock; after a restart and when the clock was set, what is kept keeps its age."""
+        starts, self._now_s = self._time.offset_ms is None, cycle.now_s
+        self._time = next_time(
+            self._time,
+            now_ms=cycle.now_ms,
+            now_s=cycle.now_s,
+            synchronized=cycle.synchronized,
+            agreeing_feeds=self._feeds.agreeing(cycle),
+            earliest_ms=self._earliest_ms,
+        )
+        if starts:
+            trusted = self._time.trusted
+            self._regulator = restored_regulator_state(self._regulator, now_ms=cycle.now_ms, clock_trusted=trusted)
+            self._image.restored(cycle.now_ms, clock_trusted=trusted)
+        elif self._time.moved_ms:
+            logger.warning("agent clock site=%s moved_ms=%d", self._config.site, self._time.moved_ms)
+            self._regulator = move_regulator_state(self._regulator, self._time.moved_ms)
+            self._image.move_clock(self._time.moved_ms)
+            self._sender.move_clock(self._time.moved_ms)
+
     def _receive(self, at: Instant | None) -> None:
         with self._stages.guard(Stage.INPUTS, "upstream"):
             self._exchange.receive(at)
@@ -175,7 +189,7 @@ class Agent:
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
         not_followed, self._planned_around = self._planned_around, list(self._sender.not_followed)
-        changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around
+        changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around or self._time.moved_ms
         due = bool(closed) or self._planner.newest() is None or changed
         if due:
             self._planner.request(self.snapshot())
@@ -245,7 +259,8 @@ class Agent:
 
     def _conclude(self, cycle: Cycle) -> None:
         """Write the state at intervals, and in a simulation before each answer; then publish and report."""
-        due = abs(cycle.now_ms - self._committed_ms) >= 1000 * self._config.commit_interval_s
+        waited_ms = abs(cycle.now_ms - self._committed_ms)
+        due = waited_ms >= 1000 * self._config.commit_interval_s or self._time.moved_ms
         with self._stages.guard(Stage.REPORTS, "state"):
             if cycle.tick is not None:
                 self._journal.keep("tick", cycle.tick)
@@ -287,6 +302,7 @@ class Agent:
                 *self._time.reasons,
                 *self._image.limit_reasons,
                 *self._feeds.sender_reasons(self._now_s, self._time),
+                *self._image.reasons,
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
                 *self._stages.reasons,
@@ -367,6 +383,10 @@ class Agent:
             with self._stages.guard(Stage.REPORTS, "stop"):
                 close()
         logger.info("agent stop site=%s", self._config.site)
+
+
+def _instant(kept: object) -> int | None:
+    return kept if isinstance(kept, int) else None
 
 
 def _open_state(loaded: LoadedConfig) -> StateFile:

@@ -14,7 +14,7 @@ from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kw
 from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
 from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
-from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
+from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at, narrowest_limits
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
 from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
@@ -126,7 +126,9 @@ def _rest_of_period(pcc_interval: Interval, period: SettlementPeriod, site: Site
 
 def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, *, now_pu: float) -> float:
     """The loading of the rating in force, or a lower one that keeps the temperatures within limits for a step."""
-    limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
+    limits = narrowest_limits(transformer)
+    if measurements.clock_trusted:
+        limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(
         measurements.thermal.get(transformer.name),

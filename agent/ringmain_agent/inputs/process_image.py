@@ -1,6 +1,6 @@
 """The process image: taken once per cycle after the inputs, and used by every stage of the cycle and by its plan."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -8,7 +8,13 @@ from msgspec.structs import replace
 
 from ringmain_agent.equipment import charging_sessions
 from ringmain_agent.equipment import plausible_values as plausible
-from ringmain_agent.inputs.equipment_state import EquipmentState, update_equipment_state
+from ringmain_agent.inputs.equipment_state import (
+    EquipmentState,
+    equipment_reasons,
+    move_equipment_state,
+    restored_equipment_state,
+    update_equipment_state,
+)
 from ringmain_agent.inputs.instant import Instant
 from ringmain_agent.inputs.limits_in_force import (
     LimitRecord,
@@ -35,7 +41,8 @@ class ProcessImage:
     """The measurements of the present cycle, and the state of the equipment that follows from them.
 
     Invariants:
-        * `measurements` and `equipment_state` change in `take` only: later inputs belong to the next cycle.
+        * `measurements` and `equipment_state` change in `take` only, and `equipment_state` when the clock is set, before it:
+          later inputs belong to the next cycle.
     """
 
     def __init__(  # noqa: PLR0913  keyword-only, one image
@@ -62,6 +69,21 @@ class ProcessImage:
         self.equipment_state = equipment_state
         self._at = BEFORE_THE_FIRST_CYCLE
         self.measurements = self._with_state(self._read(self._at), ())
+
+    def restored(self, now_ms: int, *, clock_trusted: bool) -> None:
+        """Begin the first cycle after a restart."""
+        self.equipment_state = restored_equipment_state(self.equipment_state, now_ms=now_ms, clock_trusted=clock_trusted)
+
+    def move_clock(self, moved_ms: int) -> None:
+        """The wall clock was set: ages stay as they are."""
+        self.equipment_state = move_equipment_state(self.equipment_state, moved_ms)
+        newest = {s: Measured(m.value, m.at_ms + moved_ms, m.quality) for s, m in self.measurements.newest.items()}
+        self.measurements = replace(self.measurements, newest=newest)
+
+    @property
+    def reasons(self) -> Iterator[Reason]:
+        """What was assumed about the equipment."""
+        return equipment_reasons(self.equipment_state, self.measurements.now_ms)
 
     def take(
         self, now_ms: int, not_followed: Sequence[str] = (), *, now_s: float | None = None, clock_trusted: bool = True

@@ -89,6 +89,13 @@ class SetpointSender:
         """Send every setpoint in the next cycle, changed or not: after a reconnect the equipment may have lost it."""
         self._due.update(self._outputs)
 
+    def move_clock(self, moved_ms: int) -> None:
+        """The wall clock was set: sent setpoints keep their ages."""
+        self._sent_ms = {name: at_ms + moved_ms for name, at_ms in self._sent_ms.items()}
+        for name, sent in self._sent.items():
+            moved = (WrittenSetpoint(written.value, written.since_ms + moved_ms) for written in sent)
+            self._sent[name] = deque(moved, maxlen=REMEMBERED)
+
     def in_force_kw(self, now_ms: int) -> dict[str, float | None]:
         """Last accepted power of each equipment, as long as it is valid there; `None` released it."""
         return {

@@ -85,6 +85,7 @@ def test_next_cycle_has_what_came_since(station: Station, now_ms: int) -> None:
 
 def test_state_of_the_equipment_follows_once_a_cycle(station: Station, now_ms: int) -> None:
     """The image holds the temperatures that result from its own measurements."""
+    station.measure(now_ms - 1000, pcc_kw=0.0)
     cold, later_ms = station.image.take(now_ms), now_ms + 60_000
     station.measure(now_ms, pcc_kw=6000.0)
     loaded = station.image.take(now_ms)
