@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.config.leaving import on_leave
+from ringmain_agent.control.balance import Balance, feed_reasons, forget_responses
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.control.restored_state import move_regulator_state, restored_regulator_state
@@ -158,7 +160,7 @@ class Agent:
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._sender.not_followed, now_s=cycle.now_s, clock_trusted=clock_trusted)
+            image = self._image.take(cycle.now_ms, self._not_followed(), now_s=cycle.now_s, clock_trusted=clock_trusted)
         return closed, image
 
     def _keep_time(self, cycle: Cycle) -> None:
@@ -188,7 +190,7 @@ class Agent:
 
     def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
-        not_followed, self._planned_around = self._planned_around, list(self._sender.not_followed)
+        not_followed, self._planned_around = self._planned_around, self._not_followed()
         changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around or self._time.moved_ms
         due = bool(closed) or self._planner.newest() is None or changed
         if due:
@@ -222,6 +224,7 @@ class Agent:
             self._leave_control(image.now_ms, "observe")
             self._sender.forget()
             regulator = remember(regulator, {}, image.now_ms)
+            regulator = replace(regulator, balance=forget_responses(regulator.balance))
         before, self._regulator, self._regulation = self._regulation, regulator, regulation
         with self._stages.guard(Stage.REPORTS, "setpoints"):
             self._log_changes(before, regulation)
@@ -278,6 +281,10 @@ class Agent:
         with self._stages.guard(Stage.REPORTS, "status"):
             self._exchange.report(self._control_state())
 
+    def _not_followed(self) -> list[str]:
+        """Equipment that does not follow its setpoints, or is stopped because it does the opposite."""
+        return list(dict.fromkeys([*self._sender.not_followed, *sorted(self._regulator.balance.stopped)]))
+
     def snapshot(self) -> Snapshot:
         """Inputs of a plan in the present cycle."""
         return self._image.snapshot(
@@ -288,6 +295,7 @@ class Agent:
 
     def _control_state(self) -> ControlState:
         plan, failure = self._planner.newest(), self._planner.failure
+        sender_reasons = tuple(self._feeds.sender_reasons(self._now_s, self._time))
         return ControlState(
             measurements=self._image.measurements,
             mode=self._feeds.mode,
@@ -301,7 +309,7 @@ class Agent:
                 *self._regulation.reasons,
                 *self._time.reasons,
                 *self._image.limit_reasons,
-                *self._feeds.sender_reasons(self._now_s, self._time),
+                *sender_reasons,
                 *self._image.reasons,
                 *(plan.reasons if plan else ()),
                 *([Reason(ReasonCode.PLANNER_FAILED, failure)] if failure else ()),
@@ -309,7 +317,9 @@ class Agent:
                 *([Reason(ReasonCode.SYSTEMD_NOT_NOTIFIED, self._watchdog.trouble)] if self._watchdog.trouble else ()),
             ],
             limits=self._image.limits,
-            not_followed=self._sender.not_followed,
+            not_followed=self._not_followed(),
+            balance_residual_kw=self._regulator.balance.residual_kw,
+            feed_reasons={r.about: r.text for r in sender_reasons} | feed_reasons(self._regulator.balance),
             billing_peak_kw=self._regulator.billing_peak_kw,
             accuracy=self._accuracy,
             stage_failures=self._stages.failures,
@@ -343,7 +353,7 @@ class Agent:
     def _write(self) -> None:
         self._journal.keep("setpoint_sequence", self._sender.last_sequence)
         self._journal.keep("last_trusted_ms", self._time.last_trusted_ms)
-        self._journal.keep("regulator", encode_kept(self._regulator))
+        self._journal.keep("regulator", encode_kept(replace(self._regulator, balance=Balance())))
         self._journal.keep("tracked", encode_kept(self._image.equipment_state))
         self._journal.commit()
 

@@ -102,6 +102,8 @@ class ReasonCode(StrEnum):
     CLOCK_DOUBT = "clock_doubt"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
+    BALANCE_RESIDUAL = "balance_residual"
+    OPPOSED = "opposed"
     OTHER = "other"
 
     @classmethod
@@ -196,6 +198,14 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     reason_codes: list[ReasonCode] = []
 
 
+class FeedState(Struct, frozen=True, kw_only=True):
+    """Newest value of a feed, its age, and why it does not count (empty if it counts)."""
+
+    value: float | None = None
+    age_s: float | None = None
+    reason: Annotated[str, Meta(max_length=200)] = ""
+
+
 class Limit(Struct, frozen=True, kw_only=True):
     """A limit in force, by `source` since `since_ms`; its name ends in the unit of its value."""
 
@@ -236,6 +246,9 @@ class Status(Struct, frozen=True, kw_only=True):
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
+    powers_kw: dict[Name, float] = {}
+    balance_residual_kw: float | None = None
+    feeds: dict[Name, FeedState] = {}
     reason: Text = ""
     reason_codes: list[ReasonCode] = []
     models_put_aside: dict[Name, Text] = {}

@@ -5,7 +5,7 @@ from typing import Any, Final
 from ringmain_bridge.fleet.bridge_metrics import BridgeState
 from ringmain_bridge.fleet.state import SiteState
 from ringmain_bridge.forwarding.ack_window import Counts
-from ringmain_protocol.messages import Fallback, Mode, Status
+from ringmain_protocol.messages import Fallback, Mode, ReasonCode, Status
 
 SIGNALS: Final = ("load_kw", "battery_soc_kwh", "temperature_degc")
 
@@ -41,7 +41,10 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
         site("uw-102", now_s=now_s, mode=Mode.OBSERVE, mode_source="switch"),
         site("uw-103-offline", now_s=now_s - 4000, online=False),
         site("uw-104-silent", now_s=now_s - 2000),
-        site("uw-105-refuses", now_s=now_s, not_followed=["battery"]),
+        site(
+            "uw-105-refuses", now_s=now_s, not_followed=["battery"],
+            balance_residual_kw=330.0, reason_codes=[ReasonCode.BALANCE_RESIDUAL],
+        ),
         site("uw-106-hot", now_s=now_s, transformer_loading_pu={"t1": 1.08}, transformer_hot_spot_degc={"t1": 118.0}),
         site("uw-107-filling", now_s=now_s, outbox_messages=150_000),
         site("uw-108-clock", now_s=now_s, clock_offset_s=-86_400.0, clock_trusted=False),

@@ -51,6 +51,22 @@ def pcc_range(
     return PccRange(allowed, safe.most, tightest if binds else "")
 
 
+def by_the_meter(allowed: PccRange, unmeasured_kw: float) -> PccRange:
+    """The allowed power of load and equipment, narrowed by load (or generation, below 0) that only the pcc shows.
+
+    Where the limits leave no range for both views, the pcc counts.
+
+    Invariants:
+        * a power in it, and that power with the unmeasured load, lie within the limits, if any power does both;
+        * with the unmeasured load it lies within the limit on that side in any case.
+    """
+    interval = allowed.interval
+    least_kw, most_kw = interval.least - min(unmeasured_kw, 0.0), interval.most - max(unmeasured_kw, 0.0)
+    if unmeasured_kw > 0:
+        least_kw = min(least_kw, most_kw)
+    return PccRange(Interval(least_kw, max(least_kw, most_kw)), allowed.ceiling_kw, allowed.transformer)
+
+
 def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
     """Range of power that all transformers can carry, also within the firm capacity; and the name of the tightest."""
     if not site.transformers:

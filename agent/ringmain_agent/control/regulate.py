@@ -6,19 +6,20 @@ period is the only memory.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
-from ringmain_agent.control.pcc_limits import PccRange, pcc_range
+from ringmain_agent.control.balance import Balance, balance_reasons, update_balance
+from ringmain_agent.control.pcc_limits import PccRange, by_the_meter, pcc_range
 from ringmain_agent.control.planned_step import PlannedStep, present_step
 from ringmain_agent.control.rule import rule_setpoints
 from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
-from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
+from ringmain_agent.control.uncontrolled_load import available_kw, load_is_measured, uncontrolled_load_kw
 from ringmain_agent.equipment.interval import ROUNDING
 from ringmain_agent.equipment.registry import within_nameplates_kw
 from ringmain_agent.equipment.setpoint_range import SetpointRange
@@ -44,6 +45,7 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
     free_kw: dict[str, float] = {}
     """Last measured power of each plant without curtailment."""
     load_kw: float | None = None
+    balance: Balance = Balance()
 
     @property
     def billing_peak_kw(self) -> float:
@@ -88,14 +90,16 @@ def regulate(
     now_ms = measurements.now_ms
     period = update_period(state.period, measurements.newest.get(PCC), site=site, now_ms=now_ms)
     step = present_step(plan, now_ms=now_ms, site=site)
-    unresponsive_kw = _unresponsive_kw(measurements, site)
+    balance = update_balance(state.balance, measurements, moves=state.moves, free_kw=state.free_kw, site=site)
+    state = replace(state, balance=balance)
+    unresponsive_kw = _unresponsive_kw(measurements, balance.stopped, site)
     if unresponsive_kw != measurements.unresponsive_kw:
         measurements = replace(measurements, unresponsive_kw=unresponsive_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
     if load_kw is None:
-        return _release_all(site), replace(state, period=period, load_kw=None)
+        return _release_all(site, balance_reasons(balance, measurements, site)), replace(state, period=period, load_kw=None)
     available, free_kw = available_kw(
         measurements,
         step=step,
@@ -106,15 +110,17 @@ def regulate(
     )
     state = replace(state, period=period, load_kw=load_kw, free_kw=free_kw)
     ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
+    unmeasured_kw = balance.unmeasured_kw if load_is_measured(measurements, site) else 0.0
     cycle = _Cycle(
         measurements=measurements,
         step=step,
         site=site,
-        pcc_range=pcc_range(measurements, step, period, site, load_kw=load_kw),
+        pcc_range=by_the_meter(pcc_range(measurements, step, period, site, load_kw=load_kw), unmeasured_kw),
         setpoint_ranges={
             name: possible for name, possible in ranges.items() if possible is not None and name not in unresponsive_kw
         },
-        fixed_kw=load_kw + math.fsum(unresponsive_kw.values()),
+        fixed_kw=load_kw + math.fsum(unresponsive_kw.values()) + _released_kw(measurements, ranges, unresponsive_kw, site),
+        unmeasured_kw=unmeasured_kw,
         available_kw=available,
         in_force_kw=_in_force_kw(state, site, now_ms),
     )
@@ -122,11 +128,16 @@ def regulate(
     setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
     # Unresponsive equipment keeps its last setpoint, so that it can recover.
     setpoints |= {name: state.sent[name].power_kw for name in unresponsive_kw if name in state.sent}
+    setpoints |= dict.fromkeys(balance.stopped, 0.0)
     setpoints |= curtail(available, _least_kw(cycle) - cycle.fixed_kw - math.fsum(power_kw.values()), site)
     regulation = Regulation(
         setpoints=setpoints,
         fallback=step.fallback if step else Fallback.RULE,
-        reasons=(*_plan_reasons(plan, step), *_equipment_reasons(cycle, ranges, unresponsive_kw)),
+        reasons=(
+            *_plan_reasons(plan, step),
+            *_equipment_reasons(cycle, ranges, {n: kw for n, kw in unresponsive_kw.items() if n not in balance.stopped}),
+            *balance_reasons(balance, measurements, site),
+        ),
         positions=_positions(cycle),
     )
     return regulation, state
@@ -141,15 +152,28 @@ class _Cycle(Struct, frozen=True, kw_only=True):
     pcc_range: PccRange
     setpoint_ranges: dict[str, SetpointRange]
     fixed_kw: float
-    """The load, and unresponsive equipment."""
+    """The load, and equipment that is unresponsive or released."""
+    unmeasured_kw: float
+    """Load that only the pcc shows; negative for generation. The range at the pcc is narrowed by it already."""
     available_kw: dict[str, float]
     in_force_kw: dict[str, float]
 
 
-def _unresponsive_kw(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Powers of unresponsive batteries and loads; plants are excluded, as a setpoint is only their upper bound."""
-    unresponsive_kw = within_nameplates_kw(measurements.unresponsive_kw, site)
+def _unresponsive_kw(measurements: Measurements, stopped: Iterable[str], site: Site) -> dict[str, float]:
+    """Powers of unresponsive and stopped batteries and loads; a plant's setpoint is only its upper bound."""
+    measured_kw = {name: measurements.fresh(f"{name}_kw") for name in stopped}
+    powers_kw = measurements.unresponsive_kw | {name: kw for name, kw in measured_kw.items() if kw is not None}
+    unresponsive_kw = within_nameplates_kw(powers_kw, site)
     return {name: kw for name, kw in unresponsive_kw.items() if all(name != plant.name for plant in site.generators)}
+
+
+def _released_kw(
+    measurements: Measurements, ranges: Mapping[str, SetpointRange | None], unresponsive_kw: Mapping[str, float], site: Site
+) -> float:
+    """Measured power of batteries and loads that take no setpoint now, because too little of them is known."""
+    names = [name for name, possible in ranges.items() if possible is None and name not in unresponsive_kw]
+    measured_kw = {name: kw for name in names if (kw := measurements.fresh(f"{name}_kw")) is not None}
+    return math.fsum(within_nameplates_kw(measured_kw, site).values())
 
 
 def _powers_kw(cycle: _Cycle) -> dict[str, float]:
@@ -166,7 +190,8 @@ def _powers_kw(cycle: _Cycle) -> dict[str, float]:
         )
     batteries = [battery.name for battery in site.batteries if battery.name in target_kw]
     net_kw = rest_kw + math.fsum(kw for name, kw in target_kw.items() if name not in batteries)
-    allowed = restrict_batteries(cycle.setpoint_ranges, site, net_kw=net_kw, generated_kw=-generated_kw)
+    least_net_kw = net_kw + min(cycle.unmeasured_kw, 0.0)
+    allowed = restrict_batteries(cycle.setpoint_ranges, site, net_kw=least_net_kw, generated_kw=-generated_kw)
     if step is None:
         floor_kw = 0.0
     elif step.pcc_kw >= cycle.pcc_range.ceiling_kw - AT_LIMIT_KW:
@@ -208,12 +233,12 @@ def _positions(cycle: _Cycle) -> dict[str, int | None]:
     }
 
 
-def _release_all(site: Site) -> Regulation:
+def _release_all(site: Site, more: Iterable[Reason]) -> Regulation:
     return Regulation(
         setpoints=dict.fromkeys(equipment.name for equipment in site.powered),
         positions=dict.fromkeys(switched.name for switched in site.switched),
         fallback=Fallback.RELEASE,
-        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN),),
+        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN), *more),
     )
 
 

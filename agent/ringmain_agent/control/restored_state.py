@@ -6,6 +6,7 @@ plant counts as curtailed by it, for a whole validity more.
 
 from msgspec.structs import replace
 
+from ringmain_agent.control.balance import move_balance
 from ringmain_agent.control.regulate import RegulatorState
 from ringmain_agent.control.settlement_period import move_period
 from ringmain_agent.snapshot import SentSetpoint
@@ -15,6 +16,7 @@ def move_regulator_state(state: RegulatorState, moved_ms: int) -> RegulatorState
     """The state after the wall clock was set by `moved_ms` against the monotonic clock."""
     return replace(
         state,
+        balance=move_balance(state.balance, moved_ms),
         period=move_period(state.period, moved_ms),
         sent={name: _moved(sent, moved_ms) for name, sent in state.sent.items()},
         moves={name: tuple(_moved(sent, moved_ms) for sent in moves) for name, moves in state.moves.items()},

@@ -11,6 +11,7 @@ from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
+from ringmain_agent.outputs.feed_states import feed_states
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, Reason, reason_text
@@ -33,6 +34,9 @@ class ControlState(Struct, frozen=True, kw_only=True):
     billing_peak_kw: float
     accuracy: ForecastAccuracies
     stage_failures: Mapping[str, int] = {}
+    balance_residual_kw: float | None = None
+    feed_reasons: Mapping[str, str] = {}
+    """Why the value of a feed does not count, or is calculated, by signal."""
 
 
 class ProgramState(Struct, frozen=True, kw_only=True):
@@ -78,10 +82,18 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),
+        powers_kw=_powers_kw(measurements, loaded.site),
+        balance_residual_kw=control.balance_residual_kw,
+        feeds=feed_states(config.feeds, measurements, control.feed_reasons),
         reason=reason_text(reasons)[:REASON_MAX],
         reason_codes=codes(reasons),
         limits=list(control.limits[:LIMITS_MAX]),
     )
+
+
+def _powers_kw(measurements: Measurements, site: Site) -> dict[str, float]:
+    powers_kw = {equipment.name: measurements.fresh(equipment.power_signal) for equipment in site.powered}
+    return {name: power_kw for name, power_kw in powers_kw.items() if power_kw is not None}
 
 
 def _soc_pu(measurements: Measurements, site: Site) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from ringmain_bridge.fleet.bridge_metrics import BridgeState
 from ringmain_bridge.fleet.state import SiteState
-from ringmain_protocol.messages import Fallback, Mode, Status
+from ringmain_protocol.messages import Fallback, Mode, ReasonCode, Status
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 REFRESH_S: Final = 10
@@ -65,6 +65,8 @@ def _row(state: SiteState, now_s: float) -> _Row:
 def _control_troubles(status: Status) -> Iterable[str]:
     if status.not_followed:
         yield "does not follow: " + ", ".join(status.not_followed)
+    if ReasonCode.BALANCE_RESIDUAL in status.reason_codes:
+        yield f"balance off by {abs(status.balance_residual_kw or 0.0):.0f} kW"
     for name, loading in status.transformer_loading_pu.items():
         if loading > TRANSFORMER_NEAR_LIMIT:
             yield f"{name} loaded {loading:.0%}"

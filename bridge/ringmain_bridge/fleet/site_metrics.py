@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ringmain_bridge.fleet.state import SiteState
-from ringmain_protocol.messages import Fallback, Status
+from ringmain_protocol.messages import Fallback, ReasonCode, Status
 
 MAX_LABELS: Final = 32
 """Largest number of series of one site in one family: a status may hold any number of names."""
@@ -111,6 +111,14 @@ FROM_STATUS: Final = (
     _by(
         "equipment_not_followed", "1 for equipment that does not follow its setpoints; otherwise absent.",
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),
+    ),
+    _one(
+        "balance_residual_watts", "Power at the pcc beyond load and equipment.",
+        lambda s: None if s.balance_residual_kw is None else 1e3 * s.balance_residual_kw,
+    ),
+    _one(
+        "balance_contradicted", "1 while pcc, load and equipment contradict each other beyond the errors of meters.",
+        lambda s: None if s.balance_residual_kw is None else int(ReasonCode.BALANCE_RESIDUAL in s.reason_codes),
     ),
     _by(
         "model_put_aside", "1 for a signal whose newest model is put aside for good; otherwise absent.",

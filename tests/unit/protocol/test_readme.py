@@ -48,7 +48,7 @@ def rows_below(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.mark.parametrize("kind", [*MESSAGES, *DOCUMENTS])
+@pytest.mark.parametrize("kind", [*MESSAGES, *DOCUMENTS, messages.FeedState])
 def test_every_field_is_documented_in_order_and_with_its_type(kind: type[Struct]) -> None:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
