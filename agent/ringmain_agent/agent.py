@@ -1,7 +1,6 @@
 """The cycle of the agent: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -19,7 +18,7 @@ from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationC
 from ringmain_agent.gateway.connections import local_client_id, local_connection
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
-from ringmain_agent.gateway.state_file import StateFile
+from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
 from ringmain_agent.gateway.watchdog import Watchdog
 from ringmain_agent.gateway.will_connections import WillConnections
 from ringmain_agent.inputs.equipment_state import EquipmentState
@@ -403,11 +402,10 @@ def _open_state(loaded: LoadedConfig) -> StateFile:
     """The state file.
 
     Raises:
-        ConfigError: If it is damaged, or in use by another agent.
+        ConfigError: If it is in use by another agent.
     """
     path = loaded.path(loaded.config.state_folder) / "agent.sqlite3"
     try:
         return StateFile(path, outbox_messages_max=loaded.config.outbox.messages_max)
-    except (sqlite3.DatabaseError, OSError) as error:
-        text = f"{path}: {error}; if no other agent runs here, move the file away; the agent then starts with an empty state"
-        raise ConfigError(text) from error
+    except StateFileInUseError as error:
+        raise ConfigError(f"{error}: each agent needs a state_folder of its own") from error

@@ -57,6 +57,7 @@ class UpstreamExchange:
         self._plan_inputs_changed = False
         self._status_s = NEVER_S
         self._status_of: tuple[object, ...] = ()
+        self._generation = state.generation
         self._restore()
 
     def start(self) -> None:
@@ -105,6 +106,10 @@ class UpstreamExchange:
             self._outbox.reconnected(now_s=now_s, jitter=random.random())  # noqa: S311  jitter is no secret
             self._publish_online(Online(online=True, since_ms=now_ms))
             self._status_s, self._status_of = NEVER_S, ()
+        if self._state.generation != self._generation:
+            self._generation = self._state.generation
+            for name, series in self.series_and_envelopes.series.items():
+                self._state.set_retained(topics.topic(self._config.site, topics.SERIES, name), encode(series))
         if at is None:
             return
         for message in self._upstream.received():
@@ -120,12 +125,14 @@ class UpstreamExchange:
         self._plan_inputs_changed |= self._operator.advance(at)
 
     def send(self) -> None:
-        """Publish answers to the operator, then from the outbox."""
+        """Publish from the outbox, then answers to the operator."""
         now_s = time.monotonic()
-        self._operator.send_answers(self._publish_answer, now_s)
-        for sequence, kind, payload in self._outbox.due(now_s=now_s, room=self._upstream.room):
+        rows = self._outbox.due(now_s=now_s, room=self._upstream.room)
+        for number, (_, kind, payload) in enumerate(rows):
             if not self._upstream.publish(topics.topic(self._config.site, kind), payload):
-                logger.debug("message sequence=%d waits: upstream is full or not connected", sequence)
+                self._outbox.not_handed_over([sequence for sequence, _, _ in rows[number:]])
+                break
+        self._operator.send_answers(self._publish_answer, now_s)
 
     def update_models(self) -> None:
         """Check for newer models when it is time."""
@@ -169,6 +176,8 @@ class UpstreamExchange:
         queue_full = self._local.dropped + self._upstream.dropped
         return ProgramState(
             stream=self._outbox.stream,
+            state_begun_anew=self._state.begun_anew,
+            state_failures=self._state.failures,
             releases=self._models.releases,
             models_put_aside=self._models.put_aside,
             reasons=list(self._reasons()),
@@ -189,6 +198,8 @@ class UpstreamExchange:
         yield from self._operator.reasons
         if self._state.trouble:
             yield Reason(ReasonCode.STATE_NOT_WRITTEN, self._state.trouble)
+        if self._state.begun_anew:
+            yield Reason(ReasonCode.STATE_BEGUN_ANEW, f"state begun anew at {self._state.begun_anew}")
 
     def _publish_answer(self, name: str, answer: EnvelopeAnswer) -> bool:
         return self._upstream.publish(topics.topic(self._config.site, topics.ANSWER, name or None), encode(answer))

@@ -91,6 +91,7 @@ class ReasonCode(StrEnum):
     NO_OPERATION_LEFT = "no_operation_left"
     UNKNOWN_EQUIPMENT = "unknown_equipment"
     STATE_NOT_WRITTEN = "state_not_written"
+    STATE_BEGUN_ANEW = "state_begun_anew"
     LIMIT_NARROWED = "limit_narrowed"
     OPERATOR_SILENT = "operator_silent"
     LOCAL_LIMIT_SILENT = "local_limit_silent"
@@ -100,6 +101,7 @@ class ReasonCode(StrEnum):
     SWITCH_UNKNOWN = "switch_unknown"
     WILL_MISSING = "will_missing"
     CLOCK_DOUBT = "clock_doubt"
+    CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
     BALANCE_RESIDUAL = "balance_residual"
@@ -242,6 +244,7 @@ class Status(Struct, frozen=True, kw_only=True):
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
     stage_failures: dict[Name, Count] = {}
+    state_begun_anew: Text = ""
     clock_offset_s: float | None = None
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
@@ -262,11 +265,15 @@ class Online(Struct, frozen=True, kw_only=True):
     since_ms: AtMs
 
 
+RECEIPT_RANGES_MAX: Final = 200
+"""Ranges of one receipt."""
+
+
 class Receipt(Struct, frozen=True, kw_only=True):
     """Sequences of a stream that have arrived in Kafka, as inclusive ranges."""
 
     stream: StreamId
-    ranges: list[tuple[Count, Count]]
+    ranges: Annotated[list[tuple[Count, Count]], Meta(max_length=RECEIPT_RANGES_MAX)]
 
 
 class Series(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ringmain_agent.commands.import_history import import_history
 from ringmain_agent.config.agent import load_config
+from ringmain_agent.config.outbox import OutboxLimits
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import topics
 from ringmain_protocol.messages import (
     Fallback,
@@ -715,3 +719,106 @@ def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:
     wait_until(lambda: not agent.running, what="the agent ends")
     assert agent.status == 78
     assert "loopback" in agent.end_of_log()
+
+
+def _spoil(path: Path) -> None:
+    """Noise in every page of the state file behind the first."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def _backlog(folder: Path, count: int) -> None:
+    """An outbox of which only a part fits into the memory of SQLite."""
+    state = StateFile(folder / "state" / "agent.sqlite3", outbox_messages_max=100_000)
+    outbox = Outbox(state, OutboxLimits())
+    for number in range(count):
+        outbox.add(
+            topics.READINGS, Readings, signals=["load_kw"] * 50, at_ms=[number] * 50, values=[1.0] * 50, quality=[0] * 50
+        )
+    assert outbox.commit()
+    state.close()
+
+
+def _holds_the_limit(station: Station) -> None:
+    station.setpoints.clear()
+    station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+
+def test_state_file_that_is_damaged_stops_no_setpoint_at_start_or_later(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    give_history(tmp_path)
+    _spoil(tmp_path / "state" / "agent.sqlite3")
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        _holds_the_limit(station)
+        station.speak_until(lambda: station.status is not None and station.status.state_begun_anew)
+        assert station.status is not None
+        assert "agent.sqlite3.damaged" in station.status.state_begun_anew
+    (tmp_path / "state" / "agent.sqlite3.damaged").unlink()
+    _backlog(tmp_path, 8000)
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=CONFIG.replace("backlog_per_s = 1000", "backlog_per_s = 200")):
+        station.speak_until(lambda: station.status is not None and not station.status.state_begun_anew)
+        assert station.status is not None
+        stream = station.status.stream
+        _spoil(tmp_path / "state" / "agent.sqlite3")
+        station.speak_until(lambda: station.status is not None and station.status.state_begun_anew)
+        assert station.status.stream != stream
+        _holds_the_limit(station)
+        new = station.status.stream
+        station.speak_until(lambda: any(decode(p, Readings).stream == new for p in station.of_kind(topics.READINGS)))
+
+
+def test_state_folder_that_goes_away_stops_no_setpoint(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        _holds_the_limit(station)
+        shutil.rmtree(tmp_path / "state")
+        wait_until((tmp_path / "state" / "agent.sqlite3").exists, what="the file again")
+        shutil.rmtree(tmp_path / "state")
+        (tmp_path / "state").touch()  # no folder can be made there
+        station.speak_until(lambda: station.status is not None and "nothing survives" in station.status.reason)
+        assert station.status is not None
+        assert station.status.stage_failures["state_file"] > 0
+        _holds_the_limit(station)
+        (tmp_path / "state").unlink()
+        station.speak_until(lambda: station.status is not None and "nothing survives" not in station.status.reason)
+
+
+def test_agent_without_a_state_folder_controls(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    (tmp_path / "state").touch()
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        _holds_the_limit(station)
+        station.speak_until(lambda: station.status is not None and "nothing survives" in station.status.reason)
+
+
+def test_no_kill_gives_a_number_to_two_messages(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    """Receipts for everything that has arrived, as a bridge writes them; six times the agent is killed in between."""
+    station.publish("plant/switch", "control", retain=True)
+
+    def arrived() -> dict[tuple[str, int], set[bytes]]:
+        contents: dict[tuple[str, int], set[bytes]] = {}
+        for payload in station.of_kind(topics.READINGS):
+            message = decode(payload, Readings)
+            contents.setdefault((message.stream, message.sequence), set()).add(payload)
+        return contents
+
+    with running_agent(tmp_path, mosquitto) as agent:
+        for kill in range(6):
+            seen = len(arrived())
+            station.speak_until(lambda seen=seen, kill=kill: len(arrived()) > seen + 2 + kill)
+            sequences = sorted(sequence for _, sequence in arrived())
+            receipt = Receipt(stream=next(iter(arrived()))[0], ranges=[(s, s) for s in sequences[-150:]])
+            station.publish(topics.topic("site-1", topics.RECEIPT), encode(receipt), retain=True)
+            agent.kill()
+            agent.start()
+        _holds_the_limit(station)
+        station.speak_until(lambda: station.status is not None)
+        assert station.status is not None
+        assert "receipt_refused" not in station.status.rejected
+        assert station.status.state_begun_anew == ""
+    assert len({stream for stream, _ in arrived()}) == 1
+    assert all(len(contents) == 1 for contents in arrived().values())

@@ -56,6 +56,7 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
         site(
             "uw-111-no-plan", now_s=now_s, fallback=Fallback.RULE, reason="no feed of the grid connection",
             dropped={"full": 4}, rejected={"unit": 2}, stage_failures={"plan": 3},
+            state_begun_anew="2026-11-24T12:00:00Z: file is not a database",
             connections={"local": "connection refused"},
         ),
         site("uw-112-new", now_s=now_s, status=None, signals={}, clock_offset_s=None, online=None),

@@ -58,7 +58,7 @@ SAMPLES: Final[dict[type[Struct], Struct]] = {
             at_ms=1_700_000_000_000, time_zone="Europe/Amsterdam", agent_version="0.1.0", config_sha256="ab" * 32,
             stream="0123456789abcdef", mode=messages.Mode.CONTROL, mode_source="switch", fallback=messages.Fallback.RULE,
             releases={"load_kw": 3}, forecast_error_kw={"load_kw": 1.5}, persistence_error_kw={"load_kw": 2.5},
-            soc_pu={"battery": 0.5}, billing_peak_kw=700.0, outbox_messages=12, dropped={"outbox_full": 3},
+            soc_pu={"battery": 0.5}, billing_peak_kw=700.0, outbox_messages=12, dropped={"outbox_full_readings": 3},
             rejected={"invalid": 1}, clock_offset_s=-0.25, connections={"local": ""}, not_followed=["battery"], reason="x",
         ),
         messages.Online(online=True, since_ms=1_700_000_000_000),

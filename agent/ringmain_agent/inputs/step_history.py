@@ -3,9 +3,10 @@
 Pure: no file and no clock; the state file keeps it over a restart.
 """
 
+import math
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ringmain_agent.inputs.feeds import READING_AHEAD_MAX_S, READING_BEHIND_MAX_S, is_plausible
@@ -166,6 +167,16 @@ class StepHistory:
                 values = values[: max(len(values) + ahead, 0)]
         missing = max(0, steps - len(values))
         return (array("f", [_NAN]) * missing + values[len(values) - (steps - missing) :]).tobytes()
+
+    def closed_steps(self) -> Iterator[StepValue]:
+        """All closed steps with a value."""
+        if self.open_start_ms is None:
+            return
+        for signal, values in self._values.items():
+            for index, value in enumerate(values):
+                if not math.isnan(value):
+                    start_ms = self.open_start_ms - 1000 * self._step_s * (self._kept - index)
+                    yield StepValue(signal, start_ms, value, Quality.GOOD)
 
     def closed_value(self, signal: str, start_ms: int) -> float | None:
         """The value of a closed step, or None if missing or outside the window."""

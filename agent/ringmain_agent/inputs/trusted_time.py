@@ -27,6 +27,7 @@ DAY_S: Final = 86_400.0
 """After a start more than a day past the last trusted instant, only a confirmation or `PROBATION_S` ends the doubt."""
 EARLIEST_MS: Final = 1_735_689_600_000
 """2025-01-01: a machine with an earlier clock has lost its time; this program is younger."""
+SET_SHOWN_S: Final = 600.0
 MOVE_MIN_MS: Final = 1000
 """A smaller step of the clock moves no instants; it adds to the next one."""
 
@@ -58,6 +59,8 @@ class TrustedTime(Struct, frozen=True, kw_only=True):
     course_s: float = 0.0
     moved_ms: int = 0
     """Step of the wall clock against the monotonic one in this cycle; almost always 0."""
+    last_moved_ms: int = 0
+    last_moved_s: float | None = None
 
     @property
     def trusted(self) -> bool:
@@ -72,11 +75,16 @@ class TrustedTime(Struct, frozen=True, kw_only=True):
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Why the clock is not trusted, and what to do."""
-        if self.trusted:
-            return ()
-        text = self.doubt or "the clock is not confirmed since the start"
-        return (Reason(ReasonCode.CLOCK_DOUBT, f"{text}; {ADVICE}"),)
+        """Why the clock is not trusted, and what to do; also for a while that it was set."""
+        reasons = []
+        if not self.trusted:
+            text = self.doubt or "the clock is not confirmed since the start"
+            reasons.append(Reason(ReasonCode.CLOCK_DOUBT, f"{text}; {ADVICE}"))
+        if self.last_moved_s is not None and self.started_s + self.running_s - self.last_moved_s < SET_SHOWN_S:
+            direction = "forward" if self.last_moved_ms > 0 else "back"
+            text = f"the clock was set {direction} by {duration(self.last_moved_ms / 1000)}"
+            reasons.append(Reason(ReasonCode.CLOCK_SET, text))
+        return tuple(reasons)
 
 
 def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
@@ -130,6 +138,8 @@ def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
         course_ms=course_ms,
         course_s=course_s,
         moved_ms=moved_ms,
+        last_moved_ms=moved_ms or before.last_moved_ms,
+        last_moved_s=now_s if moved_ms else before.last_moved_s,
     )
 
 

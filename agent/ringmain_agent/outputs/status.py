@@ -43,6 +43,8 @@ class ProgramState(Struct, frozen=True, kw_only=True):
     """State of the program around control: outbox, connections, models; `reasons` are their problems."""
 
     stream: str
+    state_begun_anew: str = ""
+    state_failures: int = 0
     releases: Mapping[str, int]
     models_put_aside: Mapping[str, str]
     reasons: Sequence[Reason]
@@ -78,7 +80,9 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         outbox_capacity_messages=program.outbox_capacity_messages,
         dropped=dict(program.dropped),
         rejected=dict(program.rejected),
-        stage_failures=dict(control.stage_failures),
+        stage_failures=dict(control.stage_failures)
+        | ({"state_file": failures} if (failures := program.state_failures) else {}),
+        state_begun_anew=program.state_begun_anew[:REASON_MAX],
         clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),

@@ -138,6 +138,10 @@ FROM_STATUS: Final = (
         lambda s: s.outbox_capacity_messages,
     ),
     _by("dropped_total", "Messages that the agent dropped.", "reason", lambda s: s.dropped),
+    _one(
+        "state_begun_anew", "1 while nobody has seen to a state file that the agent had to begin anew; otherwise absent.",
+        lambda s: 1 if s.state_begun_anew else None,
+    ),
     _by(
         "stage_failures_total", "Failures of a stage of the agent's cycle; the other stages go on.",
         "stage", lambda s: s.stage_failures,

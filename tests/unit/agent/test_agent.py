@@ -15,6 +15,7 @@ from ringmain_agent.config.agent import load_config
 from ringmain_agent.gateway.clock import Cycle
 from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.process_image import ProcessImage
+from ringmain_agent.inputs.trusted_time import EARLIEST_MS
 from ringmain_agent.models.fetch_messages import SLOTS, Slot
 from ringmain_agent.models.store import STATE_NAME, StoreState
 from ringmain_protocol.messages import ReasonCode
@@ -121,4 +122,41 @@ def test_cycle_whose_message_plan_and_reports_all_fail_still_controls(tmp_path: 
     assert "control" not in status.stage_failures
     assert agent._exchange._rejected.counts == {"internal_error": 3}  # noqa: SLF001
     assert status.stage_failures["plan"] >= 1
+    agent.close()
+
+
+def test_a_clock_that_jumps_is_named_and_ages_nothing(agent: Agent, now_ms: int) -> None:
+    """A day forward, and back: the load that was heard a second ago is as old as that."""
+    heard = [Arrived("plant/load", b"60", retained=False, received_s=0.0)]
+    agent.cycle(Cycle(now_ms=now_ms, now_s=0.0, arrived=heard, synchronized=True))
+    agent.cycle(Cycle(now_ms=now_ms + 86_401_000, now_s=1.0, arrived=[], synchronized=False))
+    jumped = agent._control_state()  # noqa: SLF001
+    assert jumped.measurements.fresh("load_kw") == 60.0
+    assert not jumped.measurements.clock_trusted
+    assert {ReasonCode.CLOCK_DOUBT, ReasonCode.CLOCK_SET} <= {reason.code for reason in jumped.reasons}
+    agent.cycle(Cycle(now_ms=now_ms + 299_000, now_s=299.0, arrived=[], synchronized=True))
+    back = agent._control_state()  # noqa: SLF001
+    assert back.measurements.fresh("load_kw") == 60.0
+    assert back.measurements.clock_trusted == (now_ms >= EARLIEST_MS)
+    agent.cycle(Cycle(now_ms=now_ms + 302_000, now_s=302.0, arrived=[], synchronized=True))
+    assert agent._control_state().measurements.fresh("load_kw") is None  # noqa: SLF001
+
+
+def test_a_feed_may_have_its_own_time_to_be_stale_and_a_sender_whose_clock_is_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    own = '[feeds.battery_soc_kwh]\nstale_after_s = 900.0\nformat = "json"\nvalue_path = "soc"\ntime_path = "at"'
+    path.write_text(CONFIG.replace("[feeds.battery_soc_kwh]", own), encoding="utf-8")
+    agent, now_ms = Agent(load_config(path), simulated=False), EARLIEST_MS + 86_400_000
+    ahead = b'{"soc": 70, "at": %d}' % (now_ms + 90_000)
+    arrived = [
+        Arrived(topic, payload, retained=False, received_s=0.0)
+        for topic, payload in (("plant/soc", ahead), ("plant/load", b"60"))
+    ]
+    agent.cycle(Cycle(now_ms=now_ms, now_s=0.0, arrived=arrived))
+    agent.cycle(Cycle(now_ms=now_ms + 600_000, now_s=600.0, arrived=[]))
+    state = agent._control_state()  # noqa: SLF001
+    assert state.measurements.fresh("battery_soc_kwh") == 70.0
+    assert state.measurements.fresh("load_kw") is None
+    texts = [reason.text for reason in state.reasons if reason.code is ReasonCode.SENDER_CLOCK]
+    assert texts == ["battery_soc_kwh: its sender's clock is 90 s ahead; set it"]
     agent.close()
