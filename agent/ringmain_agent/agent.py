@@ -159,7 +159,13 @@ class Agent:
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._not_followed(), now_s=cycle.now_s, clock_trusted=clock_trusted)
+            image = self._image.take(
+                cycle.now_ms,
+                self._not_followed(),
+                now_s=cycle.now_s,
+                clock_trusted=clock_trusted,
+                in_force_kw=self._sender.in_force_kw(cycle.now_ms),
+            )
         return closed, image
 
     def _keep_time(self, cycle: Cycle) -> None:
@@ -197,6 +203,7 @@ class Agent:
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
         if self._planner.restarts != self._planner_restarts:
             self._planner_restarts = self._planner.restarts
+            self._stages.count(Stage.PLAN)
             self._exchange.planner_died(self._planner.failure)
         if plan is not None:
             self._exchange.models_ran(plan.forecasts)

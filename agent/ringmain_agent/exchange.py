@@ -145,7 +145,7 @@ class UpstreamExchange:
             self._outbox.receive(decode(message.payload, Receipt), now_s=now_s)
         elif kind == topics.MODEL:
             delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
-            self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
+            self._models.announced(message.payload, now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
         elif kind == topics.ENVELOPE:
             self._operator.take(parsed.name or "", message.payload, at, retained=message.retained)
         else:

@@ -100,6 +100,7 @@ def test_model_that_hangs_the_planner_is_gone_after_the_second_time_and_plans_go
         time.sleep(0.01)
     state = agent._exchange._program_state()  # noqa: SLF001
     assert agent._planner.restarts == 2  # noqa: SLF001
+    assert agent._control_state().stage_failures == {"plan": 2}  # noqa: SLF001
     assert list(state.models_put_aside) == ["load_kw"]
     assert [reason.code for reason in state.reasons] == [ReasonCode.MODEL_PUT_ASIDE]
     assert agent.snapshot().models == {}
