@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.connections import upstream_connection
-from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
+from ringmain_agent.gateway.inbox import Arrived
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.inputs.feed_messages import RejectedMessages
@@ -112,6 +113,9 @@ class UpstreamExchange:
         if at is None:
             return
         for message in self._upstream.received():
+            if message.refused_bytes:
+                self._rejected.add_long(message)
+                continue
             try:
                 self._take(message, at, now_s)
             except MessageError as error:

@@ -13,7 +13,7 @@ import pytest
 from ringmain_agent.agent import Agent
 from ringmain_agent.config.agent import load_config
 from ringmain_agent.gateway.clock import Cycle
-from ringmain_agent.gateway.mqtt import Arrived
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.trusted_time import EARLIEST_MS
 from ringmain_agent.models.fetch_messages import SLOTS, Slot
