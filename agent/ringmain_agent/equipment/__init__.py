@@ -9,6 +9,7 @@ __all__ = [
     "binding_limit",
     "charging_sessions",
     "cost",
+    "failsafe_power",
     "horizon_hours",
     "interval",
     "kind",
