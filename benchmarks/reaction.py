@@ -9,7 +9,6 @@ the time is the wait for the next cycle: `cycle_s` is the configured one.
 import argparse
 import json
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -152,6 +151,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     main()

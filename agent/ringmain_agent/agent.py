@@ -8,17 +8,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.config.leaving import on_leave
 from ringmain_agent.control.balance import Balance, feed_reasons, forget_responses
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import Regulation, RegulatorState, regulate, remember
 from ringmain_agent.control.restored_state import move_regulator_state, restored_regulator_state
 from ringmain_agent.exchange import UpstreamExchange
 from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationClock
-from ringmain_agent.gateway.connections import local_connection
+from ringmain_agent.gateway.connections import local_client_id, local_connection
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
 from ringmain_agent.gateway.watchdog import Watchdog
+from ringmain_agent.gateway.will_connections import WillConnections
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.feed_messages import FeedMessages, RejectedMessages
 from ringmain_agent.inputs.instant import Instant
@@ -29,6 +31,7 @@ from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.inputs.trusted_time import EARLIEST_MS, TrustedTime, next_time
 from ringmain_agent.outputs.decision_reports import SetpointReports, plan_reports
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
+from ringmain_agent.outputs.leave_messages import LeaveMessage, leave_messages
 from ringmain_agent.outputs.setpoint_sender import CycleSetpoints, SetpointSender
 from ringmain_agent.outputs.status import ControlState
 from ringmain_agent.planning.client import Planner
@@ -41,6 +44,8 @@ from ringmain_protocol.steps import StepValue
 logger = logging.getLogger("ringmain_agent")
 
 STARTING: Final = Reason(ReasonCode.STARTING, "starting")
+WILL_SEQUENCE: Final = 0
+"""Sequence of a will, which is written before the setpoints that it ends; equipment takes it whatever came before."""
 GOOD: Final = frozenset({Fallback.OPTIMAL, Fallback.INCUMBENT})
 
 KeptState = TypeVar("KeptState", bound=Struct)
@@ -49,7 +54,7 @@ KeptState = TypeVar("KeptState", bound=Struct)
 class Agent:
     """One running agent; `run` returns after `stop`.
 
-    * Every setpoint passes `limits` before it is sent; in observe none is sent.
+    * Every setpoint passes `limits` before it is sent; in observe none is sent, but `on_leave` once on entering it.
     * A cycle is four guarded stages. A failure of one is said once and counted; the next one works with what there is.
     * The watchdog is fed after control and outputs succeeded.
     """
@@ -95,6 +100,10 @@ class Agent:
         last_sequence = int(self._journal.kept("setpoint_sequence") or 0)
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
         self._reports = SetpointReports(site)
+        self._orders = on_leave(config.outputs, site)
+        self._wills = WillConnections(loaded, client_id=local_client_id(loaded))
+        self._in_control = False
+        self._local_connects = 0
         self._committed_ms = 0
         self._at: Instant | None = None
         self._time = TrustedTime(last_trusted_ms=_instant(self._journal.kept("last_trusted_ms")))
@@ -150,7 +159,13 @@ class Agent:
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
         with self._stages.guard(Stage.INPUTS, "image"):
-            image = self._image.take(cycle.now_ms, self._not_followed(), now_s=cycle.now_s, clock_trusted=clock_trusted)
+            image = self._image.take(
+                cycle.now_ms,
+                self._not_followed(),
+                now_s=cycle.now_s,
+                clock_trusted=clock_trusted,
+                in_force_kw=self._sender.in_force_kw(cycle.now_ms),
+            )
         return closed, image
 
     def _keep_time(self, cycle: Cycle) -> None:
@@ -188,6 +203,7 @@ class Agent:
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
         if self._planner.restarts != self._planner_restarts:
             self._planner_restarts = self._planner.restarts
+            self._stages.count(Stage.PLAN)
             self._exchange.planner_died(self._planner.failure)
         if plan is not None:
             self._exchange.models_ran(plan.forecasts)
@@ -205,12 +221,15 @@ class Agent:
         )
         sent, mode = 0, self._feeds.mode
         if mode is Mode.CONTROL:
+            self._enter_control(image.now_ms)
             setpoints = CycleSetpoints(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
             publish = self._local.publish_setpoint
             sent = self._sender.send(setpoints, image.newest, now_ms=image.now_ms, publish=publish)
             regulator = remember(regulator, self._sender.in_force_kw(image.now_ms), image.now_ms)
         else:
+            self._leave_control(image.now_ms, "observe")
             self._sender.forget()
+            regulator = remember(regulator, {}, image.now_ms)
             regulator = replace(regulator, balance=forget_responses(regulator.balance))
         before, self._regulator, self._regulation = self._regulation, regulator, regulation
         with self._stages.guard(Stage.REPORTS, "setpoints"):
@@ -219,6 +238,33 @@ class Agent:
             if report is not None:
                 self._journal.report(*report)
         return sent
+
+    def _enter_control(self, now_ms: int) -> None:
+        """Deposit the wills; after the return of a connection every setpoint goes out at once."""
+        if not self._wills.is_open and self._orders:
+            self._wills.open(self._leave_messages(now_ms, WILL_SEQUENCE, "the agent is gone"))
+        local_connects, self._local_connects = self._local_connects, self._local.connects
+        if self._wills.lost() or (self._in_control and local_connects != self._local_connects):
+            self._sender.repeat_all()
+        self._in_control = True
+
+    def _leave_control(self, now_ms: int, reason: str) -> None:
+        """Say once to the equipment that control ends."""
+        if not self._in_control:
+            return
+        self._in_control = False
+        messages = self._leave_messages(now_ms, self._sender.next_sequence(now_ms), reason)
+        unsent = self._wills.close(messages, self._local.publish_setpoint)
+        logger.warning(
+            "agent leaves control site=%s reason=%s orders=%s not_sent=%s",
+            self._config.site,
+            reason,
+            ",".join(f"{name}:{order}" for name, order in self._orders.items()),
+            ",".join(unsent),
+        )
+
+    def _leave_messages(self, now_ms: int, sequence: int, reason: str) -> dict[str, LeaveMessage]:
+        return leave_messages(self._config.outputs, self._site, sequence=sequence, now_ms=now_ms, reason=reason)
 
     def _conclude(self, cycle: Cycle) -> None:
         """Write the state at intervals, and in a simulation before each answer; then publish and report."""
@@ -262,6 +308,10 @@ class Agent:
             fallback=self._regulation.fallback,
             reasons=[
                 *self._feeds.reasons,
+                *(
+                    Reason(ReasonCode.WILL_MISSING, f"if the agent dies, nobody tells {name}: {trouble}", name)
+                    for name, trouble in self._wills.troubles
+                ),
                 *self._regulation.reasons,
                 *self._time.reasons,
                 *self._image.limit_reasons,
@@ -335,8 +385,18 @@ class Agent:
         self._watchdog.ready()
 
     def close(self) -> None:
-        """Write the state, end the connections and the planner."""
-        for close in (self._write, self._planner.close, self._exchange.close, self._local.stop, self._state.close):
+        """Leave control, write the state, end the connections and the planner."""
+        with self._stages.guard(Stage.CONTROL, "stop"):
+            self._leave_control(self._image.measurements.now_ms, "stop")
+        steps = (
+            self._write,
+            self._planner.close,
+            self._exchange.close,
+            self._wills.finish,
+            self._local.stop,
+            self._state.close,
+        )
+        for close in steps:
             with self._stages.guard(Stage.REPORTS, "stop"):
                 close()
         logger.info("agent stop site=%s", self._config.site)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.connections import upstream_connection
-from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
+from ringmain_agent.gateway.inbox import Arrived
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.inputs.feed_messages import RejectedMessages
@@ -112,6 +113,9 @@ class UpstreamExchange:
         if at is None:
             return
         for message in self._upstream.received():
+            if message.refused_bytes:
+                self._rejected.add_long(message)
+                continue
             try:
                 self._take(message, at, now_s)
             except MessageError as error:
@@ -141,7 +145,7 @@ class UpstreamExchange:
             self._outbox.receive(decode(message.payload, Receipt), now_s=now_s)
         elif kind == topics.MODEL:
             delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
-            self._models.hasten(now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
+            self._models.announced(message.payload, now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
         elif kind == topics.ENVELOPE:
             self._operator.take(parsed.name or "", message.payload, at, retained=message.retained)
         else:

@@ -188,6 +188,8 @@ class Measurements(Struct, frozen=True, kw_only=True):
     feed_stale_after_s: dict[str, float] = {}
     """Of signals whose feed has its own."""
     newest: dict[str, Measured]
+    replaced: dict[str, Measured] = {}
+    """Values of feeds in whose place `newest` holds a value calculated since."""
     import_limit_kw: float
     export_limit_kw: float
     controllable_import_kw: float | None = None

@@ -51,8 +51,12 @@ class Stages:
             for (stage, part), text in self._failing.items()
         ]
 
-    def _note(self, stage: Stage, part: str, error: Exception) -> None:
+    def count(self, stage: Stage) -> None:
+        """Count a failure that the stage has survived by itself, such as the death of the planner."""
         self.failures[stage] = self.failures.get(stage, 0) + 1
+
+    def _note(self, stage: Stage, part: str, error: Exception) -> None:
+        self.count(stage)
         text = f"{type(error).__name__}: {error}"[:ERROR_MAX]
         before = self._failing.get((stage, part), "")
         self._failing[stage, part] = text

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
-_COUNTERS: Final = ("rejected", "dropped", "models_put_aside")
+_COUNTERS: Final = ("rejected", "dropped", "models_put_aside", "stage_failures")
 
 
 def facts(status: Mapping[str, Any]) -> set[str]:

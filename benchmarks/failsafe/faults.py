@@ -4,6 +4,7 @@ A kind is *said* when a status that was published while the fault lasted or afte
 one of its `says` (regular expressions over the JSON), and the status before the fault did not.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from random import Random
@@ -16,6 +17,10 @@ from benchmarks.failsafe.rig import Distortion, Rig
 from benchmarks.failsafe.site import BATTERY, CHARGERS, EQUIPMENT, PV, SiteDesign
 from ringmain_protocol import topics
 
+LOOKS: Final = 12
+"""Statuses, each about a second of real time apart, until a model has been fetched, tested and refused."""
+_FOLDERS: Final = ("slots/lost+found", "models.json.part", "slots/1.onnx")
+_MODEL: Final = re.compile("refused|have the shape")
 Act = Callable[[Rig], None]
 
 
@@ -104,7 +109,8 @@ def _sensor(kind: str, how: str, signals: Callable[[SiteDesign], tuple[str, ...]
         def end(rig: Rig) -> None:
             del rig.distortions[signal]
 
-        return Fault(kind, signal, (signal, rf"\b{name}\b", "balance"), begin, end)
+        seconds = (70, 90) if signal.endswith("_kwh") and how == "lost" else (25, 60)
+        return Fault(kind, signal, (signal, rf"\b{name}\b", "balance"), begin, end, seconds)
 
     return make
 
@@ -249,14 +255,18 @@ def _boot_in_1970(rig: Rig) -> None:
 # State
 
 
-def _state(change: Callable[[Rig], None]) -> Act:
-    """Change the state file under the running agent, let it run on, then cut its power and start it again."""
+def _state(change: Callable[[Rig], None], *, again: bool) -> Act:
+    """Change the state file under the running agent, let it run on, cut its power, and start it with a changed file."""
 
     def begin(rig: Rig) -> None:
         change(rig)
         for _ in range(12):
             rig.second()
+        rig.note_status()
         rig.kill_agent()
+        if again and rig.state_file.exists():
+            rig.state_file.with_name(rig.state_file.name + "-wal").unlink(missing_ok=True)  # it would heal the file
+            change(rig)
         rig.restart_agent(alone_s=5)
 
     return begin
@@ -266,7 +276,7 @@ def _damage(rig: Rig) -> None:
     with rig.state_file.open("r+b") as file:
         size = rig.state_file.stat().st_size
         for page in {0, *(rig.random.randrange(max(size // 4096, 1)) for _ in range(4))}:
-            file.seek(4096 * page + rig.random.choice((0, 100, 2000)))
+            file.seek(4096 * page)
             file.write(rig.random.randbytes(400))
 
 
@@ -281,10 +291,18 @@ def _delete_state(rig: Rig) -> None:
 
 
 def _older_copy(rig: Rig) -> None:
+    """The card of half a minute ago, while the center has had messages since then."""
+    rig.kill_agent()
+    files = {path: path.read_bytes() for path in rig.state.glob("agent.sqlite3*")}
+    rig.restart_agent(alone_s=2)
+    for _ in range(30):
+        rig.second()
+    rig.note_status()
     rig.send_receipt_of_all()
     rig.kill_agent()
     _delete_state(rig)
-    shutil.copy(rig.old_state, rig.state_file)
+    for path, content in files.items():
+        path.write_bytes(content)
     rig.restart_agent(alone_s=5)
 
 
@@ -300,14 +318,14 @@ def _disk_free(rig: Rig) -> None:
 
 
 def _store_folder(rig: Rig) -> None:
-    for name in ("slots/lost+found", "models.json.part", "slots/1.onnx"):
+    """Folders where the store has its files, while a release arrives that it must note."""
+    for name in _FOLDERS:
         (rig.state / name).mkdir(parents=True, exist_ok=True)
-    rig.kill_agent()
-    rig.restart_agent(alone_s=5)
+    _fetch(rig, "endless")
 
 
 def _store_clean(rig: Rig) -> None:
-    for name in ("slots/lost+found", "models.json.part", "slots/1.onnx"):
+    for name in _FOLDERS:
         shutil.rmtree(rig.state / name, ignore_errors=True)
 
 
@@ -320,10 +338,21 @@ def _store_bad_file(rig: Rig) -> None:
 
 
 def _hostile(how: str) -> Act:
-    def begin(rig: Rig) -> None:
-        rig.publish_model(how)
+    return lambda rig: _fetch(rig, how)
 
-    return begin
+
+def _fetch(rig: Rig, how: str) -> None:
+    """A hostile release, and a start, which looks for models at once: an announcement may wait a minute of real time."""
+    rig.publish_model(how)
+    rig.kill_agent()
+    rig.restart_agent(alone_s=3)
+    before = rig.status.get("reason", "")
+    for _ in range(LOOKS):
+        for _ in range(5):
+            rig.second()
+        reason = rig.fresh_status().get("reason", "")
+        if reason != before and _MODEL.search(reason):
+            return
 
 
 def _planner(number: Signals) -> Act:
@@ -388,6 +417,8 @@ def _load(_design: SiteDesign) -> tuple[str, ...]:
 
 
 _REFUSED: Final = (r'answer/\w+ .*"accepted": ?false', "rejected .*envelope", "rejected older")
+_MODEL_SAYS: Final = ("refused", "have the shape", "models_put_aside", "model_damaged")
+_PLANNER_SAYS: Final = ("planner", "stage_failures plan")
 _ANEW: Final = ("state_begun_anew", "code state_")
 
 KINDS: Final[Mapping[str, Make]] = MappingProxyType(
@@ -401,7 +432,7 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         "equipment_opposes": _equipment("equipment_opposes", Manner.OPPOSES, (BATTERY, PV, *CHARGERS)),
         "equipment_silent": _equipment("equipment_silent", Manner.SILENT, EQUIPMENT),
         "envelope_expires": _simple(
-            "envelope_expires", "envelope", ("without_envelope", "expire"), _envelope_expires, _issue_again, (30, 60)
+            "envelope_expires", "envelope", ("without.envelope",), _envelope_expires, _issue_again, (30, 60)
         ),
         "envelope_older": _simple(
             "envelope_older", "envelope", _REFUSED, lambda rig: _send(rig, _wide(rig, issued_at_ms=rig.now_ms - 3_000_000))
@@ -411,7 +442,7 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         ),
         "envelope_empty": _simple("envelope_empty", "envelope", _REFUSED, _envelope_empty, _issue_again),
         "envelope_heartbeat_lost": _simple(
-            "envelope_heartbeat_lost", "envelope", ("heartbeat",), _heartbeat_lost, _issue_again
+            "envelope_heartbeat_lost", "envelope", ("heartbeat", "operator_silent"), _heartbeat_lost, _issue_again
         ),
         "envelope_flood": _simple("envelope_flood", "envelope", (*_REFUSED, "too_many"), _flood, _end_flood),
         "giant_payload": _simple("giant_payload", "upstream", ("too_large", "too_big", "payload"), _giant),
@@ -427,30 +458,30 @@ KINDS: Final[Mapping[str, Make]] = MappingProxyType(
         "clock_back": _clock("clock_back", -1),
         "clock_forward": _clock("clock_forward", 1),
         "clock_1970_at_boot": _simple("clock_1970_at_boot", "clock", ("clock",), _boot_in_1970, _true_time),
-        "state_damaged": _simple("state_damaged", "agent", _ANEW, _state(_damage)),
-        "state_truncated": _simple("state_truncated", "agent", _ANEW, _state(_truncate)),
-        "state_gone": _simple("state_gone", "agent", _ANEW, _state(_delete_state)),
+        "state_damaged": _simple("state_damaged", "agent", _ANEW, _state(_damage, again=True)),
+        "state_truncated": _simple("state_truncated", "agent", _ANEW, _state(_truncate, again=True)),
+        "state_gone": _simple("state_gone", "agent", _ANEW, _state(_delete_state, again=False)),
         "state_older_copy": _simple("state_older_copy", "agent", _ANEW, _older_copy),
         "disk_full": _simple("disk_full", "disk", ("state_not_written", "disk_full", "disk"), _disk_full, _disk_free),
-        "store_folder": _simple("store_folder", "agent", ("model", "slots", "store"), _store_folder, _store_clean),
+        "store_folder": _simple("store_folder", "agent", ("models.json", "slots", "store"), _store_folder, _store_clean),
         "store_bad_file": _simple("store_bad_file", "agent", ("model", "store"), _store_bad_file),
-        "model_endless": _simple("model_endless", "model", ("model",), _hostile("endless")),
-        "model_memory": _simple("model_memory", "model", ("model",), _hostile("memory")),
-        "model_shape": _simple("model_shape", "model", ("model",), _hostile("shape")),
-        "planner_killed": _simple("planner_killed", "planner", ("planner",), _planner(SIGKILL)),
-        "planner_frozen": _simple("planner_frozen", "planner", ("planner",), _planner(SIGSTOP)),
+        "model_endless": _simple("model_endless", "model", _MODEL_SAYS, _hostile("endless")),
+        "model_memory": _simple("model_memory", "model", _MODEL_SAYS, _hostile("memory")),
+        "model_shape": _simple("model_shape", "model", _MODEL_SAYS, _hostile("shape")),
+        "planner_killed": _simple("planner_killed", "planner", _PLANNER_SAYS, _planner(SIGKILL)),
+        "planner_frozen": _simple("planner_frozen", "planner", _PLANNER_SAYS, _planner(SIGSTOP)),
         "agent_killed": _simple("agent_killed", "agent", ('online .*"online": ?false',), _agent_killed),
         "second_agent": _simple(
             "second_agent", "agent", ("second", "another agent", "instance"), _second_agent, _end_second_agent
         ),
         "local_broker_killed": _simple("local_broker_killed", "local", ("connection local",), _local_broker_killed),
         "watchdog_missing": _simple(
-            "watchdog_missing", "watchdog", ("watchdog", "notify"), _watchdog_missing, _watchdog_back
+            "watchdog_missing", "watchdog", ("watchdog", "systemd"), _watchdog_missing, _watchdog_back
         ),
         "receipt_forged": _simple("receipt_forged", "receipt", ("receipt",), _forged_receipt),
     }
 )
 """Every kind of fault; each seed draws from all of them."""
 
-NEEDS_LOAD: Final = frozenset(f"load_{how}" for how in _SENSOR)
-"""Kinds that only a site with a measured load can have."""
+NEEDS_LOAD: Final = frozenset(f"load_{how}" for how in _SENSOR) | {"model_shape"}
+"""Kinds that only a site with a measured load can have; without its history no model of the load ever runs."""

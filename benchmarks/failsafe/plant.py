@@ -66,6 +66,8 @@ class Plant:
         self.soc_kwh = 0.6 * design.battery_kwh
         self.wanted_kwh = dict.fromkeys(CHARGERS, 60.0)
         self.manner: dict[str, Manner] = dict.fromkeys((BATTERY, PV, *CHARGERS), Manner.FOLLOWS)
+        self.energy_known = True
+        """A battery whose energy nobody knows must not be used, not even by an all-knowing controller's rules."""
         self.commands: dict[str, Command] = {}
         self.powers_kw: dict[str, float] = dict.fromkeys((BATTERY, PV, *CHARGERS), 0.0)
         self._record, self._scales = record, (load_scale, sun_scale)
@@ -81,7 +83,10 @@ class Plant:
         load_kw = float(self._record.load_kw[minute]) * self._scales[0]
         sun_kw = max(float(self._record.pv_available_kw[minute]) * self._scales[1], -self.design.pv_kw)
         self.now_ms += SECOND_MS
-        obeying = {name: self._range(name, sun_kw) for name, manner in self.manner.items() if manner is Manner.FOLLOWS}
+        usable = [name for name, manner in self.manner.items() if manner is Manner.FOLLOWS]
+        if not self.energy_known and BATTERY in usable:
+            usable.remove(BATTERY)
+        obeying = {name: self._range(name, sun_kw) for name in usable}
         self.powers_kw = {name: self._power_kw(name, sun_kw) for name in self.powers_kw}
         self._store()
         stuck_kw = sum(kw for name, kw in self.powers_kw.items() if name not in obeying)

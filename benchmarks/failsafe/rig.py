@@ -20,16 +20,18 @@ import msgspec
 import psutil
 
 from benchmarks.failsafe.hostile_models import newest_timestamp, publish, repository_toml
-from benchmarks.failsafe.plant import Plant, Second
-from benchmarks.failsafe.referee import Referee, Seen
+from benchmarks.failsafe.plant import Manner, Plant, Second
+from benchmarks.failsafe.referee import CONTRADICTION_PU, Referee, Seen
 from benchmarks.failsafe.site import (
     BATTERY,
     CHARGERS,
+    ENERGY_STALE_S,
     EQUIPMENT,
     LIANDER,
     METER_LOST_AFTER_S,
     PV,
     STALE_AFTER_S,
+    SWITCH_STALE_S,
     WINDOW_STEPS,
     Pair,
     SiteDesign,
@@ -145,10 +147,13 @@ class Rig:
         self.status: dict[str, Any] = {}
         self.heard: list[Message] = []
         self.unsafe: list[str] = []
+        self.betrayed: set[str] = set()
+        """Signals whose loss or lie could be known since the fault began."""
         self.releases = 0
         self._file_limit: int | None = None
         self.commanded = True
-        self._observed_s = 0
+        self._turned_ms = since_ms
+        self._in_observe: set[str] = set()
         self._true: dict[str, list[tuple[int, float]]] = {signal: [] for signal in design.signals}
         self._seen: dict[str, tuple[int, float]] = {}
         self._tick = 0
@@ -183,7 +188,6 @@ class Rig:
         week.write_text(self._history)
         command = ["-m", "ringmain_agent", "import-history", str(week), "--config", str(self.config)]
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        shutil.copy(self.state_file, self.old_state)
         self.notified = self._notify_socket()
         self.agent = self.program("agent", self.config)
         self._stack.callback(self._end)
@@ -247,7 +251,7 @@ class Rig:
 
     def second(self) -> None:
         """One simulated second with the agent: plant, operator, sensors, tick, setpoints, referee."""
-        truth = self.plant.advance()
+        truth = self._advance()
         self._issue()
         messages = self._readings(truth)
         self._tick_until_answered(messages)
@@ -256,17 +260,37 @@ class Rig:
 
     def second_alone(self) -> None:
         """One simulated second in which the agent hears nothing and says nothing: its process or its broker is away."""
-        truth = self.plant.advance()
+        truth = self._advance()
         self._issue()
         self._readings(truth)
         self._referee(truth)
+
+    def _advance(self) -> Second:
+        heard_ms, _ = self._seen.get("battery_soc_kwh", (self.now_ms, 0.0))
+        self.plant.energy_known = self.now_ms - heard_ms <= 1000 * ENERGY_STALE_S
+        return self.plant.advance()
 
     def _referee(self, truth: Second) -> None:
         if self.referee is None:
             return
         ages_s = {signal: (truth.at_ms - at_ms) / 1000 for signal, (at_ms, _) in self._seen.items()}
         values = {signal: value for signal, (_, value) in self._seen.items()}
-        self.referee.second(truth, self.operator.owed(truth.at_ms), Seen(values, ages_s), commanded=self.commanded)
+        seen = Seen(values, ages_s)
+        self.betrayed |= {
+            signal for signal in self.distortions if self.referee.betrays(signal, self._true[signal][-1][1], seen)
+        }
+        self.betrayed |= {name for name, kw in truth.powers_kw.items() if self._disobeys(name, kw)}
+        self.referee.second(truth, self.operator.owed(truth.at_ms), seen, commanded=self.commanded)
+
+    def _disobeys(self, name: str, power_kw: float) -> bool:
+        """Whether its measured power shows that an equipment does not follow its setpoint."""
+        command = self.plant.commands.get(name)
+        if self.plant.manner[name] is Manner.FOLLOWS or command is None or command.power_kw is None:
+            return False
+        ratings_kw = {BATTERY: self.design.battery_kw, PV: self.design.pv_kw}
+        beyond_kw = CONTRADICTION_PU * ratings_kw.get(name, self.design.charger_kw)
+        error_kw = power_kw - command.power_kw
+        return {BATTERY: abs(error_kw), PV: -error_kw}.get(name, error_kw) > beyond_kw
 
     def _issue(self) -> None:
         operator, now_ms = self.operator, self.now_ms
@@ -304,7 +328,7 @@ class Rig:
             at_ms, value = delivered
             self._seen[signal] = (truth.at_ms, value)
             at = datetime.fromtimestamp(at_ms / 1000, UTC)
-            payload = f'{{"value":{value:.4f},"time":"{at:%Y-%m-%dT%H:%M:%SZ}"}}'
+            payload = f'{{"value":{value:.4f},"time":"{at:%Y-%m-%dT%H:%M:%SZ}","number":{self._tick}}}'
             messages.append((f"plant/feed/{signal}", payload.encode()))
         return messages
 
@@ -353,8 +377,18 @@ class Rig:
     def _setpoint(self, name: str, payload: bytes) -> None:
         setpoint = json.loads(payload)
         power_kw = setpoint.get("power_kw")
+        if self._must_observe and name in self._in_observe:
+            self.unsafe.append(f"{name} commanded in observe")
+        if self._must_observe:
+            self._in_observe.add(name)
         self._check(name, power_kw)
         self.plant.receive(name, power_kw, float(setpoint.get("valid_for_s", 1e9)))
+
+    @property
+    def _must_observe(self) -> bool:
+        """Whether the switch has long said observe, or nothing for longer than it may."""
+        silent_s = (self.now_ms - self._turned_ms) / 1000 - GRACE_S
+        return self.switch != "control" and silent_s > (SWITCH_STALE_S if self.switch is None else 0)
 
     def _check(self, name: str, power_kw: float | None) -> None:
         """Note a setpoint that no agent should have sent."""
@@ -367,7 +401,7 @@ class Rig:
             opens = name in CHARGERS if design.imports else name == PV
             heard_ms, _ = self._seen.get("pcc_kw", (0, 0.0))
             unmeasured = self.now_ms - heard_ms > 1000 * (METER_LOST_AFTER_S + GRACE_S)
-            if opens and (unmeasured or self.switch != "control"):
+            if opens and (unmeasured or self._must_observe):
                 self.unsafe.append(f"{name} released " + ("without a meter" if unmeasured else "by a leaving agent"))
         elif not least_kw - 0.1 <= power_kw <= most_kw + 0.1:
             self.unsafe.append(f"{name} at {power_kw:g} kW, outside its nameplate")
@@ -413,14 +447,10 @@ class Rig:
         """The agent's SQLite file."""
         return self.state / "agent.sqlite3"
 
-    @property
-    def old_state(self) -> Path:
-        """A copy of the state file from before the first start."""
-        return self.folder / "agent.sqlite3.old"
-
     def turn(self, position: str | None) -> None:
         """Turn the switch; without a position its sender falls silent."""
         self.switch = position
+        self._turned_ms, self._in_observe = self.now_ms, set()
         if position is not None:
             self.send_local("plant/switch", position.encode())
 

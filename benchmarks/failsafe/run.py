@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from benchmarks.failsafe.draw import Draw
 from benchmarks.failsafe.evidence import facts, said
+from benchmarks.failsafe.faults import Fault
 from benchmarks.failsafe.referee import Referee, Tally
 from benchmarks.failsafe.rig import ControlLostError, Rig, rig_in
 from benchmarks.failsafe.site import EQUIPMENT, SiteDesign, windows
@@ -18,8 +19,8 @@ from ringmain_simulation.data import Excerpt
 RECOVERY_S: Final = 240
 """Within so many seconds after the end of a fault, the agent must be in control again and out of fail-safe."""
 REST_S: Final = 15
-NAMING_S: Final = 60
-"""So long after its begin a fault may stay unnamed."""
+SILENCE: Final = "^silence"
+"""While the upstream broker is down, the bridge's last-seen time is all that the center has of a site."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -53,6 +54,7 @@ def _draw(rig: Rig, draw: Draw) -> Outcome:
     before = facts(rig.status)
     heard_from = len(rig.heard)
     rig.unsafe.clear()
+    rig.betrayed.clear()
     connection_kw = max(rig.design.limits.import_kw, rig.design.limits.export_kw)
     powers = tuple(f"{name}_kw" for name in EQUIPMENT)
     rig.referee = Referee(connection_kw=connection_kw, powers=powers, why=" + ".join(fault.kind for fault in draw))
@@ -67,16 +69,26 @@ def _draw(rig: Rig, draw: Draw) -> Outcome:
     tally = rig.referee.close()
     rig.referee = None
     heard = [fact for message in rig.heard[heard_from:] for fact in _heard(message.topic, message.payload)]
-    unsaid = tuple(fault.kind for fault in draw if said(fault.says, before, heard) is None)
+    unsaid = [fault for fault in draw if not lost and said((*fault.says, SILENCE), before, heard) is None]
+    for fault in unsaid:
+        if _is_silent_lie(fault, rig):
+            tally.undetectable[f"{fault.kind}: nothing contradicts it"] += 1
     return Outcome(
         site=rig.design.site,
         kinds=tuple(fault.kind for fault in draw),
         subjects=tuple(fault.subject for fault in draw),
         tally=tally,
         unsafe=tuple(rig.unsafe),
-        unsaid=() if lost else unsaid,
+        unsaid=tuple(fault.kind for fault in unsaid if not _is_silent_lie(fault, rig)),
         control_lost=lost,
     )
+
+
+def _is_silent_lie(fault: Fault, rig: Rig) -> bool:
+    """A sensor or an equipment that was wrong, but so little or so lonely that nothing could show it."""
+    if fault.subject in EQUIPMENT:
+        return fault.subject not in rig.betrayed and f"{fault.subject}_kw" not in rig.betrayed
+    return fault.subject in rig.design.signals and fault.subject not in rig.betrayed and "ripple" not in fault.subject
 
 
 def _suffer(rig: Rig, draw: Draw) -> None:
@@ -87,8 +99,10 @@ def _suffer(rig: Rig, draw: Draw) -> None:
         return
     for fault in draw:
         fault.begin(rig)
-        for _ in range(rig.random.randint(0, 8) if len(draw) > 1 else 0):
-            rig.second()
+        if fault is not draw[-1]:
+            for _ in range(rig.random.randint(1, 8)):
+                rig.second()
+            rig.note_status()
     low, high = (max(bound) for bound in zip(*(fault.seconds for fault in draw), strict=True))
     for _ in range(rig.random.randint(low, high)):
         rig.second()

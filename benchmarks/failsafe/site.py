@@ -22,6 +22,9 @@ EQUIPMENT: Final = (BATTERY, PV, *CHARGERS)
 VALID_FOR_S: Final = 30.0
 STALE_AFTER_S: Final = 10.0
 METER_LOST_AFTER_S: Final = 5.0
+ENERGY_STALE_S: Final = 60.0
+"""Energies come slowly at a real site; between two values the agent integrates the measured power."""
+SWITCH_STALE_S: Final = 20.0
 WINDOW_STEPS: Final = 8
 WEEK_STEPS: Final = 672
 DAY_STEPS: Final = 96
@@ -187,7 +190,7 @@ host = "127.0.0.1"
 port = {upstream_port}
 [switch]
 topic = "plant/switch"
-stale_after_s = 20
+stale_after_s = {SWITCH_STALE_S}
 {feeds}
 [grid_connection]
 import_limit_kw = {grid.import_kw}
@@ -196,6 +199,14 @@ margin_kw = 20
 [grid_connection.failsafe]
 hold_min_s = 10
 ramp_s = 10
+[grid_connection.without_envelope]
+names = ["dso"]
+import_kw = {design.fallback.import_kw}
+export_kw = {design.fallback.export_kw}
+[local_limit.ripple]
+feed = "ripple_position"
+positions = {{ "0" = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}, "100" = {{}} }}
+silent = {{ import_kw = {design.ripple.import_kw}, export_kw = {design.ripple.export_kw} }}
 {"".join(equipment.values())}
 [regulator]
 stale_after_s = {STALE_AFTER_S}
@@ -215,6 +226,7 @@ format = "json"
 value_path = "value"
 time_path = "time"
 unit = "{unit}"
+{f"stale_after_s = {ENERGY_STALE_S}" if unit == "kWh" else ""}
 """
 
 

@@ -107,6 +107,7 @@ class ReasonCode(StrEnum):
     STAGE_FAILED = "stage_failed"
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
+    WILL_MISSING = "will_missing"
     CLOCK_DOUBT = "clock_doubt"
     CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"

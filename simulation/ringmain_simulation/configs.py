@@ -69,7 +69,7 @@ soc_max_pu = {battery.soc_max_pu}
 soc_reserve_pu = {RESERVE_PU}
 soc_target_pu = {battery.soc_start_pu}
 """,
-        _output("battery", BATTERY, design.site, scenario),
+        _output("battery", BATTERY, design.site, scenario) + "when_silent = 0.0\n",
         f"[photovoltaics.{PV}]\nrated_power_kw = {design.pv_rated_power_kw}\n",
         _output("photovoltaics", PV, design.site, scenario),
         f"""[tariff]

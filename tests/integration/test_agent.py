@@ -435,10 +435,64 @@ def test_the_local_switch_forces_observe_at_any_time_and_silence_means_observe(
         station.speak_until(lambda: station.setpoints, load_kw=130)
         station.publish("plant/switch", "observe")
         station.speak_until(lambda: station.statuses[-1].mode is Mode.OBSERVE, load_kw=130)
+        station.speak_until(lambda: "release" in station.setpoints[-1], load_kw=130)
         count = len(station.setpoints)
         seen = len(station.statuses)
         station.speak_until(lambda: len(station.statuses) > seen + 2, load_kw=130)
         assert len(station.setpoints) == count
+        assert ["release" in setpoint for setpoint in station.setpoints].count(True) == 1  # `on_leave`, once
+
+
+FAILSAFE = CONFIG.replace("repeat_s = 1", 'repeat_s = 1\non_leave = "failsafe"')
+
+
+def test_equipment_is_told_once_when_control_ends_by_the_switch_by_a_stop_or_by_death(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    def last_orders() -> list[dict[str, Any]]:
+        return [setpoint for setpoint in station.setpoints if setpoint.get("fallback") == "failsafe"]
+
+    def controlled() -> None:
+        station.setpoints.clear()
+        station.publish("plant/switch", "control", retain=True)
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+    with running_agent(tmp_path, mosquitto, config=FAILSAFE) as agent:
+        controlled()
+        station.publish("plant/switch", "observe")
+        station.speak_until(last_orders, load_kw=130)
+        controlled()  # the will's connection comes back, too
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 1, load_kw=130)
+        assert last_orders() == []
+        assert station.statuses[-1].reason_codes.count(ReasonCode.WILL_MISSING) == 0
+        agent.kill()
+        wait_until(lambda: bool(last_orders()), what="the will")
+        assert station.setpoints[-1] == last_orders()[0]
+        assert {name: last_orders()[0][name] for name in ("power_kw", "sequence", "valid_for_s", "reason")} == {
+            "power_kw": 0.0,
+            "sequence": 0,
+            "valid_for_s": 86400,
+            "reason": "the agent is gone",
+        }
+        agent.start()
+        controlled()
+    wait_until(lambda: bool(last_orders()), what="the last setpoint")
+    assert [(order["power_kw"], order["reason"]) for order in last_orders()] == [(0.0, "stop")]
+    assert station.setpoints[-1] == last_orders()[0]
+
+
+def test_after_the_return_of_the_local_broker_every_setpoint_goes_out_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    config = FAILSAFE.replace("repeat_s = 1", "repeat_s = 599").replace("valid_for_s = 5", "valid_for_s = 600")
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.publish("plant/switch", "control", retain=True)
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        mosquitto.stop()
+        mosquitto.start()
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
 
 
 def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retained_value_does_not_count(
@@ -485,6 +539,47 @@ def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
         assert station.status is not None
         assert station.status.rejected.keys() >= {"undecodable", "not_finite", "too_large"}
         station.speak_until(lambda: station.setpoints and station.setpoints[-1].get("power_kw", 0) < -30, load_kw=130)
+
+
+GIANT = b"9" * 40_000_000
+
+
+def test_giant_messages_are_refused_before_they_are_held_and_never_come_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """Live, retained, and kept by the persistent session: each is counted, and none costs memory or the connection."""
+    station.publish("plant/switch", "control", retain=True)
+    series = topics.topic("site-1", topics.SERIES, "price_eur_per_mwh")
+
+    def refused() -> int:
+        return station.status.rejected.get("too_large", 0) if station.status else 0
+
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: station.setpoints, load_kw=130)
+        before_kb = _highest_kb(agent)
+        station.publish("plant/load", GIANT)
+        station.publish(series, GIANT, retain=True)
+        station.speak_until(lambda: refused() == 2, load_kw=130)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        assert _highest_kb(agent) - before_kb < 20_000
+        assert station.status is not None
+        assert station.status.connections == {"local": "", "upstream": ""}
+        assert "message rejected reason=too_large message on " in agent.end_of_log(100)
+    station.statuses.clear()
+    station.publish(topics.topic("site-1", topics.ENVELOPE), GIANT)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: refused() == 2)  # the retained one, and the one that the session kept
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 3)
+        assert refused() == 2
+    station.publish(series, b"", retain=True)
+
+
+def _highest_kb(agent: Program) -> int:
+    """Largest resident memory of the process so far."""
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:

@@ -300,7 +300,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_fetching_leaves_no_child_behind(site: Site) -> None:
-    site.store.hasten(now_s=site.now_s, delay_s=0)
+    site.store.announced(b"", now_s=site.now_s, delay_s=0)
     site.store.poll(now_s=site.now_s + 2000)
     child = site.store._child  # noqa: SLF001
     site.store.close()
@@ -410,6 +410,18 @@ def test_links_in_the_state_folder_are_not_written_through(site: Site, centre: C
     assert site.look()
     assert site.store.releases == {SIGNAL: 2}
     assert victim.read_text() == "untouched"
+
+
+def test_what_killed_looks_left_is_deleted(site: Site, centre: Centre) -> None:
+    """Each killed download of 400 MB stayed on the flash."""
+    state = site.folder / "state"
+    (state / "downloads-old").mkdir()
+    left = [state / "downloads-old" / "rollout", state / "rollout.part", state / SLOTS / "x.part", state / "tuf" / "tmpabc"]
+    for path in left:
+        path.write_bytes(b"x")
+    centre.release(2)
+    assert site.look()
+    assert [path for path in left if path.exists()] == []
 
 
 def test_the_state_holds_what_must_survive(site: Site) -> None:

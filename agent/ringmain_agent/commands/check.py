@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Iterator
 
 from ringmain_agent.config.agent import LoadedConfig, load_config
+from ringmain_agent.config.leaving import leaving_problems
 from ringmain_agent.equipment.registry import equipment_by_kind
 from ringmain_agent.site.site import LOAD, PCC, REACTIVE, Site
 from ringmain_program.command import Outcome
+from ringmain_protocol.messages import Mode
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -38,6 +40,8 @@ def _advice(loaded: LoadedConfig) -> Iterator[str]:
     if PCC not in config.feeds:
         yield "feeds.pcc_kw is missing: limits are held on the sum of load and equipment, not on the meter"
     yield from _meter_advice(loaded)
+    if config.mode is not Mode.CONTROL:
+        yield from (f"control will be refused: {problem}" for problem in leaving_problems(config.outputs, loaded.site))
     if config.models is None:
         yield "[models] is missing: forecasts are seasonal persistence"
     elif not loaded.path(config.models.root).is_file():

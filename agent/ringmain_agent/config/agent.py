@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.config.equipment_tables import table_type
 from ringmain_agent.config.feed import Feed, feed_problem
+from ringmain_agent.config.leaving import leaving_problems
 from ringmain_agent.config.local_limit import LocalLimit, local_limit_problems
 from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.config.output import Output, output_problem
@@ -175,6 +176,8 @@ def load_config(path: Path, kind: type[Config] = CONFIG_TYPE) -> LoadedConfig:
         site = config.as_site()
     except ValueError as error:
         problems.append(str(error))
+    if site is not None and config.mode is Mode.CONTROL:
+        problems += leaving_problems(config.outputs, site)
     if problems or site is None:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     digest = sha256(path.read_bytes()).hexdigest()

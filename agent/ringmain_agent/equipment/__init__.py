@@ -18,6 +18,7 @@ __all__ = [
     "plausible_values",
     "registry",
     "setpoint_range",
+    "stored_energy",
     "switching_operations",
     "transformer",
     "transformer_chords",

@@ -4,4 +4,16 @@ Bytes come in and leave; no decision about the site falls here. The outbox decid
 is full, which are dropped.
 """
 
-__all__ = ["clock", "connections", "kept", "limits_file", "mqtt", "outbox", "state_file", "watchdog"]
+__all__ = [
+    "bounded_client",
+    "clock",
+    "connections",
+    "inbox",
+    "kept",
+    "limits_file",
+    "mqtt",
+    "outbox",
+    "state_file",
+    "watchdog",
+    "will_connections",
+]

@@ -13,8 +13,9 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.gateway.kernel_clock import kernel_synchronized, read_clocks
-from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError

@@ -3,10 +3,15 @@
 from collections.abc import Iterable
 
 from ringmain_agent.config.agent import LoadedConfig
-from ringmain_agent.gateway.mqtt import BrokerConnection
+from ringmain_agent.gateway.mqtt import BrokerConnection, Will
 from ringmain_program.brokers import with_absolute_files
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Online, encode
+
+
+def local_client_id(loaded: LoadedConfig) -> str:
+    """Client id of the local connection; those of the wills begin with it."""
+    return loaded.config.mqtt.local.client_id or f"ringmain-agent-{loaded.config.site}-local"
 
 
 def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simulated: bool) -> BrokerConnection:
@@ -18,7 +23,7 @@ def local_connection(loaded: LoadedConfig, feed_topics: Iterable[str], *, simula
     return BrokerConnection(
         "local",
         with_absolute_files(config.mqtt.local, loaded.folder),
-        client_id=config.mqtt.local.client_id or f"ringmain-agent-{config.site}-local",
+        client_id=local_client_id(loaded),
         subscriptions=subscriptions,
     )
 
@@ -38,5 +43,5 @@ def upstream_connection(loaded: LoadedConfig) -> BrokerConnection:
             topics.all_series(config.site),
         ],
         persistent=True,
-        will=(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
+        will=Will(topics.topic(config.site, topics.ONLINE), encode(Online(online=False, since_ms=0))),
     )

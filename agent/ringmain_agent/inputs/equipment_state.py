@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ringmain_agent.equipment import charging_sessions, load_usage
 from ringmain_agent.equipment import switching_operations as operations
 from ringmain_agent.equipment.load_usage import UsageCount
+from ringmain_agent.equipment.stored_energy import StoredEnergy
 from ringmain_agent.equipment.switching_operations import Operations
 from ringmain_agent.equipment.transformer import loadings_pu, update_thermal_state
 from ringmain_agent.site.nameplates import FlexibleLoad, OnOffLoad
@@ -43,6 +44,8 @@ class EquipmentState(Struct, frozen=True, kw_only=True):
     operations: dict[str, Operations] = {}
     last_there_ms: dict[str, AtMs] = {}
     """Last instant with a vehicle at each charging station."""
+    stored_energy: dict[str, StoredEnergy] = {}
+    """Energy of each battery, calculated from the last value of its feed."""
 
     def usage_at(self, site: Site, at_ms: int) -> dict[str, LoadUsage]:
         """Usage of each load in its current hours at an instant."""
@@ -122,6 +125,7 @@ def move_equipment_state(state: EquipmentState, moved_ms: int) -> EquipmentState
         loading_at_ms=state.loading_at_ms + moved_ms,
         assumed_at_ms=None if state.assumed_at_ms is None else state.assumed_at_ms + moved_ms,
         usage={name: load_usage.move_count(count, moved_ms) for name, count in state.usage.items()},
+        stored_energy={name: known.moved(moved_ms) for name, known in state.stored_energy.items()},
     )
 
 
@@ -129,7 +133,7 @@ def restored_equipment_state(state: EquipmentState, *, now_ms: int, clock_truste
     """The kept state after a restart: without a trusted clock the length of the gap is unknown, and nothing has cooled."""
     if clock_trusted and state.at_ms <= now_ms and state.loading_at_ms <= now_ms:
         return state
-    return replace(state, at_ms=now_ms, loading_at_ms=now_ms - GAP_MS - 1)
+    return replace(state, at_ms=now_ms, loading_at_ms=now_ms - GAP_MS - 1, stored_energy={})
 
 
 def equipment_reasons(state: EquipmentState, now_ms: int) -> Iterator[Reason]:

@@ -7,8 +7,9 @@ from typing import Final
 
 from ringmain_agent.config.agent import Config
 from ringmain_agent.config.feed import Feed
+from ringmain_agent.gateway.bounded_client import PACKET_MAX_BYTES
 from ringmain_agent.gateway.clock import Cycle
-from ringmain_agent.gateway.mqtt import Arrived
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.feeds import read_feed
 from ringmain_agent.inputs.journal import Journal
 from ringmain_agent.inputs.local_limits import LocalLimits
@@ -38,6 +39,11 @@ class RejectedMessages:
         if reason not in self.counts:
             logger.warning("message rejected reason=%s %s (further ones are counted only)", reason, text)
         self.add_silently(reason, 1)
+
+    def add_long(self, message: Arrived) -> None:
+        """Count a message that was too long to be held."""
+        text = f"message on {message.topic} has {message.refused_bytes} bytes; the limit is {PACKET_MAX_BYTES} bytes"
+        self.add("too_large", text)
 
     def add_silently(self, reason: str, count: int) -> None:
         """Count messages of a normal reason, such as a repetition, without a log line."""
@@ -113,15 +119,16 @@ class FeedMessages:
 
     def take(self, cycle: Cycle, time: TrustedTime) -> list[StepValue]:
         """Process the feed messages of a cycle and the position of the switch; returns the closed steps."""
+        self._turn_switch(cycle)  # first: a fault in the feeds must not keep the agent in control
         readings: list[Reading] = []
         receipts: list[Receipt] = []
         in_doubt = not time.stamps_steps
         if time.moved_ms:
             self._history.move_clock(time.moved_ms, now_ms=cycle.now_ms, in_doubt=in_doubt)
         for message in cycle.arrived:
-            if self._switch is not None and self._config.switch and message.topic == self._config.switch.topic:
-                self._switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
-            for signal, feed in self._feeds.get(message.topic, ()):
+            if message.refused_bytes:
+                self._rejected.add_long(message)
+            for signal, feed in () if message.refused_bytes else self._feeds.get(message.topic, ()):
                 if message.retained and feed.time_path is None and signal not in self._local_limits.signals:
                     self._rejected.add(
                         "retained", f"feed {signal}: a retained value of unknown time may be old; set time_path"
@@ -137,7 +144,6 @@ class FeedMessages:
                 receipts.append(Receipt(received_ms, received_s, message.retained))
                 if feed.time_path is not None and not message.retained:
                     self._senders[message.topic] = reading.at_ms - 1000 * received_s, received_s
-        self._set_mode(cycle.now_s)
         accepted, repeated = self._history.accept(
             readings, now_ms=cycle.now_ms, receipts=receipts, clock_trusted=time.trusted, in_doubt=in_doubt
         )
@@ -147,10 +153,13 @@ class FeedMessages:
         self._journal.close(closed, self._history)
         return closed
 
-    def _set_mode(self, now_s: float) -> None:
+    def _turn_switch(self, cycle: Cycle) -> None:
         if self._config.mode is not Mode.CONTROL:
             return
-        switch = self._switch
+        switch, now_s = self._switch, cycle.now_s
+        for message in cycle.arrived:
+            if switch is not None and self._config.switch is not None and message.topic == self._config.switch.topic:
+                switch.take(message.payload, retained=message.retained, at_s=cycle.received_s(message))
         mode = Mode.CONTROL if switch is None or switch.is_on(now_s) else Mode.OBSERVE
         reason = None if switch is None else switch.reason(now_s)
         self.reasons = () if reason is None else (reason,)

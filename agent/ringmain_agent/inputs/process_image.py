@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from ringmain_agent.equipment import charging_sessions
 from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.interval import Interval
+from ringmain_agent.equipment.stored_energy import StoredEnergy, update_stored_energy, with_stored_energy
 from ringmain_agent.inputs.equipment_state import (
     EquipmentState,
     equipment_reasons,
@@ -29,6 +30,7 @@ from ringmain_agent.inputs.local_limits import LocalLimits
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
 from ringmain_agent.site.hours import step_starts_ms
+from ringmain_agent.site.nameplates import Battery
 from ringmain_agent.site.site import PCC, REACTIVE, VOLTAGE, Site
 from ringmain_agent.snapshot import Measured, Measurements, Reason, Snapshot
 from ringmain_protocol.messages import Limit
@@ -89,14 +91,34 @@ class ProcessImage:
         return equipment_reasons(self.equipment_state, self.measurements.now_ms)
 
     def take(
-        self, now_ms: int, not_followed: Sequence[str] = (), *, now_s: float | None = None, clock_trusted: bool = True
+        self,
+        now_ms: int,
+        not_followed: Sequence[str] = (),
+        *,
+        now_s: float | None = None,
+        clock_trusted: bool = True,
+        in_force_kw: Mapping[str, float | None] = MappingProxyType({}),
     ) -> Measurements:
-        """The image of a new cycle; unresponsive equipment is assumed to keep its measured power."""
+        """The image of a new cycle; unresponsive equipment is assumed to keep its measured power.
+
+        The energy of a battery is calculated between two values of its feed, by its power or else its setpoint in force.
+        """
         self._at = Instant(now_ms, now_ms / 1000 if now_s is None else now_s, clock_trusted)
         measured = self._read(self._at)
-        self.equipment_state = update_equipment_state(self.equipment_state, measured, self._site)
+        stored = {
+            battery.name: known
+            for battery in self._site.batteries
+            if (known := self._stored_energy(battery, measured, in_force_kw.get(battery.name))) is not None
+        }
+        measured = with_stored_energy(measured, stored, self._site)
+        self.equipment_state = replace(
+            update_equipment_state(self.equipment_state, measured, self._site), stored_energy=stored
+        )
         self.measurements = self._with_state(measured, not_followed)
         return self.measurements
+
+    def _stored_energy(self, battery: Battery, measured: Measurements, setpoint_kw: float | None) -> StoredEnergy | None:
+        return update_stored_energy(self.equipment_state.stored_energy.get(battery.name), battery, measured, setpoint_kw)
 
     def aged(self, now_ms: int) -> Measurements:
         """The newest image at a later instant, for a cycle that cannot take one: its values age, its clock is in doubt."""

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
 from tuf.ngclient.updater import Updater
 from urllib3.exceptions import HTTPError
 
-from ringmain_agent.models.fetch_messages import FETCH, SLOTS, TRIALS, Fetch, Fetched, Newest, Slot
+from ringmain_agent.models.fetch_messages import FETCH, SLOTS, TRIALS, Fetch, Fetched, Newest, SignedTimestamp, Slot
 from ringmain_agent.models.repository_access import FolderFetcher, WebFetcher
 from ringmain_model.confinement import Memory, confine, die_with_parent
 from ringmain_model.errors import ModelRejectedError
@@ -44,14 +44,6 @@ CPU_S: Final = 60
 """Processor time of one look, and again of each signal; a look takes some 0.5 s, the largest model file 1 s."""
 TROUBLE_MAX: Final = 4_000
 _DOWNLOADS: Final = "downloads-"
-
-
-class _Timestamp(msgspec.Struct):
-    version: int
-
-
-class _SignedTimestamp(msgspec.Struct):
-    signed: _Timestamp
 
 
 def fetch_models(fetch: Fetch) -> Fetched:
@@ -96,7 +88,7 @@ def _newest(fetch: Fetch) -> Newest:
         ValueError: If it is lower than one that was seen before: the cache that TUF compares with was lost or replaced.
     """
     root_sha256 = sha256(Path(fetch.root).read_bytes()).hexdigest()
-    version = msgspec.json.decode((_cache(fetch) / "timestamp.json").read_bytes(), type=_SignedTimestamp).signed.version
+    version = msgspec.json.decode((_cache(fetch) / "timestamp.json").read_bytes(), type=SignedTimestamp).signed.version
     if fetch.newest.root_sha256 == root_sha256 and version < fetch.newest.version:
         raise ValueError(f"the repository is older than one seen before: timestamp {version} after {fetch.newest.version}")
     return Newest(root_sha256=root_sha256, version=version)
@@ -167,9 +159,13 @@ def _verified(  # noqa: PLR0913  one file and all that it is checked against
 
 @contextmanager
 def _downloads(fetch: Fetch) -> Iterator[Path]:
-    """A new folder that nobody else can have put a link into; those of looks that were killed are deleted."""
+    """A new folder that nobody else can have put a link into; what killed looks and earlier versions left is deleted."""
     for left in Path(fetch.folder).glob(f"{_DOWNLOADS}*"):
         shutil.rmtree(left, ignore_errors=True)
+    for pattern in ("rollout.part", f"{SLOTS}/*.part", "tuf/tmp*"):
+        for left in Path(fetch.folder).glob(pattern):
+            with suppress(OSError):
+                left.unlink()
     with tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=fetch.folder, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 

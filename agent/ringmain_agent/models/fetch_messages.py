@@ -29,6 +29,18 @@ class Newest(Struct, frozen=True, kw_only=True):
     version: int = 0
 
 
+class Timestamp(Struct, frozen=True):
+    """The part of TUF's timestamp that counts its issues."""
+
+    version: int
+
+
+class SignedTimestamp(Struct, frozen=True):
+    """TUF's timestamp, as in the repository and in an announcement."""
+
+    signed: Timestamp
+
+
 class Fetch(Struct, frozen=True, kw_only=True):
     """Request to the fetching process. Files of `put_aside` are not fetched again, whatever is published."""
 

@@ -31,6 +31,7 @@ from ringmain_agent.models.fetch_messages import (
     Fetch,
     Fetched,
     Newest,
+    SignedTimestamp,
     Slot,
 )
 from ringmain_agent.models.trial_record import TrialRecord, broke, died, ran
@@ -122,8 +123,16 @@ class ModelStore:
         """Folder in which the planner notes the model files that it is loading or running."""
         return self._trials(PLANNER)
 
-    def hasten(self, *, now_s: float, delay_s: float) -> None:
-        """Check soon for a new release; a random delay spreads the requests of a fleet."""
+    def announced(self, timestamp: bytes, *, now_s: float, delay_s: float) -> None:
+        """Check soon for a new release, if the timestamp is not one seen before; a delay spreads the requests of a fleet.
+
+        Nothing is believed of an announcement: it may only bring the next check forward, to once a minute at most.
+        """
+        try:
+            if msgspec.json.decode(timestamp, type=SignedTimestamp).signed.version <= self._state.newest.version:
+                return
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass  # of a publisher of another version
         earliest_s = now_s if self._started_s is None else self._started_s + LOOK_INTERVAL_MIN_S
         self._due_s = min(self._due_s, max(now_s + delay_s, earliest_s))
 

@@ -26,13 +26,16 @@ def feed_states(signals: Iterable[str], measurements: Measurements, known: Mappi
 
 
 def _state(signal: str, measurements: Measurements, known: str) -> FeedState:
-    measured = measurements.newest.get(signal)
+    calculated = measurements.replaced.get(signal)
+    measured = measurements.newest.get(signal) if calculated is None else calculated
     if measured is None:
         return FeedState(reason="never heard")
     age_s = (measurements.now_ms - measured.at_ms) / 1000
     stale_after_s = measurements.feed_stale_after_s.get(signal, measurements.stale_after_s)
     reason = known
-    if measured.value is None or measured.quality == Quality.MISSING:
+    if calculated is not None and measurements.fresh(signal) is not None:
+        reason = f"calculated since: {measurements.fresh(signal):.6g}"
+    elif measured.value is None or measured.quality == Quality.MISSING:
         reason = "its sender has no value"
     elif measurements.fresh(signal) is None and age_s > stale_after_s:
         reason = f"stale: older than {stale_after_s:g} s"

@@ -13,7 +13,7 @@ import pytest
 from ringmain_agent.agent import Agent
 from ringmain_agent.config.agent import load_config
 from ringmain_agent.gateway.clock import Cycle
-from ringmain_agent.gateway.mqtt import Arrived
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.trusted_time import EARLIEST_MS
 from ringmain_agent.models.fetch_messages import SLOTS, Slot
@@ -100,6 +100,7 @@ def test_model_that_hangs_the_planner_is_gone_after_the_second_time_and_plans_go
         time.sleep(0.01)
     state = agent._exchange._program_state()  # noqa: SLF001
     assert agent._planner.restarts == 2  # noqa: SLF001
+    assert agent._control_state().stage_failures == {"plan": 2}  # noqa: SLF001
     assert list(state.models_put_aside) == ["load_kw"]
     assert [reason.code for reason in state.reasons] == [ReasonCode.MODEL_PUT_ASIDE]
     assert agent.snapshot().models == {}

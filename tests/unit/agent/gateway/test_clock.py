@@ -1,7 +1,7 @@
 """The lockstep clock of a simulation: wall clock and monotonic clock are those of the tick."""
 
 from ringmain_agent.gateway.clock import Cycle, SimulationClock
-from ringmain_agent.gateway.mqtt import Arrived
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Tick, encode
 

@@ -103,3 +103,24 @@ def test_before_the_first_cycle_nothing_is_current_and_the_kept_state_counts(sta
     assert again.measurements.fresh("pcc_kw") is None
     assert again.measurements.thermal == station.image.measurements.thermal
     assert again.equipment_state == station.image.equipment_state
+
+
+def test_idle_battery_that_reports_changes_only_stays_in_use(station: Station, now_ms: int) -> None:
+    """Its energy does not change, so its feed is silent; released for that it would never change again."""
+    station.measure(now_ms, battery_soc_kwh=4000.0)
+    for at_ms in range(now_ms, now_ms + 3_600_000, 30_000):
+        station.measure(at_ms, battery_kw=0.0)
+        taken = station.image.take(at_ms)
+    assert taken.fresh("battery_soc_kwh") == pytest.approx(4000.0)
+    assert station.snapshot().soc_kwh == {"battery": pytest.approx(4000.0)}
+    assert taken.replaced["battery_soc_kwh"].value == 4000.0
+
+
+def test_energy_follows_the_power_between_two_values_of_its_feed(station: Station, now_ms: int) -> None:
+    station.measure(now_ms, battery_soc_kwh=4000.0)
+    for at_ms in range(now_ms, now_ms + 240_001, 30_000):
+        station.measure(at_ms, battery_kw=-1000.0)
+        taken = station.image.take(at_ms)
+    assert taken.fresh("battery_soc_kwh") == pytest.approx(
+        4000.0 - 1000.0 / 15 / station.site.batteries[0].discharge_efficiency
+    )

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from ringmain_agent.config.agent import load_config
-from ringmain_agent.models.fetch_messages import FETCH, SLOTS, TRIALS, Fetched, Slot
+from ringmain_agent.models.fetch_messages import FETCH, SLOTS, TRIALS, Fetched, Newest, Slot
 from ringmain_agent.models.store import LOOK_INTERVAL_MIN_S, SLOTS_KEPT, STATE_NAME, ModelStore, StoreState
 
 ENOUGH_S: Final = 60.0
@@ -203,13 +203,31 @@ def test_announcements_cause_one_look_a_minute(site: Site) -> None:
     site.now_s = 10_000.0
     for tenth in range(2_000):
         now_s = site.now_s + tenth / 10
-        site.store.hasten(now_s=now_s, delay_s=0.0)
+        site.store.announced(b"", now_s=now_s, delay_s=0.0)
         due_s = site.store._due_s  # noqa: SLF001
         if now_s >= due_s:
             looks.append(now_s)
             site.store._started_s, site.store._due_s = now_s, now_s + 900.0  # noqa: SLF001  as at the start of a look
     assert min(b - a for a, b in itertools.pairwise(looks)) >= LOOK_INTERVAL_MIN_S
     assert len(looks) == 4
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "due_s"),
+    [
+        (b'{"signed":{"version":7,"_type":"timestamp"},"signatures":[]}', 900.0),
+        (b'{"signed":{"version":8}}', 60.0),
+        (b"\xff", 60.0),
+        (b"[" * 100_000, 60.0),
+        (b'{"signed":{"version":"x"}}', 60.0),
+    ],
+)
+def test_announcement_of_what_was_seen_causes_no_look(site: Site, timestamp: bytes, due_s: float) -> None:
+    """A retained one comes again at each connection."""
+    (site.state.parent / "answer").write_bytes(msgspec.json.encode(Fetched(newest=Newest(version=7))))
+    site.look()
+    site.store.announced(timestamp, now_s=site.now_s + 1, delay_s=0.0)
+    assert site.store._due_s - site.now_s == due_s  # noqa: SLF001
 
 
 def test_stop_of_the_agent_counts_against_no_model_and_three_ends_in_a_row_do(site: Site) -> None:

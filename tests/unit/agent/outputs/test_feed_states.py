@@ -30,6 +30,12 @@ def test_each_feed_has_its_value_age_and_reason() -> None:
     }
 
 
+def test_calculated_energy_is_shown_beside_the_last_value_of_its_feed() -> None:
+    newest, last = {"soc_kwh": Measured(510.0, NOW_MS)}, {"soc_kwh": Measured(500.0, NOW_MS - 400_000)}
+    states = feed_states(["soc_kwh"], measured(SITE, NOW_MS, newest=newest, replaced=last), {})
+    assert states == {"soc_kwh": FeedState(value=500.0, age_s=400.0, reason="calculated since: 510")}
+
+
 def test_of_many_feeds_those_with_a_reason_stay() -> None:
     newest = {f"s{i}_kw": Measured(1.0, NOW_MS) for i in range(2 * FEEDS_MAX)}
     states = feed_states([*newest, "lost_kw"], measured(SITE, NOW_MS, newest=newest), {})

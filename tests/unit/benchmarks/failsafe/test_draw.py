@@ -20,6 +20,7 @@ def test_forty_draws_hold_every_kind_singly_and_in_pairs(seed: int) -> None:
     assert len(made) == 40
     assert {kind for _, draw in made for kind, _ in draw} == set(KINDS)
     assert {len(draw) for _, draw in made} == {1, 2}
+    assert not [draw for _, draw in made[:30] if len({subject for _, subject in draw}) < len(draw)]
     assert {site for site, _ in made} == {design.site for design in designs()}
 
 

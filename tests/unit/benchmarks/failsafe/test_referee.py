@@ -31,9 +31,10 @@ def test_sixteen_seconds_beyond_a_limit_are_an_excursion_and_fifteen_are_none() 
             assert (counted.longest_s, counted.excursions) == (seconds, excursions)
 
 
-def test_a_second_inside_ends_an_excursion() -> None:
-    counted = tally([(second(kw), shown(kw)) for kw in (*[110.0] * 9, 99.0, *[110.0] * 9)])
-    assert (counted.longest_s, counted.excursions) == (9, 0)
+def test_three_seconds_inside_end_an_excursion_and_one_does_not() -> None:
+    for inside, longest_s, excursions in ((3, 9, 0), (1, 18, 1)):
+        counted = tally([(second(kw), shown(kw)) for kw in (*[110.0] * 9, *[99.0] * inside, *[110.0] * 9)])
+        assert (counted.longest_s, counted.excursions) == (longest_s, excursions)
 
 
 def test_what_no_controller_could_hold_is_unavoidable() -> None:
@@ -65,3 +66,19 @@ def test_an_excess_that_begins_unseen_ends_no_run() -> None:
     unseen = Seen({"pcc_kw": 20.0}, {"pcc_kw": 0.0})
     counted = tally([(second(110.0), seen) for seen in (*[shown(110.0)] * 9, unseen, *[shown(110.0)] * 9)])
     assert (counted.longest_s, counted.excursions) == (18, 1)
+
+
+def test_a_lie_betrays_itself_by_age_by_size_or_in_the_balance() -> None:
+    referee = Referee(connection_kw=100.0, powers=("battery_kw",), why="test")
+    balance = {"pcc_kw": 50.0, "load_kw": 30.0, "battery_kw": 20.0}
+    fresh = dict.fromkeys(balance, 0.0)
+    for values, ages_s, true, betrayed in (
+        (balance, fresh, 50.0, False),
+        (balance, fresh, 80.0, True),  # 30 kW more than shown
+        ({"pcc_kw": 50.0, "battery_kw": 20.0}, fresh, 80.0, False),  # nothing to compare with
+        (balance, fresh | {"pcc_kw": 6.0}, 50.0, True),
+        (balance | {"pcc_kw": 50_000.0}, fresh, 50.0, True),
+    ):
+        assert referee.betrays("pcc_kw", true, Seen(values, ages_s)) is betrayed
+    assert not referee.betrays("battery_soc_kwh", 3050.0, Seen({"battery_soc_kwh": 3000.0}, {}))
+    assert referee.betrays("battery_soc_kwh", 3150.0, Seen({"battery_soc_kwh": 3000.0}, {}))

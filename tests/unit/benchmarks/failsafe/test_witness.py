@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any
 
-from benchmarks.failsafe.__main__ import summary
 from benchmarks.failsafe.referee import Tally
 from benchmarks.failsafe.run import Outcome
+from benchmarks.failsafe.witness import summary
 
 
 def outcome(longest_s: int = 0, **changes: Any) -> Outcome:
