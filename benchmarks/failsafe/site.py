@@ -253,6 +253,7 @@ valid_for_s = {VALID_FOR_S}
 repeat_s = 10
 confirm_after_s = 5
 when_silent = {design.when_silent_kw[name]}
+on_leave = "failsafe"
 """
         for name, table in tables.items()
     }
