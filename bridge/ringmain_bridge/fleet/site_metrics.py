@@ -108,6 +108,10 @@ FROM_STATUS: Final = (
         "clock_trusted", "0 while the agent does not trust its clock; the narrowest known limits then hold.",
         lambda s: None if s.clock_trusted is None else int(s.clock_trusted),
     ),
+    _one(
+        "second_agent", "1 while an agent of the site hears another one; the later start observes.",
+        lambda s: int(ReasonCode.SECOND_AGENT in s.reason_codes),
+    ),
     _by(
         "equipment_not_followed", "1 for equipment that does not follow its setpoints; otherwise absent.",
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),

@@ -44,7 +44,8 @@ def test_a_status_is_shown_in_base_units() -> None:
         "s", now_s=1.5, agent_version='0.1"\\\n', config_sha256="ab", fallback=Fallback.SHIFTED, releases={"load_kw": 7},
         forecast_error_kw={"load_kw": 1.5}, persistence_error_kw={"load_kw": 2.5}, dropped={"full": 3}, rejected={"unit": 2},
         not_followed=["battery"], models_put_aside={"pv_kw": "release 3"},
-        clock_offset_s=-0.25, clock_trusted=False, balance_residual_kw=-1.5, reason_codes=[ReasonCode.BALANCE_RESIDUAL],
+        clock_offset_s=-0.25, clock_trusted=False, balance_residual_kw=-1.5,
+        reason_codes=[ReasonCode.BALANCE_RESIDUAL, ReasonCode.SECOND_AGENT],
         signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
     )  # fmt: skip
     assert of_sites(samples(shown)) == {
@@ -66,6 +67,7 @@ def test_a_status_is_shown_in_base_units() -> None:
         at("ringmain_site_rejected_total", site="s", reason="unit"): 2,
         at("ringmain_site_clock_offset_seconds", site="s"): -0.25,
         at("ringmain_site_clock_trusted", site="s"): 0,
+        at("ringmain_site_second_agent", site="s"): 1,
         at("ringmain_site_balance_residual_watts", site="s"): -1500,
         at("ringmain_site_balance_contradicted", site="s"): 1,
         at("ringmain_site_signal", site="s", signal="load_kw", unit="watts"): 2000,
