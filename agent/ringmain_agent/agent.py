@@ -1,7 +1,8 @@
 """The cycle of the agent: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
 
 import logging
-from collections.abc import Sequence
+import math
+import random
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -38,11 +39,16 @@ from ringmain_agent.outputs.status import ControlState
 from ringmain_agent.planning.client import Planner
 from ringmain_agent.snapshot import Measurements, Plan, Reason, Snapshot, new_problems, reason_text
 from ringmain_agent.stages import Stage, Stages
+from ringmain_program.backoff import BackOff
 from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback, Mode, ReasonCode
 from ringmain_protocol.steps import StepValue
 
 logger = logging.getLogger("ringmain_agent")
+
+PLAN_RETRY_FIRST_S: Final = 1.0
+PLAN_RETRY_LONGEST_S: Final = 60.0
+"""Delays before the next plan after a failure of that stage: starting a process costs most where memory is short."""
 
 STARTING: Final = Reason(ReasonCode.STARTING, "starting")
 WILL_SEQUENCE: Final = 0
@@ -100,6 +106,9 @@ class Agent:
         self._planner_restarts = 0
         self._accuracy = ForecastAccuracies(site.forecast_signals, step_s=config.step_s)
         self._planned_around: list[str] = []
+        self._plan_due = True
+        self._plan_from_s = -math.inf
+        self._plan_backoff = BackOff(random.Random(), first_s=PLAN_RETRY_FIRST_S, longest_s=PLAN_RETRY_LONGEST_S)  # noqa: S311  jitter
         self._regulator = self._kept("regulator", RegulatorState())
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reasons=(STARTING,))
         last_sequence = int(self._journal.kept("setpoint_sequence") or 0)
@@ -141,8 +150,13 @@ class Agent:
         """One cycle; returns how many setpoint messages went to equipment."""
         sent = 0
         closed, image = self._take_inputs(cycle)
-        with self._stages.guard(Stage.PLAN):
-            self._update_plan(closed, waits=cycle.tick is not None)
+        self._plan_due = self._plan_due or bool(closed)
+        if cycle.now_s >= self._plan_from_s:
+            self._plan_from_s = cycle.now_s + self._plan_backoff.next_s()  # if it fails
+            with self._stages.guard(Stage.PLAN):
+                self._update_plan(waits=cycle.tick is not None)
+                self._plan_from_s = -math.inf
+                self._plan_backoff.reset()
         with self._stages.guard(Stage.CONTROL):
             sent = self._control(image)
             self._watchdog.feed()
@@ -201,14 +215,15 @@ class Agent:
         with self._stages.guard(Stage.INPUTS, "upstream"):
             self._exchange.receive(at)
 
-    def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
+    def _update_plan(self, *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
         not_followed, self._planned_around = self._planned_around, self._not_followed()
         changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around or self._time.moved_ms
-        due = bool(closed) or self._planner.newest() is None or changed
+        due = self._plan_due = bool(self._plan_due or self._planner.newest() is None or changed)
         if due:
             self._planner.request(self.snapshot())
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
+        self._plan_due = False
         if self._planner.restarts != self._planner_restarts:
             self._planner_restarts = self._planner.restarts
             self._stages.count(Stage.PLAN)

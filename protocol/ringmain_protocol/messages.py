@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 
 from ringmain_protocol.errors import MessageError
 
+ASSUMED: Final = ("fail-safe of ", "silence of ")
+"""Begin of the source of a limit that holds in place of one that is silent or lost."""
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """Largest payload; larger ones are refused unread."""
 
@@ -216,6 +218,11 @@ class Limit(Struct, frozen=True, kw_only=True):
     value: Annotated[float, Meta(ge=0)]
     source: Annotated[str, Meta(max_length=200)]
     since_ms: AtMs
+
+    @property
+    def is_assumed(self) -> bool:
+        """True if it holds in place of a limit whose source is silent or lost."""
+        return self.source.startswith(ASSUMED)
 
 
 class Status(Struct, frozen=True, kw_only=True):

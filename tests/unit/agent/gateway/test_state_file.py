@@ -116,12 +116,12 @@ def _spoiled(content: bytes, page: int, kind: str, chance: random.Random) -> byt
     start, end = page * PAGE, (page + 1) * PAGE
     if kind == "cut":
         return content[:start]
-    spoiled = bytes(PAGE) if kind == "zeros" else chance.randbytes(PAGE)
+    spoiled = bytearray(bytes(PAGE) if kind == "zeros" else chance.randbytes(PAGE))
     if kind == "bits":
         spoiled = bytearray(content[start:end])
         for _ in range(8):
             spoiled[chance.randrange(PAGE)] ^= 1 << chance.randrange(8)
-    return content[:start] + bytes(spoiled) + content[end:]
+    return content[:start] + spoiled + content[end:]
 
 
 @pytest.mark.parametrize("kind", ["zeros", "noise", "bits", "cut"])
