@@ -347,6 +347,7 @@ class Agent:
             ],
             limits=self._image.limits,
             not_followed=self._not_followed(),
+            failsafe=self._regulator.failsafe,
             balance_residual_kw=self._regulator.balance.residual_kw,
             feed_reasons={r.about: r.text for r in sender_reasons} | feed_reasons(self._regulator.balance),
             billing_peak_kw=self._regulator.billing_peak_kw,

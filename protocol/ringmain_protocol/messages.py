@@ -42,13 +42,17 @@ class Mode(StrEnum):
 
 
 class Fallback(StrEnum):
-    """Source of a setpoint or schedule: the fallback ladder, from best to last."""
+    """Source of a setpoint or schedule: the fallback ladder, from best to last.
+
+    Without a measured connection, equipment goes to its fail-safe powers; it is released only where nothing limits the site.
+    """
 
     OPTIMAL = "optimal"
     INCUMBENT = "incumbent"
     SHIFTED = "shifted"
     RULE = "rule"
     RELEASE = "release"
+    FAILSAFE = "failsafe"
 
 
 class Scope(StrEnum):
@@ -75,6 +79,10 @@ class ReasonCode(StrEnum):
     MODEL_PUT_ASIDE = "model_put_aside"
     PRICE_MISSING = "price_missing"
     LOAD_UNKNOWN = "load_unknown"
+    METER_LOST = "meter_lost"
+    POWER_UNKNOWN = "power_unknown"
+    FAILSAFE_HELD = "failsafe_held"
+    FAILSAFE_SHORTFALL = "failsafe_shortfall"
     ENERGY_UNKNOWN = "energy_unknown"
     TEMPERATURE_UNKNOWN = "temperature_unknown"
     POSITION_UNKNOWN = "position_unknown"
@@ -203,6 +211,13 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     reason_codes: list[ReasonCode] = []
 
 
+class ActiveFailsafe(Struct, frozen=True, kw_only=True):
+    """The fail-safe of a site while it lasts: its cause, and its begin."""
+
+    why: Text
+    since_ms: AtMs
+
+
 class FeedState(Struct, frozen=True, kw_only=True):
     """Newest value of a feed, its age, and why it does not count (empty if it counts)."""
 
@@ -257,6 +272,7 @@ class Status(Struct, frozen=True, kw_only=True):
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
+    failsafe: ActiveFailsafe | None = None
     powers_kw: dict[Name, float] = {}
     balance_residual_kw: float | None = None
     feeds: dict[Name, FeedState] = {}

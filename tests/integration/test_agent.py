@@ -621,16 +621,19 @@ def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mos
         assert station.of_kind(topics.READINGS) == []
 
 
-def test_without_fresh_measurements_the_equipment_is_released(
+def test_without_a_meter_the_equipment_goes_to_its_failsafe_power(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:
     station.publish("plant/switch", "control", retain=True)
     with running_agent(tmp_path, mosquitto):
         station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
-        wait_until(lambda: "release" in station.setpoints[-1], what="release")
-        wait_until(
-            lambda: station.status is not None and station.status.fallback is Fallback.RELEASE, what="status says release"
-        )
+        wait_until(lambda: station.status is not None and station.status.failsafe is not None, what="status says so")
+        status = station.status
+        assert status is not None
+        assert status.fallback is Fallback.FAILSAFE
+        assert status.failsafe is not None
+        assert "pcc_kw" in status.failsafe.why
+        wait_until(lambda: station.setpoints[-1].get("power_kw") == 0, what="fail-safe power")
 
 
 def test_a_planner_that_is_killed_does_not_stop_the_regulator(

@@ -5,7 +5,7 @@ from typing import Any, Final
 from ringmain_bridge.fleet.bridge_metrics import BridgeState
 from ringmain_bridge.fleet.state import SiteState
 from ringmain_bridge.forwarding.ack_window import Counts
-from ringmain_protocol.messages import Fallback, Limit, Mode, ReasonCode, Status
+from ringmain_protocol.messages import ActiveFailsafe, Fallback, Limit, Mode, ReasonCode, Status
 
 SIGNALS: Final = ("load_kw", "battery_soc_kwh", "temperature_degc")
 
@@ -57,7 +57,8 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
             models_put_aside={"pv_kw": "release 8: 2 times ended the planner"},
         ),
         site(
-            "uw-111-no-plan", now_s=now_s, fallback=Fallback.RULE, reason="no feed of the grid connection",
+            "uw-111-no-plan", now_s=now_s, fallback=Fallback.FAILSAFE, reason="no feed of the grid connection",
+            reason_codes=[ReasonCode.METER_LOST], failsafe=ActiveFailsafe(why="no feed of the grid connection", since_ms=1),
             dropped={"full": 4}, rejected={"unit": 2}, stage_failures={"plan": 3},
             state_begun_anew="2026-11-24T12:00:00Z: file is not a database",
             connections={"local": "connection refused"},

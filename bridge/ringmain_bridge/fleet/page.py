@@ -73,7 +73,7 @@ def _control_troubles(status: Status) -> Iterable[str]:
     for name, loading in status.transformer_loading_pu.items():
         if loading > TRANSFORMER_NEAR_LIMIT:
             yield f"{name} loaded {loading:.0%}"
-    if status.fallback in {Fallback.RULE, Fallback.RELEASE} and status.mode is Mode.CONTROL:
+    if status.fallback in {Fallback.RULE, Fallback.RELEASE, Fallback.FAILSAFE} and status.mode is Mode.CONTROL:
         yield status.reason or "no plan"
 
 

@@ -109,8 +109,16 @@ def _narrowest_kw(limits: Sequence[Limit]) -> Mapping[str, float]:
 
 FROM_STATUS: Final = (
     _one(
-        "fallback_level", "Source of the setpoints: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release.",
+        "fallback_level", "Source of the setpoints: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release, 5 failsafe.",
         lambda s: _FALLBACK_LEVELS[s.fallback],
+    ),
+    _one(
+        "failsafe_since_timestamp_seconds", "Begin of the fail-safe, while the site is in it.",
+        lambda s: None if s.failsafe is None else s.failsafe.since_ms / 1000,
+    ),
+    _one(
+        "meter_lost", "1 while the connection is unmeasured: its meter is missing, stale or late.",
+        lambda s: int(ReasonCode.METER_LOST in s.reason_codes),
     ),
     _one(
         "clock_trusted", "0 while the agent does not trust its clock; the narrowest known limits then hold.",

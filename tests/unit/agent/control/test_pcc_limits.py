@@ -17,7 +17,18 @@ from ringmain_agent.site.nameplates import (
 )
 from ringmain_agent.site.site import Site
 from ringmain_protocol.messages import Fallback
-from support.site_of_loads import MINUTE_MS, NOW_MS, PLANNED, RUNNING, SITE, Measure, plan, readings, regulated
+from support.site_of_loads import (
+    MINUTE_MS,
+    NOW_MS,
+    PLANNED,
+    RUNNING,
+    SITE,
+    Measure,
+    plan,
+    readings,
+    reasons_beside_feeds,
+    regulated,
+)
 from support.sites import station
 
 
@@ -30,7 +41,7 @@ def test_transformer_is_held_at_the_rating_in_force_with_its_reactive_power(meas
     """480 kvar of 800 kVA leave 640 kW; from 11:00 on an emergency rating of 1.2 pu leaves 831.4 kW."""
     held = regulated(measured, 400.0, site=with_transformer(), step=plan(), pcc_kvar=480.0)
     assert 400.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(640.0)
-    assert held.reason == "t1 allows 640 kW"
+    assert reasons_beside_feeds(held) == ["t1 allows 640 kW"]
     emergency = Rating(hours=LocalHours(begin="11:00", end="12:00"), loading_max_pu=1.2)
     more = regulated(measured, 400.0, site=with_transformer(rating=(emergency,)), step=plan(), pcc_kvar=480.0)
     assert 400.0 + sum(kw or 0.0 for kw in more.setpoints.values()) == pytest.approx(831.384, abs=1e-3)

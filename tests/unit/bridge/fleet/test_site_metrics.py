@@ -8,7 +8,7 @@ from ringmain_bridge.fleet.bridge_metrics import render
 from ringmain_bridge.fleet.site_metrics import MAX_LABELS, NAMES, SIGNAL, SiteMetrics
 from ringmain_bridge.fleet.state import SiteState
 from ringmain_bridge.forwarding.ack_window import Counts
-from ringmain_protocol.messages import Fallback, Limit, ReasonCode
+from ringmain_protocol.messages import ActiveFailsafe, Fallback, Limit, ReasonCode
 from support.fleets import bridge_state, site, status
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -50,7 +50,8 @@ def test_a_status_is_shown_in_base_units() -> None:
         ],
         not_followed=["battery"], models_put_aside={"pv_kw": "release 3"},
         clock_offset_s=-0.25, clock_trusted=False, balance_residual_kw=-1.5,
-        reason_codes=[ReasonCode.BALANCE_RESIDUAL, ReasonCode.SECOND_AGENT],
+        reason_codes=[ReasonCode.BALANCE_RESIDUAL, ReasonCode.METER_LOST, ReasonCode.SECOND_AGENT],
+        failsafe=ActiveFailsafe(why="pcc_kw is missing", since_ms=1500),
         signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
     )  # fmt: skip
     assert of_sites(samples(shown)) == {
@@ -61,6 +62,8 @@ def test_a_status_is_shown_in_base_units() -> None:
         at("ringmain_site_forecast_error_watts", site="s", signal="load_kw"): 1500,
         at("ringmain_site_persistence_error_watts", site="s", signal="load_kw"): 2500,
         at("ringmain_site_fallback_level", site="s"): 2,
+        at("ringmain_site_failsafe_since_timestamp_seconds", site="s"): 1.5,
+        at("ringmain_site_meter_lost", site="s"): 1,
         at("ringmain_site_battery_energy_ratio", site="s", equipment="battery"): 0.4,
         at("ringmain_site_transformer_loading_ratio", site="s", transformer="t1"): 0.5,
         at("ringmain_site_transformer_hot_spot_celsius", site="s", transformer="t1"): 71.5,
