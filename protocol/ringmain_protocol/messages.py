@@ -110,6 +110,7 @@ class ReasonCode(StrEnum):
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
     WILL_MISSING = "will_missing"
+    SECOND_AGENT = "second_agent"
     CLOCK_DOUBT = "clock_doubt"
     CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"
@@ -282,10 +283,16 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class Online(Struct, frozen=True, kw_only=True):
-    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected."""
+    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected.
+
+    `instance` is an id of the process, and `started_ms` its start: of two agents of a site, the later start observes.
+    """
 
     online: bool
     since_ms: AtMs
+    stream: StreamId | None = None
+    instance: StreamId | None = None
+    started_ms: AtMs | None = None
 
 
 RECEIPT_RANGES_MAX: Final = 200

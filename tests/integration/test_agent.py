@@ -525,6 +525,35 @@ def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retain
     assert station.setpoints == []
 
 
+@pytest.mark.parametrize("second_id", ["", 'client_id = "another"\n'], ids=["one client id", "two client ids"])
+def test_of_two_agents_of_a_site_the_later_start_observes_and_neither_takes_turns(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station, second_id: str
+) -> None:
+    """The second one would mark its setpoints by another validity. With one id, each connect ends the other's at first."""
+    later = CONFIG.replace("[mqtt.upstream]\n", "[mqtt.upstream]\n" + second_id).replace(
+        "valid_for_s = 5", "valid_for_s = 4"
+    )
+    station.publish("plant/switch", "control", retain=True)
+
+    def seen(reason: str) -> bool:
+        return any(reason in status.reason for status in station.statuses[-20:])
+
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        other = tmp_path / "other"
+        other.mkdir()
+        with running_agent(other, mosquitto, config=later) as second:
+            station.speak_until(lambda: seen("started earlier: observe"), load_kw=130, timeout_s=40)
+            station.speak_until(lambda: seen("started later: it observes"), load_kw=130, timeout_s=40)
+            assert "agent gives way site=site-1" in second.end_of_log(1000)
+            count = len(station.setpoints)
+            station.speak_until(lambda: len(station.setpoints) > count + 2, load_kw=130)
+            assert {setpoint["valid_for_s"] for setpoint in station.setpoints if "power_kw" in setpoint} == {5}
+        online = decode(station.of_kind(topics.ONLINE)[-1], Online)
+        station.speak_until(lambda: decode(station.of_kind(topics.ONLINE)[-1], Online).online, load_kw=130)
+        assert online.instance is not None
+
+
 def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:

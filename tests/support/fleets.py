@@ -41,7 +41,7 @@ def sick_sites(*, now_s: float) -> list[SiteState]:
     """One site for each thing that can be wrong with one."""
     return [
         site("uw-101", now_s=now_s),
-        site("uw-102", now_s=now_s, mode=Mode.OBSERVE, mode_source="switch"),
+        site("uw-102", now_s=now_s, mode=Mode.OBSERVE, mode_source="switch", reason_codes=[ReasonCode.SECOND_AGENT]),
         site("uw-103-offline", now_s=now_s - 4000, online=False),
         site("uw-104-silent", now_s=now_s - 2000),
         site(

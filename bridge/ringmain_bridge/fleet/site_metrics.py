@@ -124,6 +124,10 @@ FROM_STATUS: Final = (
         "clock_trusted", "0 while the agent does not trust its clock; the narrowest known limits then hold.",
         lambda s: None if s.clock_trusted is None else int(s.clock_trusted),
     ),
+    _one(
+        "second_agent", "1 while an agent of the site hears another one; the later start observes.",
+        lambda s: int(ReasonCode.SECOND_AGENT in s.reason_codes),
+    ),
     _by(
         "limit_assumed", "1 for a limit that holds in place of one that is silent or lost; otherwise absent.",
         "source", lambda s: {limit.source: 1 for limit in s.limits if limit.is_assumed},

@@ -50,7 +50,7 @@ def test_a_status_is_shown_in_base_units() -> None:
         ],
         not_followed=["battery"], models_put_aside={"pv_kw": "release 3"},
         clock_offset_s=-0.25, clock_trusted=False, balance_residual_kw=-1.5,
-        reason_codes=[ReasonCode.BALANCE_RESIDUAL, ReasonCode.METER_LOST],
+        reason_codes=[ReasonCode.BALANCE_RESIDUAL, ReasonCode.METER_LOST, ReasonCode.SECOND_AGENT],
         failsafe=ActiveFailsafe(why="pcc_kw is missing", since_ms=1500),
         signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
     )  # fmt: skip
@@ -75,6 +75,7 @@ def test_a_status_is_shown_in_base_units() -> None:
         at("ringmain_site_rejected_total", site="s", reason="unit"): 2,
         at("ringmain_site_clock_offset_seconds", site="s"): -0.25,
         at("ringmain_site_clock_trusted", site="s"): 0,
+        at("ringmain_site_second_agent", site="s"): 1,
         at("ringmain_site_limit_watts", site="s", limit="export"): 500,
         at("ringmain_site_limit_watts", site="s", limit="import"): 3000,
         at("ringmain_site_limit_assumed", site="s", source="fail-safe of envelope dso"): 1,
