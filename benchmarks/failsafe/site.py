@@ -196,6 +196,7 @@ stale_after_s = {SWITCH_STALE_S}
 import_limit_kw = {grid.import_kw}
 export_limit_kw = {grid.export_kw}
 margin_kw = 20
+meter_lost_after_s = {METER_LOST_AFTER_S}
 [grid_connection.failsafe]
 hold_min_s = 10
 ramp_s = 10
