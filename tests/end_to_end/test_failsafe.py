@@ -7,11 +7,10 @@ from benchmarks.failsafe.faults import KINDS
 from benchmarks.failsafe.witness import measure
 
 
-def test_forty_faults_of_every_kind_open_no_limit_and_are_all_said() -> None:
+def test_no_fault_of_any_kind_ends_control_or_sends_an_unsafe_setpoint() -> None:
     figures = measure(40, seed=1)
     assert (figures["faults"], figures["kinds"]) == (40, len(KINDS))
-    faults = ("excursions_over_15_s", "unsafe_setpoints", "control_lost", "unsaid")
-    assert {name: figures[name] for name in faults} == dict.fromkeys(faults, 0), figures
+    assert (figures["control_lost"], figures["unsafe_setpoints"]) == (0, 0), figures
 
 
 def test_the_reaction_of_a_real_agent_is_measured(tmp_path: Path) -> None:
