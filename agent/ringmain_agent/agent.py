@@ -1,7 +1,8 @@
 """The cycle of the agent: inputs, plan, control and outputs, exchange, in this order and on one thread. Read this first."""
 
 import logging
-from collections.abc import Sequence
+import math
+import random
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from ringmain_agent.control.restored_state import move_regulator_state, restored
 from ringmain_agent.exchange import UpstreamExchange
 from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.gateway.connections import local_client_id, local_connection
+from ringmain_agent.gateway.instance import new_instance
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
@@ -37,11 +39,16 @@ from ringmain_agent.outputs.status import ControlState
 from ringmain_agent.planning.client import Planner
 from ringmain_agent.snapshot import Measurements, Plan, Reason, Snapshot, new_problems, reason_text
 from ringmain_agent.stages import Stage, Stages
+from ringmain_program.backoff import BackOff
 from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Fallback, Mode, ReasonCode
 from ringmain_protocol.steps import StepValue
 
 logger = logging.getLogger("ringmain_agent")
+
+PLAN_RETRY_FIRST_S: Final = 1.0
+PLAN_RETRY_LONGEST_S: Final = 60.0
+"""Delays before the next plan after a failure of that stage: starting a process costs most where memory is short."""
 
 STARTING: Final = Reason(ReasonCode.STARTING, "starting")
 WILL_SEQUENCE: Final = 0
@@ -81,8 +88,12 @@ class Agent:
         rejected = RejectedMessages()
         local_limits = LocalLimits(config.local_limit)
         self._feeds = FeedMessages(config, self._history, self._journal, rejected, local_limits)
-        self._local = local_connection(loaded, self._feeds.topics, simulated=simulated)
-        self._exchange = UpstreamExchange(loaded, self._state, outbox, local=self._local, rejected=rejected)
+        instance = new_instance(loaded.path(config.state_folder))
+        self._local = local_connection(loaded, self._feeds.topics, instance=instance, simulated=simulated)
+        self._exchange = UpstreamExchange(
+            loaded, self._state, outbox, local=self._local, rejected=rejected, instance=instance
+        )
+        self._mode = Mode.OBSERVE
         self._image = ProcessImage(
             site,
             self._history,
@@ -95,13 +106,16 @@ class Agent:
         self._planner_restarts = 0
         self._accuracy = ForecastAccuracies(site.forecast_signals, step_s=config.step_s)
         self._planned_around: list[str] = []
+        self._plan_due = True
+        self._plan_from_s = -math.inf
+        self._plan_backoff = BackOff(random.Random(), first_s=PLAN_RETRY_FIRST_S, longest_s=PLAN_RETRY_LONGEST_S)  # noqa: S311  jitter
         self._regulator = self._kept("regulator", RegulatorState())
         self._regulation = Regulation(setpoints={}, fallback=Fallback.RELEASE, reasons=(STARTING,))
         last_sequence = int(self._journal.kept("setpoint_sequence") or 0)
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
         self._reports = SetpointReports(site)
         self._orders = on_leave(config.outputs, site)
-        self._wills = WillConnections(loaded, client_id=local_client_id(loaded))
+        self._wills = WillConnections(loaded, client_id=local_client_id(loaded, instance))
         self._in_control = False
         self._local_connects = 0
         self._committed_ms = 0
@@ -136,8 +150,13 @@ class Agent:
         """One cycle; returns how many setpoint messages went to equipment."""
         sent = 0
         closed, image = self._take_inputs(cycle)
-        with self._stages.guard(Stage.PLAN):
-            self._update_plan(closed, waits=cycle.tick is not None)
+        self._plan_due = self._plan_due or bool(closed)
+        if cycle.now_s >= self._plan_from_s:
+            self._plan_from_s = cycle.now_s + self._plan_backoff.next_s()  # if it fails
+            with self._stages.guard(Stage.PLAN):
+                self._update_plan(waits=cycle.tick is not None)
+                self._plan_from_s = -math.inf
+                self._plan_backoff.reset()
         with self._stages.guard(Stage.CONTROL):
             sent = self._control(image)
             self._watchdog.feed()
@@ -155,6 +174,9 @@ class Agent:
         with self._stages.guard(Stage.INPUTS, "feeds"):
             closed = self._feeds.take(cycle, self._time)
         self._receive(self._at)
+        with self._stages.guard(Stage.INPUTS, "second agent"):
+            self._exchange.hear_local(cycle.arrived)
+        self._mode = Mode.OBSERVE if self._exchange.control_hindered else self._feeds.mode
         with self._stages.guard(Stage.INPUTS, "accuracy"):
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
@@ -193,14 +215,15 @@ class Agent:
         with self._stages.guard(Stage.INPUTS, "upstream"):
             self._exchange.receive(at)
 
-    def _update_plan(self, closed: Sequence[StepValue], *, waits: bool) -> None:
+    def _update_plan(self, *, waits: bool) -> None:
         """Request a plan when its inputs have changed, and report a new one; in a simulation, wait for it."""
         not_followed, self._planned_around = self._planned_around, self._not_followed()
         changed = self._exchange.plan_inputs_changed() or not_followed != self._planned_around or self._time.moved_ms
-        due = bool(closed) or self._planner.newest() is None or changed
+        due = self._plan_due = bool(self._plan_due or self._planner.newest() is None or changed)
         if due:
             self._planner.request(self.snapshot())
         plan = self._planner.wait(self._config.planner_timeout_s) if due and waits else self._planner.poll()
+        self._plan_due = False
         if self._planner.restarts != self._planner_restarts:
             self._planner_restarts = self._planner.restarts
             self._stages.count(Stage.PLAN)
@@ -219,7 +242,7 @@ class Agent:
             measurements=image,
             previous=regulator.sent,
         )
-        sent, mode = 0, self._feeds.mode
+        sent, mode = 0, self._mode
         if mode is Mode.CONTROL:
             self._enter_control(image.now_ms)
             setpoints = CycleSetpoints(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
@@ -304,7 +327,7 @@ class Agent:
         sender_reasons = tuple(self._feeds.sender_reasons(self._now_s, self._time))
         return ControlState(
             measurements=self._image.measurements,
-            mode=self._feeds.mode,
+            mode=self._mode,
             fallback=self._regulation.fallback,
             reasons=[
                 *self._feeds.reasons,
@@ -343,7 +366,7 @@ class Agent:
             plan.fallback,
             plan.plan_ms,
             ",".join(f"{f.signal}:{f.release}" for f in plan.forecasts),
-            self._feeds.mode,
+            self._mode,
             self._regulation.fallback,
         )
 

@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 
 from ringmain_protocol.errors import MessageError
 
+ASSUMED: Final = ("fail-safe of ", "silence of ")
+"""Begin of the source of a limit that holds in place of one that is silent or lost."""
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """Largest payload; larger ones are refused unread."""
 
@@ -108,6 +110,7 @@ class ReasonCode(StrEnum):
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
     WILL_MISSING = "will_missing"
+    SECOND_AGENT = "second_agent"
     CLOCK_DOUBT = "clock_doubt"
     CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"
@@ -231,6 +234,11 @@ class Limit(Struct, frozen=True, kw_only=True):
     source: Annotated[str, Meta(max_length=200)]
     since_ms: AtMs
 
+    @property
+    def is_assumed(self) -> bool:
+        """True if it holds in place of a limit whose source is silent or lost."""
+        return self.source.startswith(ASSUMED)
+
 
 class Status(Struct, frozen=True, kw_only=True):
     """Latest state of a site, retained and outside the outbox.
@@ -275,10 +283,16 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class Online(Struct, frozen=True, kw_only=True):
-    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected."""
+    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected.
+
+    `instance` is an id of the process, and `started_ms` its start: of two agents of a site, the later start observes.
+    """
 
     online: bool
     since_ms: AtMs
+    stream: StreamId | None = None
+    instance: StreamId | None = None
+    started_ms: AtMs | None = None
 
 
 RECEIPT_RANGES_MAX: Final = 200

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import topics
 from ringmain_protocol.messages import (
+    Envelope,
+    EnvelopeAnswer,
     Fallback,
     Mode,
     Online,
@@ -522,6 +525,35 @@ def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retain
     assert station.setpoints == []
 
 
+@pytest.mark.parametrize("second_id", ["", 'client_id = "another"\n'], ids=["one client id", "two client ids"])
+def test_of_two_agents_of_a_site_the_later_start_observes_and_neither_takes_turns(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station, second_id: str
+) -> None:
+    """The second one would mark its setpoints by another validity. With one id, each connect ends the other's at first."""
+    later = CONFIG.replace("[mqtt.upstream]\n", "[mqtt.upstream]\n" + second_id).replace(
+        "valid_for_s = 5", "valid_for_s = 4"
+    )
+    station.publish("plant/switch", "control", retain=True)
+
+    def seen(reason: str) -> bool:
+        return any(reason in status.reason for status in station.statuses[-20:])
+
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        other = tmp_path / "other"
+        other.mkdir()
+        with running_agent(other, mosquitto, config=later) as second:
+            station.speak_until(lambda: seen("started earlier: observe"), load_kw=130, timeout_s=40)
+            station.speak_until(lambda: seen("started later: it observes"), load_kw=130, timeout_s=40)
+            assert "agent gives way site=site-1" in second.end_of_log(1000)
+            count = len(station.setpoints)
+            station.speak_until(lambda: len(station.setpoints) > count + 2, load_kw=130)
+            assert {setpoint["valid_for_s"] for setpoint in station.setpoints if "power_kw" in setpoint} == {5}
+        online = decode(station.of_kind(topics.ONLINE)[-1], Online)
+        station.speak_until(lambda: decode(station.of_kind(topics.ONLINE)[-1], Online).online, load_kw=130)
+        assert online.instance is not None
+
+
 def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:
@@ -724,6 +756,64 @@ def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:
     assert "loopback" in agent.end_of_log()
 
 
+LOCAL_LIMIT = """
+[feeds.ripple_position]
+topic = "plant/ripple"
+unit = "1"
+[local_limit.ripple]
+feed = "ripple_position"
+positions = { "0" = { import_kw = 20.0 }, "100" = {} }
+silent = { import_kw = 70.0 }
+"""
+
+
+def test_limits_of_the_operator_are_answered_and_hold_over_a_restart(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """None is retained by the broker here: after the restart the agent has its own file only."""
+    now_ms = time.time_ns() // 1_000_000
+    config = CONFIG + LOCAL_LIMIT.replace("{", "{{").replace("}", "}}")
+
+    def issue(issued_at_ms: int, import_kw: float) -> None:
+        envelope = Envelope(
+            issued_at_ms=issued_at_ms, expires_at_ms=now_ms + 3_600_000, priority=1, start_ms=now_ms - 1000, step_s=7200,
+            import_limit_kw=[import_kw], export_limit_kw=[],
+        )  # fmt: skip
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), encode(envelope))
+
+    def answers() -> list[tuple[bool, int | None]]:
+        payloads = [payload for topic, payload in station.messages if topic.endswith("/answer/dso")]
+        return [(answer.accepted, answer.issued_at_ms) for answer in (decode(one, EnvelopeAnswer) for one in payloads)]
+
+    def narrowest() -> tuple[float, str] | None:
+        limits = [] if station.status is None else station.status.limits
+        return next(((limit.value, limit.source) for limit in limits if limit.name == "import_kw"), None)
+
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (70.0, "silence of local limit ripple"))
+        issue(now_ms, 50.0)
+        station.speak_until(lambda: answers() == [(True, now_ms)] and narrowest() == (50.0, "envelope dso"))
+        issue(now_ms - 1000, 90.0)
+        station.speak_until(lambda: len(answers()) == 2)
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), b"")
+        station.speak_until(lambda: answers() == [(True, now_ms), (False, now_ms - 1000), (False, None)])
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (50.0, "envelope dso"))
+
+        def heard() -> bool:
+            station.publish("plant/ripple", 0)
+            return narrowest() == (20.0, "local limit ripple")
+
+        station.speak_until(heard)
+    assert station.status is not None
+    assert "import limit 20 kW by local limit ripple" in station.status.reason
+    (tmp_path / "state" / "limits.json").write_bytes(b"damaged")
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: station.status and ReasonCode.LIMITS_LOST in station.status.reason_codes)
+
+
 def _spoil(path: Path) -> None:
     """Noise in every page of the state file behind the first."""
     with path.open("r+b") as file:
@@ -811,8 +901,8 @@ def test_no_kill_gives_a_number_to_two_messages(tmp_path: Path, mosquitto: Mosqu
 
     with running_agent(tmp_path, mosquitto) as agent:
         for kill in range(6):
-            seen = len(arrived())
-            station.speak_until(lambda seen=seen, kill=kill: len(arrived()) > seen + 2 + kill)
+            enough = len(arrived()) + 3 + kill
+            station.speak_until(partial(lambda enough: len(arrived()) >= enough, enough))
             sequences = sorted(sequence for _, sequence in arrived())
             receipt = Receipt(stream=next(iter(arrived()))[0], ranges=[(s, s) for s in sequences[-150:]])
             station.publish(topics.topic("site-1", topics.RECEIPT), encode(receipt), retain=True)
@@ -825,3 +915,27 @@ def test_no_kill_gives_a_number_to_two_messages(tmp_path: Path, mosquitto: Mosqu
         assert station.status.state_begun_anew == ""
     assert len({stream for stream, _ in arrived()}) == 1
     assert all(len(contents) == 1 for contents in arrived().values())
+
+
+def test_process_without_files_to_open_controls_and_plans_again_later(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """No pipe for another planner, no socket for systemd: both are tried again, at growing intervals."""
+    heard = _Listener(tmp_path / "notify")
+    give_history(tmp_path)
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, notify=heard.address) as agent:
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+        unlimited = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (3, unlimited[1]))
+        _planner(agent).kill()
+        station.speak_until(lambda: station.status is not None and station.status.stage_failures.get("plan", 0) > 0)
+        assert station.status is not None
+        assert "systemd is not notified" in station.status.reason
+        _holds_the_limit(station)
+        assert station.status.stage_failures.keys() <= {"plan", "reports"}
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, unlimited)
+        station.speak_until(lambda: station.status is not None and "plan failed" not in station.status.reason)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+    heard.close()

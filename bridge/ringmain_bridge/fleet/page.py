@@ -63,6 +63,9 @@ def _row(state: SiteState, now_s: float) -> _Row:
 
 
 def _control_troubles(status: Status) -> Iterable[str]:
+    for limit in status.limits:
+        if limit.is_assumed:
+            yield f"{limit.name.removesuffix('_kw').replace('_', ' ')} limit {limit.value:g} kW by {limit.source}"
     if status.not_followed:
         yield "does not follow: " + ", ".join(status.not_followed)
     if ReasonCode.BALANCE_RESIDUAL in status.reason_codes:

@@ -1,5 +1,7 @@
 """Limits at the pcc: of the connection, of envelopes at a price, and of transformers."""
 
+import math
+
 import pytest
 from msgspec.structs import replace
 
@@ -146,3 +148,23 @@ def test_hot_spot_comes_up_to_its_limit_and_stays_there(measured: Measure, cooli
     assert hottest_degc <= 120.05
     assert max(thermal.hot_spot_degc(end) - 120.0, end.top_oil_degc - 105.0) == pytest.approx(0.0, abs=0.5)
     assert 0 < charger_kw < 900.0
+
+
+@pytest.mark.parametrize("load_kw", [300.0, -200.0])
+def test_limit_of_the_controllable_equipment_holds_whatever_the_load_draws(measured: Measure, load_kw: float) -> None:
+    """Its sum stays below 60 kW; the limit of the connection does not matter for that."""
+    measurements = measured(
+        NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, controllable_import_kw=60.0, **readings(load_kw)
+    )
+    measurements = replace(measurements, runs={"mill": RUNNING})
+    result, _ = regulate(measurements, plan(), RegulatorState(), SITE)
+    assert math.fsum(kw or 0.0 for kw in result.setpoints.values()) == pytest.approx(60.0)
+
+
+def test_export_limit_of_the_controllable_equipment_holds(measured: Measure) -> None:
+    measurements = measured(
+        NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, controllable_export_kw=10.0, **readings(500.0)
+    )
+    discharging = plan(battery=-100.0, charger=0.0, pump=0.0, boiler=0.0, mill=0.0)
+    result, _ = regulate(measurements, discharging, RegulatorState(), SITE)
+    assert math.fsum(kw or 0.0 for kw in result.setpoints.values()) >= -10.0 - 1e-6

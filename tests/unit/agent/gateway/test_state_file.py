@@ -116,12 +116,12 @@ def _spoiled(content: bytes, page: int, kind: str, chance: random.Random) -> byt
     start, end = page * PAGE, (page + 1) * PAGE
     if kind == "cut":
         return content[:start]
-    spoiled = bytes(PAGE) if kind == "zeros" else chance.randbytes(PAGE)
+    spoiled = bytearray(bytes(PAGE) if kind == "zeros" else chance.randbytes(PAGE))
     if kind == "bits":
         spoiled = bytearray(content[start:end])
         for _ in range(8):
             spoiled[chance.randrange(PAGE)] ^= 1 << chance.randrange(8)
-    return content[:start] + bytes(spoiled) + content[end:]
+    return content[:start] + spoiled + content[end:]
 
 
 @pytest.mark.parametrize("kind", ["zeros", "noise", "bits", "cut"])
@@ -210,6 +210,7 @@ def test_folder_that_is_deleted_is_written_again_with_everything(path: Path) -> 
     assert state.commit()
     state.set_fact("further", 1)
     assert state.commit()
+    assert state.failures == 1, "counted once, as the status says"
     state.close()
     again = opened(path)
     assert (again.stream, again.outbox_messages, again.fact("kept"), again.fact("further")) == (state.stream, 100, 1, 1)
