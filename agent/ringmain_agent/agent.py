@@ -17,6 +17,7 @@ from ringmain_agent.control.restored_state import move_regulator_state, restored
 from ringmain_agent.exchange import UpstreamExchange
 from ringmain_agent.gateway.clock import Clock, Cycle, MachineClock, SimulationClock
 from ringmain_agent.gateway.connections import local_client_id, local_connection
+from ringmain_agent.gateway.instance import new_instance
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
@@ -87,8 +88,12 @@ class Agent:
         rejected = RejectedMessages()
         local_limits = LocalLimits(config.local_limit)
         self._feeds = FeedMessages(config, self._history, self._journal, rejected, local_limits)
-        self._local = local_connection(loaded, self._feeds.topics, simulated=simulated)
-        self._exchange = UpstreamExchange(loaded, self._state, outbox, local=self._local, rejected=rejected)
+        instance = new_instance(loaded.path(config.state_folder))
+        self._local = local_connection(loaded, self._feeds.topics, instance=instance, simulated=simulated)
+        self._exchange = UpstreamExchange(
+            loaded, self._state, outbox, local=self._local, rejected=rejected, instance=instance
+        )
+        self._mode = Mode.OBSERVE
         self._image = ProcessImage(
             site,
             self._history,
@@ -110,7 +115,7 @@ class Agent:
         self._sender = SetpointSender(config.outputs, site, last_sequence=last_sequence)
         self._reports = SetpointReports(site)
         self._orders = on_leave(config.outputs, site)
-        self._wills = WillConnections(loaded, client_id=local_client_id(loaded))
+        self._wills = WillConnections(loaded, client_id=local_client_id(loaded, instance))
         self._in_control = False
         self._local_connects = 0
         self._committed_ms = 0
@@ -169,6 +174,9 @@ class Agent:
         with self._stages.guard(Stage.INPUTS, "feeds"):
             closed = self._feeds.take(cycle, self._time)
         self._receive(self._at)
+        with self._stages.guard(Stage.INPUTS, "second agent"):
+            self._exchange.hear_local(cycle.arrived)
+        self._mode = Mode.OBSERVE if self._exchange.control_hindered else self._feeds.mode
         with self._stages.guard(Stage.INPUTS, "accuracy"):
             self._accuracy.closed(closed, self._history)
         image = self._image.aged(cycle.now_ms)
@@ -234,7 +242,7 @@ class Agent:
             measurements=image,
             previous=regulator.sent,
         )
-        sent, mode = 0, self._feeds.mode
+        sent, mode = 0, self._mode
         if mode is Mode.CONTROL:
             self._enter_control(image.now_ms)
             setpoints = CycleSetpoints(limited.power_kw, limited.positions, regulation.fallback, regulation.reason)
@@ -319,7 +327,7 @@ class Agent:
         sender_reasons = tuple(self._feeds.sender_reasons(self._now_s, self._time))
         return ControlState(
             measurements=self._image.measurements,
-            mode=self._feeds.mode,
+            mode=self._mode,
             fallback=self._regulation.fallback,
             reasons=[
                 *self._feeds.reasons,
@@ -339,6 +347,7 @@ class Agent:
             ],
             limits=self._image.limits,
             not_followed=self._not_followed(),
+            failsafe=self._regulator.failsafe,
             balance_residual_kw=self._regulator.balance.residual_kw,
             feed_reasons={r.about: r.text for r in sender_reasons} | feed_reasons(self._regulator.balance),
             billing_peak_kw=self._regulator.billing_peak_kw,
@@ -357,7 +366,7 @@ class Agent:
             plan.fallback,
             plan.plan_ms,
             ",".join(f"{f.signal}:{f.release}" for f in plan.forecasts),
-            self._feeds.mode,
+            self._mode,
             self._regulation.fallback,
         )
 

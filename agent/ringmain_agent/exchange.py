@@ -9,8 +9,10 @@ from pathlib import Path
 from ringmain_agent.config.agent import LoadedConfig
 from ringmain_agent.gateway.connections import upstream_connection
 from ringmain_agent.gateway.inbox import Arrived
+from ringmain_agent.gateway.instance import Instance
 from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.presence import Presence
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_agent.inputs.feed_messages import RejectedMessages
 from ringmain_agent.inputs.instant import Instant
@@ -21,7 +23,7 @@ from ringmain_agent.outputs.status import ControlState, ProgramState, current_st
 from ringmain_agent.snapshot import ForecastResult, Reason
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
-from ringmain_protocol.messages import EnvelopeAnswer, Online, ReasonCode, Receipt, decode, encode
+from ringmain_protocol.messages import EnvelopeAnswer, ReasonCode, Receipt, decode, encode
 
 logger = logging.getLogger("ringmain_agent")
 
@@ -38,8 +40,15 @@ class UpstreamExchange:
     * The status is sent at intervals, and at each change of mode, fallback level, model or unresponsive equipment.
     """
 
-    def __init__(
-        self, loaded: LoadedConfig, state: StateFile, outbox: Outbox, *, local: BrokerConnection, rejected: RejectedMessages
+    def __init__(  # noqa: PLR0913  keyword-only, one exchange
+        self,
+        loaded: LoadedConfig,
+        state: StateFile,
+        outbox: Outbox,
+        *,
+        local: BrokerConnection,
+        rejected: RejectedMessages,
+        instance: Instance,
     ) -> None:
         """Restore series, envelopes and models.
 
@@ -52,7 +61,8 @@ class UpstreamExchange:
         self._loaded, self._config = loaded, loaded.config
         self._state, self._outbox, self._local, self._rejected = state, outbox, local, rejected
         self._models = ModelStore(loaded, folder)
-        self._upstream = upstream_connection(loaded)
+        self._upstream = upstream_connection(loaded, instance, stream=outbox.stream)
+        self._presence = Presence(loaded, instance, stream=outbox.stream, local=local, upstream=self._upstream)
         self._connects = 0
         self._plan_inputs_changed = False
         self._status_s = NEVER_S
@@ -67,7 +77,7 @@ class UpstreamExchange:
     def close(self) -> None:
         """Publish that the agent is offline, and disconnect."""
         self._models.close()
-        self._publish_online(Online(online=False, since_ms=0))
+        self._presence.goodbye()
         self._upstream.stop()
 
     @property
@@ -104,12 +114,12 @@ class UpstreamExchange:
         if self._upstream.connects != self._connects:
             self._connects = self._upstream.connects
             self._outbox.reconnected(now_s=now_s, jitter=random.random())  # noqa: S311  jitter is no secret
-            self._publish_online(Online(online=True, since_ms=now_ms))
             self._status_s, self._status_of = NEVER_S, ()
         if self._state.generation != self._generation:
             self._generation = self._state.generation
             for name, series in self.series_and_envelopes.series.items():
                 self._state.set_retained(topics.topic(self._config.site, topics.SERIES, name), encode(series))
+        self._presence.announce(now_ms, now_s)
         if at is None:
             return
         for message in self._upstream.received():
@@ -123,6 +133,15 @@ class UpstreamExchange:
             except Exception as error:  # noqa: BLE001  the messages behind it must not be lost
                 self._rejected.add("internal_error", f"{message.topic}: {type(error).__name__}: {error}")
         self._plan_inputs_changed |= self._operator.advance(at)
+
+    def hear_local(self, arrived: Iterable[Arrived]) -> None:
+        """Process what another agent of this site says at the local broker."""
+        self._presence.take_local(arrived, at_s=time.monotonic())
+
+    @property
+    def control_hindered(self) -> bool:
+        """True if another agent of this site started earlier, or may be about to say so."""
+        return self._presence.hinders(time.monotonic())
 
     def send(self) -> None:
         """Publish from the outbox, then answers to the operator."""
@@ -143,6 +162,8 @@ class UpstreamExchange:
         kind = parsed.kind
         if kind == topics.RECEIPT and message.payload:
             self._outbox.receive(decode(message.payload, Receipt), now_s=now_s)
+        elif kind == topics.ONLINE:
+            self._presence.take(message.payload, retained=message.retained, at_s=now_s)
         elif kind == topics.MODEL:
             delay_s = 0.0 if self._config.models is None else self._config.models.check_delay_max_s
             self._models.announced(message.payload, now_s=now_s, delay_s=random.random() * delay_s)  # noqa: S311
@@ -196,6 +217,9 @@ class UpstreamExchange:
         for signal, text in self._models.put_aside.items():
             yield Reason(ReasonCode.MODEL_PUT_ASIDE, f"model of {signal} is put aside for good: {text}", signal)
         yield from self._operator.reasons
+        second_agent = self._presence.reason(time.monotonic())
+        if second_agent is not None:
+            yield second_agent
         if self._state.trouble:
             yield Reason(ReasonCode.STATE_NOT_WRITTEN, self._state.trouble)
         if self._state.begun_anew:
@@ -203,9 +227,6 @@ class UpstreamExchange:
 
     def _publish_answer(self, name: str, answer: EnvelopeAnswer) -> bool:
         return self._upstream.publish(topics.topic(self._config.site, topics.ANSWER, name or None), encode(answer))
-
-    def _publish_online(self, online: Online) -> None:
-        self._upstream.publish(topics.topic(self._config.site, topics.ONLINE), encode(online), retain=True)
 
     def _restore(self) -> None:
         for topic, payload in self._state.retained():

@@ -198,6 +198,9 @@ class Measurements(Struct, frozen=True, kw_only=True):
     requested_export_kw: float | None = None
     runs: dict[str, LoadUsage] = {}
     thermal: dict[str, ThermalState] = {}
+    load_least_kw: float | None = None
+    load_most_kw: float | None = None
+    """Uncontrolled load of the last seven days at this hour; `None` if nothing is known."""
     ambient_degc: dict[str, float] = {}
     """Of the air around transformers and thermal loads, by their name."""
     operations_left: dict[str, int] = {}

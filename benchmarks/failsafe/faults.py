@@ -419,7 +419,7 @@ def _load(_design: SiteDesign) -> tuple[str, ...]:
 _REFUSED: Final = (r'answer/\w+ .*"accepted": ?false', "rejected .*envelope", "rejected older")
 _MODEL_SAYS: Final = ("refused", "have the shape", "models_put_aside", "model_damaged")
 _PLANNER_SAYS: Final = ("planner", "stage_failures plan")
-_ANEW: Final = ("state_begun_anew", "code state_")
+_ANEW: Final = ("state_begun_anew", "code state_", "stage_failures state_file")
 
 KINDS: Final[Mapping[str, Make]] = MappingProxyType(
     {f"meter_{how}": _sensor(f"meter_{how}", how, _meter) for how in _SENSOR}

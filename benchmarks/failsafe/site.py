@@ -237,6 +237,7 @@ capacity_kwh = {design.battery_kwh}
 charge_max_kw = {design.battery_kw}
 discharge_max_kw = {design.battery_kw}
 soc_reserve_pu = 0.9
+failsafe_kw = {design.battery_safe_kw}
 """,
         PV: f"[photovoltaics.pv]\nrated_power_kw = {design.pv_kw}\n",
     }
@@ -251,6 +252,7 @@ topic = "plant/setpoint/{name}"
 valid_for_s = {VALID_FOR_S}
 repeat_s = 10
 confirm_after_s = 5
+when_silent = {design.when_silent_kw[name]}
 """
         for name, table in tables.items()
     }

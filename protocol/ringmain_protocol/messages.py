@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 
 from ringmain_protocol.errors import MessageError
 
+ASSUMED: Final = ("fail-safe of ", "silence of ")
+"""Begin of the source of a limit that holds in place of one that is silent or lost."""
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """Largest payload; larger ones are refused unread."""
 
@@ -40,13 +42,17 @@ class Mode(StrEnum):
 
 
 class Fallback(StrEnum):
-    """Source of a setpoint or schedule: the fallback ladder, from best to last."""
+    """Source of a setpoint or schedule: the fallback ladder, from best to last.
+
+    Without a measured connection, equipment goes to its fail-safe powers; it is released only where nothing limits the site.
+    """
 
     OPTIMAL = "optimal"
     INCUMBENT = "incumbent"
     SHIFTED = "shifted"
     RULE = "rule"
     RELEASE = "release"
+    FAILSAFE = "failsafe"
 
 
 class Scope(StrEnum):
@@ -73,6 +79,10 @@ class ReasonCode(StrEnum):
     MODEL_PUT_ASIDE = "model_put_aside"
     PRICE_MISSING = "price_missing"
     LOAD_UNKNOWN = "load_unknown"
+    METER_LOST = "meter_lost"
+    POWER_UNKNOWN = "power_unknown"
+    FAILSAFE_HELD = "failsafe_held"
+    FAILSAFE_SHORTFALL = "failsafe_shortfall"
     ENERGY_UNKNOWN = "energy_unknown"
     TEMPERATURE_UNKNOWN = "temperature_unknown"
     POSITION_UNKNOWN = "position_unknown"
@@ -100,6 +110,7 @@ class ReasonCode(StrEnum):
     SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
     WILL_MISSING = "will_missing"
+    SECOND_AGENT = "second_agent"
     CLOCK_DOUBT = "clock_doubt"
     CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"
@@ -200,6 +211,13 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     reason_codes: list[ReasonCode] = []
 
 
+class ActiveFailsafe(Struct, frozen=True, kw_only=True):
+    """The fail-safe of a site while it lasts: its cause, and its begin."""
+
+    why: Text
+    since_ms: AtMs
+
+
 class FeedState(Struct, frozen=True, kw_only=True):
     """Newest value of a feed, its age, and why it does not count (empty if it counts)."""
 
@@ -215,6 +233,11 @@ class Limit(Struct, frozen=True, kw_only=True):
     value: Annotated[float, Meta(ge=0)]
     source: Annotated[str, Meta(max_length=200)]
     since_ms: AtMs
+
+    @property
+    def is_assumed(self) -> bool:
+        """True if it holds in place of a limit whose source is silent or lost."""
+        return self.source.startswith(ASSUMED)
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -249,6 +272,7 @@ class Status(Struct, frozen=True, kw_only=True):
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
+    failsafe: ActiveFailsafe | None = None
     powers_kw: dict[Name, float] = {}
     balance_residual_kw: float | None = None
     feeds: dict[Name, FeedState] = {}
@@ -259,10 +283,16 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class Online(Struct, frozen=True, kw_only=True):
-    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected."""
+    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected.
+
+    `instance` is an id of the process, and `started_ms` its start: of two agents of a site, the later start observes.
+    """
 
     online: bool
     since_ms: AtMs
+    stream: StreamId | None = None
+    instance: StreamId | None = None
+    started_ms: AtMs | None = None
 
 
 RECEIPT_RANGES_MAX: Final = 200

@@ -28,6 +28,8 @@ from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import topics
 from ringmain_protocol.messages import (
+    Envelope,
+    EnvelopeAnswer,
     Fallback,
     Mode,
     Online,
@@ -523,6 +525,35 @@ def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retain
     assert station.setpoints == []
 
 
+@pytest.mark.parametrize("second_id", ["", 'client_id = "another"\n'], ids=["one client id", "two client ids"])
+def test_of_two_agents_of_a_site_the_later_start_observes_and_neither_takes_turns(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station, second_id: str
+) -> None:
+    """The second one would mark its setpoints by another validity. With one id, each connect ends the other's at first."""
+    later = CONFIG.replace("[mqtt.upstream]\n", "[mqtt.upstream]\n" + second_id).replace(
+        "valid_for_s = 5", "valid_for_s = 4"
+    )
+    station.publish("plant/switch", "control", retain=True)
+
+    def seen(reason: str) -> bool:
+        return any(reason in status.reason for status in station.statuses[-20:])
+
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        other = tmp_path / "other"
+        other.mkdir()
+        with running_agent(other, mosquitto, config=later) as second:
+            station.speak_until(lambda: seen("started earlier: observe"), load_kw=130, timeout_s=40)
+            station.speak_until(lambda: seen("started later: it observes"), load_kw=130, timeout_s=40)
+            assert "agent gives way site=site-1" in second.end_of_log(1000)
+            count = len(station.setpoints)
+            station.speak_until(lambda: len(station.setpoints) > count + 2, load_kw=130)
+            assert {setpoint["valid_for_s"] for setpoint in station.setpoints if "power_kw" in setpoint} == {5}
+        online = decode(station.of_kind(topics.ONLINE)[-1], Online)
+        station.speak_until(lambda: decode(station.of_kind(topics.ONLINE)[-1], Online).online, load_kw=130)
+        assert online.instance is not None
+
+
 def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:
@@ -590,16 +621,19 @@ def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mos
         assert station.of_kind(topics.READINGS) == []
 
 
-def test_without_fresh_measurements_the_equipment_is_released(
+def test_without_a_meter_the_equipment_goes_to_its_failsafe_power(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:
     station.publish("plant/switch", "control", retain=True)
     with running_agent(tmp_path, mosquitto):
         station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
-        wait_until(lambda: "release" in station.setpoints[-1], what="release")
-        wait_until(
-            lambda: station.status is not None and station.status.fallback is Fallback.RELEASE, what="status says release"
-        )
+        wait_until(lambda: station.status is not None and station.status.failsafe is not None, what="status says so")
+        status = station.status
+        assert status is not None
+        assert status.fallback is Fallback.FAILSAFE
+        assert status.failsafe is not None
+        assert "pcc_kw" in status.failsafe.why
+        wait_until(lambda: station.setpoints[-1].get("power_kw") == 0, what="fail-safe power")
 
 
 def test_a_planner_that_is_killed_does_not_stop_the_regulator(
@@ -720,6 +754,64 @@ def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:
     wait_until(lambda: not agent.running, what="the agent ends")
     assert agent.status == 78
     assert "loopback" in agent.end_of_log()
+
+
+LOCAL_LIMIT = """
+[feeds.ripple_position]
+topic = "plant/ripple"
+unit = "1"
+[local_limit.ripple]
+feed = "ripple_position"
+positions = { "0" = { import_kw = 20.0 }, "100" = {} }
+silent = { import_kw = 70.0 }
+"""
+
+
+def test_limits_of_the_operator_are_answered_and_hold_over_a_restart(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """None is retained by the broker here: after the restart the agent has its own file only."""
+    now_ms = time.time_ns() // 1_000_000
+    config = CONFIG + LOCAL_LIMIT.replace("{", "{{").replace("}", "}}")
+
+    def issue(issued_at_ms: int, import_kw: float) -> None:
+        envelope = Envelope(
+            issued_at_ms=issued_at_ms, expires_at_ms=now_ms + 3_600_000, priority=1, start_ms=now_ms - 1000, step_s=7200,
+            import_limit_kw=[import_kw], export_limit_kw=[],
+        )  # fmt: skip
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), encode(envelope))
+
+    def answers() -> list[tuple[bool, int | None]]:
+        payloads = [payload for topic, payload in station.messages if topic.endswith("/answer/dso")]
+        return [(answer.accepted, answer.issued_at_ms) for answer in (decode(one, EnvelopeAnswer) for one in payloads)]
+
+    def narrowest() -> tuple[float, str] | None:
+        limits = [] if station.status is None else station.status.limits
+        return next(((limit.value, limit.source) for limit in limits if limit.name == "import_kw"), None)
+
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (70.0, "silence of local limit ripple"))
+        issue(now_ms, 50.0)
+        station.speak_until(lambda: answers() == [(True, now_ms)] and narrowest() == (50.0, "envelope dso"))
+        issue(now_ms - 1000, 90.0)
+        station.speak_until(lambda: len(answers()) == 2)
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), b"")
+        station.speak_until(lambda: answers() == [(True, now_ms), (False, now_ms - 1000), (False, None)])
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (50.0, "envelope dso"))
+
+        def heard() -> bool:
+            station.publish("plant/ripple", 0)
+            return narrowest() == (20.0, "local limit ripple")
+
+        station.speak_until(heard)
+    assert station.status is not None
+    assert "import limit 20 kW by local limit ripple" in station.status.reason
+    (tmp_path / "state" / "limits.json").write_bytes(b"damaged")
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: station.status and ReasonCode.LIMITS_LOST in station.status.reason_codes)
 
 
 def _spoil(path: Path) -> None:

@@ -71,6 +71,7 @@ SAMPLES: Final[dict[type[Struct], Struct]] = {
             step_s=900, import_limit_kw=[80.0, None], export_limit_kw=[0.0, None],
         ),
         messages.EnvelopeAnswer(accepted=False, reason="older", issued_at_ms=1_700_000_000_000),
+        messages.ActiveFailsafe(why="pcc_kw is missing", since_ms=1_700_000_000_000),
         messages.Limit(name="import_kw", value=50.0, source="envelope dso", since_ms=1_700_000_000_000),
         messages.Tick(tick=1, now_ms=1_700_000_000_000, messages={"s": 3}),
         messages.Answer(tick=1, setpoints=2),

@@ -130,6 +130,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             busbar=self.busbar,
             tariff=self.tariff,
             regulator=replace(self.regulator, valid_for_s=longest_s),
+            pcc_feed=PCC in self.feeds,
             **equipment,
         )
 

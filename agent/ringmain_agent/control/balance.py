@@ -100,7 +100,7 @@ def update_balance(
         before = Balance(responses=Responses(opposed=before.responses.opposed))
     pcc_kw, load_kw = measurements.fresh(PCC), measurements.fresh(LOAD)
     powers_kw = {e.name: kw for e in site.powered if (kw := measurements.fresh(e.power_signal)) is not None}
-    left_kw = derived_load_kw(measurements, moves=moves, free_kw=free_kw, site=site, batteries_measured=False)
+    left_kw = derived_load_kw(measurements, moves=moves, free_kw=free_kw, site=site, lost_is_load=False)
     sizes_kw = (abs(kw) for kw in (pcc_kw or 0.0, load_kw or 0.0, *powers_kw.values()))
     bound_kw = max(BOUND_PU * math.fsum(sizes_kw), BOUND_MIN_KW)
     residual_kw, excluded_since_ms = _residual(before, left_kw, load_kw, now_ms)

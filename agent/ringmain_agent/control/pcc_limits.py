@@ -51,6 +51,17 @@ def pcc_range(
     return PccRange(allowed, safe.most, tightest if binds else "")
 
 
+def failsafe_interval(measurements: Measurements, load_kw: Interval, site: Site) -> Interval:
+    """Power at the pcc that transformers, connection, envelopes and the fail-safe allow while it is unmeasured."""
+    _, transformers = _transformers(measurements, site)
+    import_kw, export_kw = site.grid_connection.failsafe_limits_kw
+    grid = site.grid_connection
+    failsafe = Interval(-grid.less_margin_kw(export_kw), grid.less_margin_kw(import_kw))
+    connection = _connection(measurements, site, measurements.now_ms).intersect_or_nearest_end(failsafe)
+    beside_load = Interval(_beside_load(measurements, load_kw.least).least, _beside_load(measurements, load_kw.most).most)
+    return transformers.intersect_or_nearest_end(connection).intersect_or_nearest_end(beside_load)
+
+
 def by_the_meter(allowed: PccRange, unmeasured_kw: float) -> PccRange:
     """The allowed power of load and equipment, narrowed by load (or generation, below 0) that only the pcc shows.
 

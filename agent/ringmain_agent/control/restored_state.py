@@ -7,6 +7,7 @@ plant counts as curtailed by it, for a whole validity more.
 from msgspec.structs import replace
 
 from ringmain_agent.control.balance import move_balance
+from ringmain_agent.control.failsafe import move_failsafe
 from ringmain_agent.control.regulate import RegulatorState
 from ringmain_agent.control.settlement_period import move_period
 from ringmain_agent.snapshot import SentSetpoint
@@ -18,6 +19,7 @@ def move_regulator_state(state: RegulatorState, moved_ms: int) -> RegulatorState
         state,
         balance=move_balance(state.balance, moved_ms),
         period=move_period(state.period, moved_ms),
+        failsafe=None if state.failsafe is None else move_failsafe(state.failsafe, moved_ms),
         sent={name: _moved(sent, moved_ms) for name, sent in state.sent.items()},
         moves={name: tuple(_moved(sent, moved_ms) for sent in moves) for name, moves in state.moves.items()},
     )
@@ -36,7 +38,10 @@ def restored_regulator_state(state: RegulatorState, *, now_ms: int, clock_truste
         name: made if not made or (clock_trusted and made[-1].at_ms <= now_ms) else _ending_at(made, now_ms)
         for name, made in state.moves.items()
     }
-    return replace(state, period=period, sent=sent, moves=moves)
+    failsafe = state.failsafe
+    if failsafe is not None and not (clock_trusted and failsafe.since_ms <= now_ms):
+        failsafe = replace(failsafe, since_ms=now_ms, returns_ms=None)
+    return replace(state, period=period, sent=sent, moves=moves, failsafe=failsafe, metered=False)
 
 
 def _ending_at(moves: tuple[SentSetpoint, ...], now_ms: int) -> tuple[SentSetpoint, ...]:

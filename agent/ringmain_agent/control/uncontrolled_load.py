@@ -27,7 +27,9 @@ def uncontrolled_load_kw(
     before_kw: float | None,
     site: Site,
 ) -> float | None:
-    """The load now: its own feed with all plants known, else the pcc less all equipment. `balance` corrects its own feed.
+    """The load now: its own feed with all plants known, else the pcc less all measured equipment.
+
+    `balance` corrects its own feed.
 
     Args:
         measurements: Newest value of each signal.
@@ -56,7 +58,7 @@ def derived_load_kw(
     moves: Moves,
     free_kw: Mapping[str, float],
     site: Site,
-    batteries_measured: bool = True,
+    lost_is_load: bool = True,
 ) -> Interval | None:
     """Range of the load that the pcc leaves for any equipment power that its measurements may still show.
 
@@ -65,8 +67,7 @@ def derived_load_kw(
         moves: Recent changes of setpoints.
         free_kw: Last power of each plant without curtailment.
         site: Names, and the time until measurements show a setpoint.
-        batteries_measured: `None` is returned if a battery is not measured, and other unmeasured equipment counts as load.
-            Otherwise unmeasured equipment draws nothing up to its last setpoint.
+        lost_is_load: Unmeasured equipment, which is held, is load. Otherwise it draws nothing up to its last setpoint.
     """
     pcc_kw = measurements.fresh(PCC)
     if pcc_kw is None:
@@ -76,9 +77,7 @@ def derived_load_kw(
         measured_kw = measurements.fresh(equipment.power_signal)
         power_kw = measurements.unresponsive_kw.get(equipment.name, measured_kw)
         moved = moves.get(equipment.name, ())
-        if power_kw is None and batteries_measured:
-            if equipment in site.batteries:
-                return None
+        if power_kw is None and lost_is_load:
             continue
         if power_kw is None:
             drawn_kw = [0.0, *(sent.power_kw for sent in moved[-1:] if sent.power_kw is not None)]

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -78,6 +79,11 @@ class BrokerConnection:
         self._waiting_bytes: deque[int] = deque()
         """Lengths of the messages that wait for their PUBACK."""
         self._unacknowledged_max = unacknowledged_max
+        self._broker, self._will = broker, will
+        self._client = self._new_client(client_id, persistent=persistent)
+
+    def _new_client(self, client_id: str, *, persistent: bool) -> BoundedClient:
+        broker, will = self._broker, self._will
         client = BoundedClient(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
         client.max_inflight_messages_set(100)
         client.max_queued_messages_set(10_000)
@@ -92,7 +98,7 @@ class BrokerConnection:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.connect_async(broker.host, broker.port, broker.keepalive_s)
-        self._client = client
+        return client
 
     def start(self) -> None:
         """Start to connect in the background."""
@@ -103,6 +109,15 @@ class BrokerConnection:
         self._client.disconnect()
         with contextlib.suppress(AttributeError):  # paho's thread may reset itself while paho waits for it
             self._client.loop_stop()
+
+    def change_client_id(self, client_id: str) -> None:
+        """Leave the client id to another process: disconnect, and connect anew in a clean session."""
+        old = self._client
+        old.disconnect()
+        threading.Thread(target=old.loop_stop, daemon=True).start()
+        self._waiting_bytes.clear()
+        self._client = self._new_client(client_id, persistent=False)
+        self._client.loop_start()
 
     @property
     def connected(self) -> bool:

@@ -457,6 +457,7 @@ class StateFile:
             return False
         self._db.close()
         self._db, self._inode = db, (status.st_dev, status.st_ino)
+        self.failures += 1
         logger.warning("state file %s was gone; it is written again", self._path)
         return True
 

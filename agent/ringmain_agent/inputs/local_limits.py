@@ -41,7 +41,8 @@ class LocalLimits:
                     f"local limit {name}: {', '.join(silent)} silent or at an unknown position; its limits of silence hold"
                 )
                 reason = Reason(ReasonCode.LOCAL_LIMIT_SILENT, text, name)
-            yield LimitSource(f"local limit {name}", [limits.import_kw] * instants, [limits.export_kw] * instants, reason)
+            title = f"silence of local limit {name}" if silent else f"local limit {name}"
+            yield LimitSource(title, [limits.import_kw] * instants, [limits.export_kw] * instants, reason)
 
     def _present(self, limit: LocalLimit, fresh: Callable[[str], float | None]) -> tuple[PccLimits, list[str]]:
         """The limits in force, and the signals that are not known."""

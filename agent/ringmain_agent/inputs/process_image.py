@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ringmain_agent.equipment import charging_sessions
 from ringmain_agent.equipment import plausible_values as plausible
+from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.stored_energy import StoredEnergy, update_stored_energy, with_stored_energy
 from ringmain_agent.inputs.equipment_state import (
     EquipmentState,
@@ -24,6 +25,7 @@ from ringmain_agent.inputs.limits_in_force import (
     limits_in_force,
     narrowest_of_parts,
 )
+from ringmain_agent.inputs.load_last_week import load_last_week_kw
 from ringmain_agent.inputs.local_limits import LocalLimits
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
@@ -63,6 +65,7 @@ class ProcessImage:
         """
         self._stale_after_s = dict(stale_after_s)
         self._site, self._history, self._upstream = site, history, upstream
+        self._load_kw: tuple[int, bool, Interval | None] | None = None
         self._local_limits = local_limits or LocalLimits({})
         self._record = LimitRecord()
         self.limits: list[Limit] = []
@@ -126,6 +129,7 @@ class ProcessImage:
         requested = self._upstream.requested_limits_kw([at.now_ms], at)
         own_import_kw, own_export_kw = self._site.narrowest_limits_kw()
         heard_ms = self._history.heard_ms
+        load_kw = self._load_last_week_kw(at)
         measured = Measurements(
             now_ms=at.now_ms,
             clock_trusted=at.clock_trusted,
@@ -139,6 +143,8 @@ class ProcessImage:
             export_limit_kw=own_export_kw,
             requested_import_kw=requested.import_kw[0],
             requested_export_kw=requested.export_kw[0],
+            load_least_kw=None if load_kw is None else load_kw.least,
+            load_most_kw=None if load_kw is None else load_kw.most,
             ambient_degc=self._ambient_degc(at.now_ms),
         )
         limits = self._limits(measured, [at.now_ms], at)
@@ -224,6 +230,14 @@ class ProcessImage:
             unresponsive_kw=measured.unresponsive_kw,
             models=dict(models),
         )
+
+    def _load_last_week_kw(self, at: Instant) -> Interval | None:
+        """The load of the last week at this hour, in doubt of the clock at any; it changes with each step only."""
+        start_ms = step_start_ms(at.now_ms, self._site.step_s)
+        if self._load_kw is None or self._load_kw[:2] != (start_ms, at.clock_trusted):
+            load_kw = load_last_week_kw(self._history, self._site, now_ms=at.now_ms, any_hour=not at.clock_trusted)
+            self._load_kw = start_ms, at.clock_trusted, load_kw
+        return self._load_kw[2]
 
     def _ambient_degc(self, now_ms: int) -> dict[str, float]:
         """Present ambient temperature of each transformer and thermal load."""

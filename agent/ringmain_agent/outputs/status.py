@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ringmain_agent import __version__
 from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.control.failsafe import Failsafe
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
@@ -15,7 +16,7 @@ from ringmain_agent.outputs.feed_states import feed_states
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, Reason, reason_text
-from ringmain_protocol.messages import Fallback, Limit, Mode, Status
+from ringmain_protocol.messages import ActiveFailsafe, Fallback, Limit, Mode, Status
 
 LIMITS_MAX: Final = 64
 SOC_STALE_AFTER_S: Final = 86_400.0
@@ -30,6 +31,7 @@ class ControlState(Struct, frozen=True, kw_only=True):
     fallback: Fallback
     reasons: Sequence[Reason]
     not_followed: Sequence[str]
+    failsafe: Failsafe | None = None
     limits: Sequence[Limit] = ()
     billing_peak_kw: float
     accuracy: ForecastAccuracies
@@ -86,6 +88,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),
+        failsafe=_active_failsafe(control.failsafe),
         powers_kw=_powers_kw(measurements, loaded.site),
         balance_residual_kw=control.balance_residual_kw,
         feeds=feed_states(config.feeds, measurements, control.feed_reasons),
@@ -93,6 +96,12 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         reason_codes=codes(reasons),
         limits=list(control.limits[:LIMITS_MAX]),
     )
+
+
+def _active_failsafe(failsafe: Failsafe | None) -> ActiveFailsafe | None:
+    if failsafe is None or not failsafe.is_active:
+        return None
+    return ActiveFailsafe(why=failsafe.why[:REASON_MAX], since_ms=max(failsafe.since_ms, 0))
 
 
 def _powers_kw(measurements: Measurements, site: Site) -> dict[str, float]:

@@ -56,6 +56,7 @@ class Site(Struct, frozen=True, kw_only=True):
     """A site as forecast, dispatch, regulator and limits know it.
 
     `limit_quantile` is the quantile of the net load for which the plan keeps energy in reserve to hold the import limit.
+    With `pcc_feed` the pcc has a meter of its own; else `load_kw` and the measured equipment are the meter.
     """
 
     site: str
@@ -77,6 +78,7 @@ class Site(Struct, frozen=True, kw_only=True):
     busbar: Busbar | None = None
     tariff: Tariff = Tariff()
     regulator: RegulatorSettings = RegulatorSettings()
+    pcc_feed: bool = False
 
     def __post_init__(self) -> None:
         if self.step_s <= 0 or DAY_S % self.step_s:

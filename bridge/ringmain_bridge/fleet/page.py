@@ -63,6 +63,9 @@ def _row(state: SiteState, now_s: float) -> _Row:
 
 
 def _control_troubles(status: Status) -> Iterable[str]:
+    for limit in status.limits:
+        if limit.is_assumed:
+            yield f"{limit.name.removesuffix('_kw').replace('_', ' ')} limit {limit.value:g} kW by {limit.source}"
     if status.not_followed:
         yield "does not follow: " + ", ".join(status.not_followed)
     if ReasonCode.BALANCE_RESIDUAL in status.reason_codes:
@@ -70,7 +73,7 @@ def _control_troubles(status: Status) -> Iterable[str]:
     for name, loading in status.transformer_loading_pu.items():
         if loading > TRANSFORMER_NEAR_LIMIT:
             yield f"{name} loaded {loading:.0%}"
-    if status.fallback in {Fallback.RULE, Fallback.RELEASE} and status.mode is Mode.CONTROL:
+    if status.fallback in {Fallback.RULE, Fallback.RELEASE, Fallback.FAILSAFE} and status.mode is Mode.CONTROL:
         yield status.reason or "no plan"
 
 

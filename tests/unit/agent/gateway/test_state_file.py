@@ -226,6 +226,7 @@ def test_folder_that_is_deleted_is_written_again_with_everything(path: Path) -> 
     assert state.commit()
     state.set_fact("further", 1)
     assert state.commit()
+    assert state.failures == 1, "counted once, as the status says"
     state.close()
     again = opened(path)
     assert (again.stream, again.outbox_messages, again.fact("kept"), again.fact("further")) == (state.stream, 100, 1, 1)

@@ -3,11 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
+from ringmain_agent.config.local_limit import LocalLimit, PccLimits
 from ringmain_agent.inputs.equipment_state import EquipmentState
 from ringmain_agent.inputs.instant import Instant
+from ringmain_agent.inputs.local_limits import LocalLimits
 from ringmain_agent.inputs.process_image import ProcessImage
 from ringmain_agent.inputs.series_and_envelopes import SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import StepHistory
+from ringmain_agent.site.grid_connection import LimitsWithoutEnvelope
 from ringmain_agent.site.nameplates import Transformer
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
@@ -103,6 +106,30 @@ def test_before_the_first_cycle_nothing_is_current_and_the_kept_state_counts(sta
     assert again.measurements.fresh("pcc_kw") is None
     assert again.measurements.thermal == station.image.measurements.thermal
     assert again.equipment_state == station.image.equipment_state
+
+
+def test_plan_and_regulator_see_the_same_limits(station: Station, now_ms: int) -> None:
+    """Also one that begins within the present step, one of the gateway's own feeds, and one of silence."""
+    ripple = LocalLimit(import_kw="box_import_kw", silent=PccLimits(import_kw=70.0))
+    without = LimitsWithoutEnvelope(export_kw=5.0)
+    site = replace(station.site, grid_connection=replace(station.site.grid_connection, without_envelope=without))
+    image = ProcessImage(
+        site, station.history, station.upstream, equipment_state=EquipmentState(),
+        local_limits=LocalLimits({"ripple": ripple}),
+    )  # fmt: skip
+    start_ms = now_ms - now_ms % 900_000
+    for at_ms, import_kw in ((start_ms + 60_000, 70.0), (start_ms + 400_000, 30.0)):
+        if import_kw < 70.0:
+            envelope = Envelope(
+                issued_at_ms=at_ms, expires_at_ms=at_ms + 900_000, priority=0, start_ms=at_ms, step_s=300,
+                import_limit_kw=[import_kw], export_limit_kw=[None],
+            )  # fmt: skip
+            station.upstream.envelopes.take("", encode(envelope), Instant(at_ms, at_ms / 1000))
+        measured = image.take(at_ms)
+        plan_input = image.snapshot(signals=SIGNALS, billing_peak_kw={}, models={})
+        assert (measured.import_limit_kw, measured.export_limit_kw) == (import_kw, 5.0)
+        assert (plan_input.import_limit_kw[0], plan_input.export_limit_kw[0]) == (import_kw, 5.0)
+        assert plan_input.import_limit_kw[1] == 70.0
 
 
 def test_idle_battery_that_reports_changes_only_stays_in_use(station: Station, now_ms: int) -> None:
