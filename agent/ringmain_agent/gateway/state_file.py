@@ -426,9 +426,11 @@ class StateFile:
         """True if the file is in its place; where it has gone, as its folder was deleted or came late, a copy is written."""
         try:
             status = self._path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._copy()
-        except OSError:
+        except OSError as error:
+            self.failures += 1
+            self._say(f"{self._path} cannot be reached: {error}; what is written now may not survive a restart")
             return False
         if self._inode is None or self._inode == (status.st_dev, status.st_ino):
             return True

@@ -203,6 +203,22 @@ def test_folder_that_comes_late_gets_the_state(tmp_path: Path) -> None:
     assert (again.stream, again.fact("kept"), again.outbox_messages) == (state.stream, 1, 1)
 
 
+def test_folder_that_became_a_file_is_said(path: Path) -> None:
+    state = filled(path)
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+    for _ in range(2):
+        state.set_fact("kept", 1)
+        assert state.commit()
+        assert "nothing survives a restart" in state.trouble
+    path.parent.unlink()
+    state.set_fact("kept", 2)
+    assert state.commit()
+    assert state.trouble == ""
+    state.close()
+    assert opened(path).fact("kept") == 2
+
+
 def test_folder_that_is_deleted_is_written_again_with_everything(path: Path) -> None:
     state = filled(path)
     shutil.rmtree(path.parent)
