@@ -107,6 +107,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     import_limit_kw: list[float]
     export_limit_kw: list[float]
     soc_kwh: dict[str, float | None]
+    controllable_import_kw: list[float | None] = []
+    """Limit of the controllable equipment together, by its net power; likewise for export."""
+    controllable_export_kw: list[float | None] = []
     requested_import_kw: list[float | None] = field(default_factory=list, name="wished_import_kw")
     requested_export_kw: list[float | None] = field(default_factory=list, name="wished_export_kw")
     breach_price_per_kwh: float = field(default=0.0, name="breach_per_kwh")
@@ -185,12 +188,19 @@ class Measurements(Struct, frozen=True, kw_only=True):
     feed_stale_after_s: dict[str, float] = {}
     """Of signals whose feed has its own."""
     newest: dict[str, Measured]
+    replaced: dict[str, Measured] = {}
+    """Values of feeds in whose place `newest` holds a value calculated since."""
     import_limit_kw: float
     export_limit_kw: float
+    controllable_import_kw: float | None = None
+    controllable_export_kw: float | None = None
     requested_import_kw: float | None = None
     requested_export_kw: float | None = None
     runs: dict[str, LoadUsage] = {}
     thermal: dict[str, ThermalState] = {}
+    load_least_kw: float | None = None
+    load_most_kw: float | None = None
+    """Uncontrolled load of the last seven days at this hour; `None` if nothing is known."""
     ambient_degc: dict[str, float] = {}
     """Of the air around transformers and thermal loads, by their name."""
     operations_left: dict[str, int] = {}

@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 
 from ringmain_protocol.errors import MessageError
 
+ASSUMED: Final = ("fail-safe of ", "silence of ")
+"""Begin of the source of a limit that holds in place of one that is silent or lost."""
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """Largest payload; larger ones are refused unread."""
 
@@ -40,13 +42,24 @@ class Mode(StrEnum):
 
 
 class Fallback(StrEnum):
-    """Source of a setpoint or schedule: the fallback ladder, from best to last."""
+    """Source of a setpoint or schedule: the fallback ladder, from best to last.
+
+    Without a measured connection, equipment goes to its fail-safe powers; it is released only where nothing limits the site.
+    """
 
     OPTIMAL = "optimal"
     INCUMBENT = "incumbent"
     SHIFTED = "shifted"
     RULE = "rule"
     RELEASE = "release"
+    FAILSAFE = "failsafe"
+
+
+class Scope(StrEnum):
+    """Power that an envelope limits: at the point of common coupling, or of the controllable equipment together."""
+
+    PCC = "pcc"
+    CONTROLLABLE = "controllable"
 
 
 class ReasonCode(StrEnum):
@@ -63,8 +76,13 @@ class ReasonCode(StrEnum):
     PERSISTENCE = "persistence"
     MODEL_DAMAGED = "model_damaged"
     MODEL_NOT_FETCHED = "model_not_fetched"
+    MODEL_PUT_ASIDE = "model_put_aside"
     PRICE_MISSING = "price_missing"
     LOAD_UNKNOWN = "load_unknown"
+    METER_LOST = "meter_lost"
+    POWER_UNKNOWN = "power_unknown"
+    FAILSAFE_HELD = "failsafe_held"
+    FAILSAFE_SHORTFALL = "failsafe_shortfall"
     ENERGY_UNKNOWN = "energy_unknown"
     TEMPERATURE_UNKNOWN = "temperature_unknown"
     POSITION_UNKNOWN = "position_unknown"
@@ -83,10 +101,22 @@ class ReasonCode(StrEnum):
     NO_OPERATION_LEFT = "no_operation_left"
     UNKNOWN_EQUIPMENT = "unknown_equipment"
     STATE_NOT_WRITTEN = "state_not_written"
+    STATE_BEGUN_ANEW = "state_begun_anew"
+    LIMIT_NARROWED = "limit_narrowed"
+    OPERATOR_SILENT = "operator_silent"
+    LOCAL_LIMIT_SILENT = "local_limit_silent"
+    LIMITS_LOST = "limits_lost"
+    STAGE_FAILED = "stage_failed"
+    SYSTEMD_NOT_NOTIFIED = "systemd_not_notified"
     SWITCH_UNKNOWN = "switch_unknown"
+    WILL_MISSING = "will_missing"
+    SECOND_AGENT = "second_agent"
     CLOCK_DOUBT = "clock_doubt"
+    CLOCK_SET = "clock_set"
     SENDER_CLOCK = "sender_clock"
     TEMPERATURE_ASSUMED = "temperature_assumed"
+    BALANCE_RESIDUAL = "balance_residual"
+    OPPOSED = "opposed"
     OTHER = "other"
 
     @classmethod
@@ -181,9 +211,39 @@ class Setpoint(Struct, frozen=True, kw_only=True):
     reason_codes: list[ReasonCode] = []
 
 
+class ActiveFailsafe(Struct, frozen=True, kw_only=True):
+    """The fail-safe of a site while it lasts: its cause, and its begin."""
+
+    why: Text
+    since_ms: AtMs
+
+
+class FeedState(Struct, frozen=True, kw_only=True):
+    """Newest value of a feed, its age, and why it does not count (empty if it counts)."""
+
+    value: float | None = None
+    age_s: float | None = None
+    reason: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Limit(Struct, frozen=True, kw_only=True):
+    """A limit in force, by `source` since `since_ms`; its name ends in the unit of its value."""
+
+    name: Name
+    value: Annotated[float, Meta(ge=0)]
+    source: Annotated[str, Meta(max_length=200)]
+    since_ms: AtMs
+
+    @property
+    def is_assumed(self) -> bool:
+        """True if it holds in place of a limit whose source is silent or lost."""
+        return self.source.startswith(ASSUMED)
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """Latest state of a site, retained and outside the outbox.
 
+    `models_put_aside` names the signals whose newest model has ended the processes that ran it, with the reason.
     `forecast_error_kw` and `persistence_error_kw` are mean absolute errors over the last day of matched steps.
     """
 
@@ -206,26 +266,44 @@ class Status(Struct, frozen=True, kw_only=True):
     outbox_capacity_messages: Count | None = None
     dropped: dict[Name, Count] = {}
     rejected: dict[Name, Count] = {}
+    stage_failures: dict[Name, Count] = {}
+    state_begun_anew: Text = ""
     clock_offset_s: float | None = None
     clock_trusted: bool | None = None
     connections: dict[Name, Text] = {}
     not_followed: list[Name] = []
+    failsafe: ActiveFailsafe | None = None
+    powers_kw: dict[Name, float] = {}
+    balance_residual_kw: float | None = None
+    feeds: dict[Name, FeedState] = {}
     reason: Text = ""
     reason_codes: list[ReasonCode] = []
+    models_put_aside: dict[Name, Text] = {}
+    limits: list[Limit] = []
 
 
 class Online(Struct, frozen=True, kw_only=True):
-    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected."""
+    """Birth (`online` true) and will (false) of an agent; `since_ms` is when the agent connected.
+
+    `instance` is an id of the process, and `started_ms` its start: of two agents of a site, the later start observes.
+    """
 
     online: bool
     since_ms: AtMs
+    stream: StreamId | None = None
+    instance: StreamId | None = None
+    started_ms: AtMs | None = None
+
+
+RECEIPT_RANGES_MAX: Final = 200
+"""Ranges of one receipt."""
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
     """Sequences of a stream that have arrived in Kafka, as inclusive ranges."""
 
     stream: StreamId
-    ranges: list[tuple[Count, Count]]
+    ranges: Annotated[list[tuple[Count, Count]], Meta(max_length=RECEIPT_RANGES_MAX)]
 
 
 class Series(Struct, frozen=True, kw_only=True):
@@ -244,6 +322,11 @@ class Envelope(Struct, frozen=True, kw_only=True):
     Without `breach_price_per_kwh` an envelope is binding. With it, it is a demand-response request: each kWh beyond it has
     that price. All binding envelopes of a step apply together. Of several requests for a step the one with the highest
     priority applies, and among equals the narrowest.
+
+    `valid_for_s` counts from the first receipt of an issue; of it and `expires_at_ms`, the earlier ends the envelope. After
+    twice `heartbeat_s` without a newer issue, or at its end, an envelope with a heartbeat gives its fail-safe limits until
+    the next issue, and for at least `failsafe_min_s`. A limit that ends or rises returns after a random delay of at most
+    `release_delay_max_s`, gradually over `release_ramp_s`.
     """
 
     issued_at_ms: AtMs
@@ -254,17 +337,37 @@ class Envelope(Struct, frozen=True, kw_only=True):
     import_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
     export_limit_kw: list[Annotated[float, Meta(ge=0)] | None]
     breach_price_per_kwh: Annotated[float, Meta(ge=0, le=10_000)] | None = None
+    valid_for_s: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    heartbeat_s: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    failsafe_import_kw: Annotated[float, Meta(ge=0)] | None = None
+    failsafe_export_kw: Annotated[float, Meta(ge=0)] | None = None
+    failsafe_min_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    scope: Scope = Scope.PCC
+    release_ramp_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    release_delay_max_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+
+
+class EnvelopeAnswer(Struct, frozen=True, kw_only=True):
+    """Answer to an issue of an envelope: `accepted`, and in effect from `in_effect_at_ms` on; or refused for `reason`."""
+
+    accepted: bool
+    reason: Text = ""
+    issued_at_ms: AtMs | None = None
+    in_effect_at_ms: AtMs | None = None
 
 
 class Tick(Struct, frozen=True, kw_only=True):
     """Lockstep clock: `now_ms` is the simulated time, `messages[site]` the number of feed messages of this tick.
 
-    An unanswered tick is sent again, with its feed messages, under the same number.
+    An unanswered tick is sent again, with its feed messages, under the same number. A wall clock that is wrong on purpose
+    needs `monotonic_ms`, the monotonic clock of the same moment; `synchronized` is what the kernel would say of it.
     """
 
     tick: Count
     now_ms: AtMs
     messages: dict[str, Count]
+    monotonic_ms: AtMs | None = None
+    synchronized: bool = True
 
 
 class Answer(Struct, frozen=True, kw_only=True):

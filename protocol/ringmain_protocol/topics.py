@@ -1,7 +1,7 @@
 """All MQTT and Kafka topics; no other module spells one.
 
-`ringmain/1/<shard>/<site>/<kind>`; a series has its name after the kind, an envelope may have one. The shard is two hex
-digits: replicas of the bridge divide the fleet by subscription, and each site stays with one of them.
+`ringmain/1/<shard>/<site>/<kind>`; a series has its name after the kind, an envelope and its answer may have one. The shard
+is two hex digits: replicas of the bridge divide the fleet by subscription, and each site stays with one of them.
 """
 
 import re
@@ -24,6 +24,7 @@ ONLINE = "online"
 RECEIPT = "receipt"
 SERIES = "series"
 ENVELOPE = "envelope"
+ANSWER = "answer"
 MODEL = "model"
 
 FORWARDED = (READINGS, STEPS, FORECAST, SCHEDULE, SETPOINT, STATUS, SERIES)
@@ -45,13 +46,14 @@ DEADLETTER = "ringmain.deadletter"
 SIMULATION_CLOCK = "ringmain-simulation/clock"
 """Lockstep clock of simulated substations, on a loopback broker only."""
 
-_KINDS = frozenset((READINGS, STEPS, FORECAST, SCHEDULE, SETPOINT, STATUS, ONLINE, RECEIPT, ENVELOPE, MODEL))
+_KINDS = frozenset((READINGS, STEPS, FORECAST, SCHEDULE, SETPOINT, STATUS, ONLINE, RECEIPT, ENVELOPE, ANSWER, MODEL))
+_NAMED = frozenset((SERIES, ENVELOPE, ANSWER))
 _SITE = re.compile(r"[a-z0-9-]{1,63}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Topic(NamedTuple):
-    """The parts of a topic; `name` is the name of a series or of an envelope."""
+    """The parts of a topic; `name` is the name of a series or of an envelope, also in its answer."""
 
     shard: str
     site: str
@@ -75,14 +77,14 @@ def shard(site: str) -> str:
 
 
 def topic(site: str, kind: str, name: str | None = None) -> str:
-    """The MQTT topic of one site and kind; a series needs a `name`, an envelope may have one.
+    """The MQTT topic of one site and kind; a series needs a `name`, an envelope and its answer may have one.
 
     Raises:
         ValueError: If site, kind or name are not of the protocol.
     """
     if not is_site(site):
         raise ValueError(f"site id {site!r} must match [a-z0-9-]{{1,63}}")
-    if kind == SERIES or (kind == ENVELOPE and name is not None):
+    if kind == SERIES or (kind in _NAMED and name is not None):
         if name is None or not is_signal(name):
             raise ValueError(f"{kind} name {name!r} must match [a-z][a-z0-9_]{{0,62}}")
         return f"{PREFIX}/{shard(site)}/{site}/{kind}/{name}"
@@ -111,7 +113,7 @@ def parse(text: str) -> Topic:
     if "/".join(parts[:2]) == PREFIX and len(parts) in (5, 6) and is_site(parts[3]) and parts[2] == shard(parts[3]):
         if len(parts) == 5 and parts[4] in _KINDS:
             return Topic(parts[2], parts[3], parts[4])
-        if len(parts) == 6 and parts[4] in (SERIES, ENVELOPE) and is_signal(parts[5]):
+        if len(parts) == 6 and parts[4] in _NAMED and is_signal(parts[5]):
             return Topic(parts[2], parts[3], parts[4], parts[5])
     raise MessageError("unknown_topic", f"{text[:200]!r} is not a topic of this protocol")
 

@@ -15,6 +15,8 @@ HOLIDAYS: Final = ("2020-12-25", "2020-12-26", "2021-01-01")
 """Dutch public holidays in the time of the excerpt."""
 
 WEATHER: Final = ("temperature_degc", "radiation_w_per_m2", "windspeed_m_per_s")
+METER_CYCLES: Final = 3
+"""The meter counts as lost after so many cycles: it sends one value a cycle."""
 VALID_FOR_S: Final = 600
 RESERVE_PU: Final = 0.6
 """Share of the battery reserved for the import limit, its purpose; the rest may trade."""
@@ -54,6 +56,7 @@ def write_agent_config(  # noqa: PLR0913  keyword-only: one file
 import_limit_kw = {design.import_limit_kw}
 export_limit_kw = {design.export_limit_kw}
 margin_kw = {design.margin_kw}
+meter_lost_after_s = {METER_CYCLES * scenario.cycle_s}
 """,
         f"""[battery.{BATTERY}]
 capacity_kwh = {battery.capacity_kwh}
@@ -66,7 +69,7 @@ soc_max_pu = {battery.soc_max_pu}
 soc_reserve_pu = {RESERVE_PU}
 soc_target_pu = {battery.soc_start_pu}
 """,
-        _output("battery", BATTERY, design.site, scenario),
+        _output("battery", BATTERY, design.site, scenario) + "when_silent = 0.0\n",
         f"[photovoltaics.{PV}]\nrated_power_kw = {design.pv_rated_power_kw}\n",
         _output("photovoltaics", PV, design.site, scenario),
         f"""[tariff]

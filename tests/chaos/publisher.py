@@ -71,7 +71,7 @@ class PublishingSite:
                 quality=[0],
             )
         self._state.set_fact("number", last)
-        accepted = self._state.commit()
+        accepted = self._outbox.commit()
         self._next = last + 1
         _say("accepted" if accepted else "refused", self._name, first, last, f"{time.monotonic():.6f}")
 

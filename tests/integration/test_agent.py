@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ringmain_agent.commands.import_history import import_history
 from ringmain_agent.config.agent import load_config
+from ringmain_agent.config.outbox import OutboxLimits
+from ringmain_agent.gateway.outbox import Outbox
+from ringmain_agent.gateway.state_file import StateFile
 from ringmain_protocol import topics
 from ringmain_protocol.messages import (
+    Envelope,
+    EnvelopeAnswer,
     Fallback,
     Mode,
     Online,
@@ -345,7 +352,10 @@ def test_systemd_hears_only_of_completed_cycles(tmp_path: Path, mosquitto: Mosqu
     heard.close()
 
 
-def test_cycle_that_raises_never_tells_systemd_that_all_is_well(tmp_path: Path, mosquitto: Mosquitto) -> None:
+def test_control_that_fails_is_said_once_and_never_tells_systemd_that_all_is_well(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """The other stages go on: readings leave, the status has the defect; systemd restarts what it does not hear from."""
     heard = _Listener(tmp_path / "notify")
     program = """if True:
         import pathlib, sys
@@ -358,13 +368,33 @@ def test_cycle_that_raises_never_tells_systemd_that_all_is_well(tmp_path: Path, 
     path = tmp_path / "agent.toml"
     path.write_text(CONFIG.format(mode="observe", port=mosquitto.port), encoding="utf-8")
     environment = os.environ | {"NOTIFY_SOCKET": heard.address}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], env=environment, stderr=subprocess.PIPE, check=False, timeout=60
-    )
-    assert done.returncode == 1
-    assert b"a defect that nobody foresaw" in done.stderr
+    with (tmp_path / "agent.log").open("wb") as log:
+        agent = subprocess.Popen([sys.executable, "-c", program, str(path)], env=environment, stderr=log)
+    try:
+        failing = "control failed: ZeroDivisionError: a defect that nobody foresaw"
+        station.speak_until(lambda: station.status is not None and failing in station.status.reason)
+        station.speak_until(lambda: station.status is not None and station.status.stage_failures.get("control", 0) > 5)
+        station.speak_until(lambda: station.of_kind(topics.READINGS))
+        assert agent.poll() is None
+    finally:
+        agent.kill()
+        agent.wait()
+    assert (tmp_path / "agent.log").read_text(encoding="utf-8").count("ZeroDivisionError: a defect") == 1
     assert heard.states() == ["READY=1"]
     heard.close()
+
+
+def test_socket_of_systemd_that_is_gone_stops_no_setpoint(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    heard = _Listener(tmp_path / "notify")
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, notify=heard.address) as agent:
+        station.speak_until(lambda: "WATCHDOG=1" in heard.states())
+        heard.close()
+        (tmp_path / "notify").unlink()
+        station.speak_until(lambda: station.status is not None and "systemd is not notified" in station.status.reason)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        assert agent.end_of_log(1000).count("systemd is not notified") == 1
 
 
 class _Listener:
@@ -408,10 +438,64 @@ def test_the_local_switch_forces_observe_at_any_time_and_silence_means_observe(
         station.speak_until(lambda: station.setpoints, load_kw=130)
         station.publish("plant/switch", "observe")
         station.speak_until(lambda: station.statuses[-1].mode is Mode.OBSERVE, load_kw=130)
+        station.speak_until(lambda: "release" in station.setpoints[-1], load_kw=130)
         count = len(station.setpoints)
         seen = len(station.statuses)
         station.speak_until(lambda: len(station.statuses) > seen + 2, load_kw=130)
         assert len(station.setpoints) == count
+        assert ["release" in setpoint for setpoint in station.setpoints].count(True) == 1  # `on_leave`, once
+
+
+FAILSAFE = CONFIG.replace("repeat_s = 1", 'repeat_s = 1\non_leave = "failsafe"')
+
+
+def test_equipment_is_told_once_when_control_ends_by_the_switch_by_a_stop_or_by_death(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    def last_orders() -> list[dict[str, Any]]:
+        return [setpoint for setpoint in station.setpoints if setpoint.get("fallback") == "failsafe"]
+
+    def controlled() -> None:
+        station.setpoints.clear()
+        station.publish("plant/switch", "control", retain=True)
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+    with running_agent(tmp_path, mosquitto, config=FAILSAFE) as agent:
+        controlled()
+        station.publish("plant/switch", "observe")
+        station.speak_until(last_orders, load_kw=130)
+        controlled()  # the will's connection comes back, too
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 1, load_kw=130)
+        assert last_orders() == []
+        assert station.statuses[-1].reason_codes.count(ReasonCode.WILL_MISSING) == 0
+        agent.kill()
+        wait_until(lambda: bool(last_orders()), what="the will")
+        assert station.setpoints[-1] == last_orders()[0]
+        assert {name: last_orders()[0][name] for name in ("power_kw", "sequence", "valid_for_s", "reason")} == {
+            "power_kw": 0.0,
+            "sequence": 0,
+            "valid_for_s": 86400,
+            "reason": "the agent is gone",
+        }
+        agent.start()
+        controlled()
+    wait_until(lambda: bool(last_orders()), what="the last setpoint")
+    assert [(order["power_kw"], order["reason"]) for order in last_orders()] == [(0.0, "stop")]
+    assert station.setpoints[-1] == last_orders()[0]
+
+
+def test_after_the_return_of_the_local_broker_every_setpoint_goes_out_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    config = FAILSAFE.replace("repeat_s = 1", "repeat_s = 599").replace("valid_for_s = 5", "valid_for_s = 600")
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.publish("plant/switch", "control", retain=True)
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        mosquitto.stop()
+        mosquitto.start()
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
 
 
 def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retained_value_does_not_count(
@@ -441,6 +525,35 @@ def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retain
     assert station.setpoints == []
 
 
+@pytest.mark.parametrize("second_id", ["", 'client_id = "another"\n'], ids=["one client id", "two client ids"])
+def test_of_two_agents_of_a_site_the_later_start_observes_and_neither_takes_turns(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station, second_id: str
+) -> None:
+    """The second one would mark its setpoints by another validity. With one id, each connect ends the other's at first."""
+    later = CONFIG.replace("[mqtt.upstream]\n", "[mqtt.upstream]\n" + second_id).replace(
+        "valid_for_s = 5", "valid_for_s = 4"
+    )
+    station.publish("plant/switch", "control", retain=True)
+
+    def seen(reason: str) -> bool:
+        return any(reason in status.reason for status in station.statuses[-20:])
+
+    with running_agent(tmp_path, mosquitto):
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        other = tmp_path / "other"
+        other.mkdir()
+        with running_agent(other, mosquitto, config=later) as second:
+            station.speak_until(lambda: seen("started earlier: observe"), load_kw=130, timeout_s=40)
+            station.speak_until(lambda: seen("started later: it observes"), load_kw=130, timeout_s=40)
+            assert "agent gives way site=site-1" in second.end_of_log(1000)
+            count = len(station.setpoints)
+            station.speak_until(lambda: len(station.setpoints) > count + 2, load_kw=130)
+            assert {setpoint["valid_for_s"] for setpoint in station.setpoints if "power_kw" in setpoint} == {5}
+        online = decode(station.of_kind(topics.ONLINE)[-1], Online)
+        station.speak_until(lambda: decode(station.of_kind(topics.ONLINE)[-1], Online).online, load_kw=130)
+        assert online.instance is not None
+
+
 def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:
@@ -460,6 +573,47 @@ def test_bad_messages_are_counted_by_reason_and_nothing_else_is_lost(
         station.speak_until(lambda: station.setpoints and station.setpoints[-1].get("power_kw", 0) < -30, load_kw=130)
 
 
+GIANT = b"9" * 40_000_000
+
+
+def test_giant_messages_are_refused_before_they_are_held_and_never_come_again(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """Live, retained, and kept by the persistent session: each is counted, and none costs memory or the connection."""
+    station.publish("plant/switch", "control", retain=True)
+    series = topics.topic("site-1", topics.SERIES, "price_eur_per_mwh")
+
+    def refused() -> int:
+        return station.status.rejected.get("too_large", 0) if station.status else 0
+
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: station.setpoints, load_kw=130)
+        before_kb = _highest_kb(agent)
+        station.publish("plant/load", GIANT)
+        station.publish(series, GIANT, retain=True)
+        station.speak_until(lambda: refused() == 2, load_kw=130)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+        assert _highest_kb(agent) - before_kb < 20_000
+        assert station.status is not None
+        assert station.status.connections == {"local": "", "upstream": ""}
+        assert "message rejected reason=too_large message on " in agent.end_of_log(100)
+    station.statuses.clear()
+    station.publish(topics.topic("site-1", topics.ENVELOPE), GIANT)
+    with running_agent(tmp_path, mosquitto) as agent:
+        station.speak_until(lambda: refused() == 2)  # the retained one, and the one that the session kept
+        seen = len(station.statuses)
+        station.speak_until(lambda: len(station.statuses) > seen + 3)
+        assert refused() == 2
+    station.publish(series, b"", retain=True)
+
+
+def _highest_kb(agent: Program) -> int:
+    """Largest resident memory of the process so far."""
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
     station.publish("plant/load", 500, retain=True)
     with running_agent(tmp_path, mosquitto):
@@ -467,16 +621,19 @@ def test_a_retained_value_without_its_time_is_no_measurement(tmp_path: Path, mos
         assert station.of_kind(topics.READINGS) == []
 
 
-def test_without_fresh_measurements_the_equipment_is_released(
+def test_without_a_meter_the_equipment_goes_to_its_failsafe_power(
     tmp_path: Path, mosquitto: Mosquitto, station: Station
 ) -> None:
     station.publish("plant/switch", "control", retain=True)
     with running_agent(tmp_path, mosquitto):
         station.speak_until(lambda: any("power_kw" in s for s in station.setpoints))
-        wait_until(lambda: "release" in station.setpoints[-1], what="release")
-        wait_until(
-            lambda: station.status is not None and station.status.fallback is Fallback.RELEASE, what="status says release"
-        )
+        wait_until(lambda: station.status is not None and station.status.failsafe is not None, what="status says so")
+        status = station.status
+        assert status is not None
+        assert status.fallback is Fallback.FAILSAFE
+        assert status.failsafe is not None
+        assert "pcc_kw" in status.failsafe.why
+        wait_until(lambda: station.setpoints[-1].get("power_kw") == 0, what="fail-safe power")
 
 
 def test_a_planner_that_is_killed_does_not_stop_the_regulator(
@@ -597,3 +754,188 @@ def test_lockstep_is_refused_off_loopback(tmp_path: Path) -> None:
     wait_until(lambda: not agent.running, what="the agent ends")
     assert agent.status == 78
     assert "loopback" in agent.end_of_log()
+
+
+LOCAL_LIMIT = """
+[feeds.ripple_position]
+topic = "plant/ripple"
+unit = "1"
+[local_limit.ripple]
+feed = "ripple_position"
+positions = { "0" = { import_kw = 20.0 }, "100" = {} }
+silent = { import_kw = 70.0 }
+"""
+
+
+def test_limits_of_the_operator_are_answered_and_hold_over_a_restart(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """None is retained by the broker here: after the restart the agent has its own file only."""
+    now_ms = time.time_ns() // 1_000_000
+    config = CONFIG + LOCAL_LIMIT.replace("{", "{{").replace("}", "}}")
+
+    def issue(issued_at_ms: int, import_kw: float) -> None:
+        envelope = Envelope(
+            issued_at_ms=issued_at_ms, expires_at_ms=now_ms + 3_600_000, priority=1, start_ms=now_ms - 1000, step_s=7200,
+            import_limit_kw=[import_kw], export_limit_kw=[],
+        )  # fmt: skip
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), encode(envelope))
+
+    def answers() -> list[tuple[bool, int | None]]:
+        payloads = [payload for topic, payload in station.messages if topic.endswith("/answer/dso")]
+        return [(answer.accepted, answer.issued_at_ms) for answer in (decode(one, EnvelopeAnswer) for one in payloads)]
+
+    def narrowest() -> tuple[float, str] | None:
+        limits = [] if station.status is None else station.status.limits
+        return next(((limit.value, limit.source) for limit in limits if limit.name == "import_kw"), None)
+
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (70.0, "silence of local limit ripple"))
+        issue(now_ms, 50.0)
+        station.speak_until(lambda: answers() == [(True, now_ms)] and narrowest() == (50.0, "envelope dso"))
+        issue(now_ms - 1000, 90.0)
+        station.speak_until(lambda: len(answers()) == 2)
+        station.publish(topics.topic("site-1", topics.ENVELOPE, "dso"), b"")
+        station.speak_until(lambda: answers() == [(True, now_ms), (False, now_ms - 1000), (False, None)])
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: narrowest() == (50.0, "envelope dso"))
+
+        def heard() -> bool:
+            station.publish("plant/ripple", 0)
+            return narrowest() == (20.0, "local limit ripple")
+
+        station.speak_until(heard)
+    assert station.status is not None
+    assert "import limit 20 kW by local limit ripple" in station.status.reason
+    (tmp_path / "state" / "limits.json").write_bytes(b"damaged")
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=config):
+        station.speak_until(lambda: station.status and ReasonCode.LIMITS_LOST in station.status.reason_codes)
+
+
+def _spoil(path: Path) -> None:
+    """Noise in every page of the state file behind the first."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def _backlog(folder: Path, count: int) -> None:
+    """An outbox of which only a part fits into the memory of SQLite."""
+    state = StateFile(folder / "state" / "agent.sqlite3", outbox_messages_max=100_000)
+    outbox = Outbox(state, OutboxLimits())
+    for number in range(count):
+        outbox.add(
+            topics.READINGS, Readings, signals=["load_kw"] * 50, at_ms=[number] * 50, values=[1.0] * 50, quality=[0] * 50
+        )
+    assert outbox.commit()
+    state.close()
+
+
+def _holds_the_limit(station: Station) -> None:
+    station.setpoints.clear()
+    station.speak_until(lambda: any(s.get("power_kw", 0) < -30 for s in station.setpoints), load_kw=130)
+
+
+def test_state_file_that_is_damaged_stops_no_setpoint_at_start_or_later(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    give_history(tmp_path)
+    _spoil(tmp_path / "state" / "agent.sqlite3")
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        _holds_the_limit(station)
+        station.speak_until(lambda: station.status is not None and station.status.state_begun_anew)
+        assert station.status is not None
+        assert "agent.sqlite3.damaged" in station.status.state_begun_anew
+    (tmp_path / "state" / "agent.sqlite3.damaged").unlink()
+    _backlog(tmp_path, 8000)
+    station.statuses.clear()
+    with running_agent(tmp_path, mosquitto, config=CONFIG.replace("backlog_per_s = 1000", "backlog_per_s = 200")):
+        station.speak_until(lambda: station.status is not None and not station.status.state_begun_anew)
+        assert station.status is not None
+        stream = station.status.stream
+        _spoil(tmp_path / "state" / "agent.sqlite3")
+        station.speak_until(lambda: station.status is not None and station.status.state_begun_anew)
+        assert station.status.stream != stream
+        _holds_the_limit(station)
+        new = station.status.stream
+        station.speak_until(lambda: any(decode(p, Readings).stream == new for p in station.of_kind(topics.READINGS)))
+
+
+def test_state_folder_that_goes_away_stops_no_setpoint(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        _holds_the_limit(station)
+        shutil.rmtree(tmp_path / "state")
+        wait_until((tmp_path / "state" / "agent.sqlite3").exists, what="the file again")
+        shutil.rmtree(tmp_path / "state")
+        (tmp_path / "state").touch()  # no folder can be made there
+        station.speak_until(lambda: station.status is not None and "nothing survives" in station.status.reason)
+        assert station.status is not None
+        assert station.status.stage_failures["state_file"] > 0
+        _holds_the_limit(station)
+        (tmp_path / "state").unlink()
+        station.speak_until(lambda: station.status is not None and "nothing survives" not in station.status.reason)
+
+
+def test_agent_without_a_state_folder_controls(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    (tmp_path / "state").touch()
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto):
+        _holds_the_limit(station)
+        station.speak_until(lambda: station.status is not None and "nothing survives" in station.status.reason)
+
+
+def test_no_kill_gives_a_number_to_two_messages(tmp_path: Path, mosquitto: Mosquitto, station: Station) -> None:
+    """Receipts for everything that has arrived, as a bridge writes them; six times the agent is killed in between."""
+    station.publish("plant/switch", "control", retain=True)
+
+    def arrived() -> dict[tuple[str, int], set[bytes]]:
+        contents: dict[tuple[str, int], set[bytes]] = {}
+        for payload in station.of_kind(topics.READINGS):
+            message = decode(payload, Readings)
+            contents.setdefault((message.stream, message.sequence), set()).add(payload)
+        return contents
+
+    with running_agent(tmp_path, mosquitto) as agent:
+        for kill in range(6):
+            enough = len(arrived()) + 3 + kill
+            station.speak_until(partial(lambda enough: len(arrived()) >= enough, enough))
+            sequences = sorted(sequence for _, sequence in arrived())
+            receipt = Receipt(stream=next(iter(arrived()))[0], ranges=[(s, s) for s in sequences[-150:]])
+            station.publish(topics.topic("site-1", topics.RECEIPT), encode(receipt), retain=True)
+            agent.kill()
+            agent.start()
+        _holds_the_limit(station)
+        station.speak_until(lambda: station.status is not None)
+        assert station.status is not None
+        assert "receipt_refused" not in station.status.rejected
+        assert station.status.state_begun_anew == ""
+    assert len({stream for stream, _ in arrived()}) == 1
+    assert all(len(contents) == 1 for contents in arrived().values())
+
+
+def test_process_without_files_to_open_controls_and_plans_again_later(
+    tmp_path: Path, mosquitto: Mosquitto, station: Station
+) -> None:
+    """No pipe for another planner, no socket for systemd: both are tried again, at growing intervals."""
+    heard = _Listener(tmp_path / "notify")
+    give_history(tmp_path)
+    station.publish("plant/switch", "control", retain=True)
+    with running_agent(tmp_path, mosquitto, notify=heard.address) as agent:
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+        unlimited = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (3, unlimited[1]))
+        _planner(agent).kill()
+        station.speak_until(lambda: station.status is not None and station.status.stage_failures.get("plan", 0) > 0)
+        assert station.status is not None
+        assert "systemd is not notified" in station.status.reason
+        _holds_the_limit(station)
+        assert station.status.stage_failures.keys() <= {"plan", "reports"}
+        resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, unlimited)
+        station.speak_until(lambda: station.status is not None and "plan failed" not in station.status.reason)
+        station.setpoints.clear()
+        station.speak_until(lambda: any(s.get("fallback") == "optimal" for s in station.setpoints))
+    heard.close()

@@ -1,6 +1,7 @@
 """The agent's model store against a real signed repository: what is taken, and what is refused with the old model kept."""
 
 import http.server
+import json
 import os
 import shutil
 import threading
@@ -14,10 +15,11 @@ import pytest
 
 from ringmain_agent.config.agent import LoadedConfig, load_config
 from ringmain_agent.models.fetch_messages import SLOTS
-from ringmain_agent.models.store import ModelStore
+from ringmain_agent.models.store import STATE_NAME, ModelStore
 from ringmain_protocol.manifest import Rollout, encode_document, rollout_path, target_path
 from ringmain_trainer.release.tuf_repository import Repository, create_repository
 from servers.base import wait_until
+from support.hostile_models import endless, endless_loop, external_data
 from support.models import write_model
 
 SITE, SIGNAL = "site-1", "load_kw"
@@ -38,7 +40,7 @@ export_limit_kw = 100
 repository = "{repository}"
 root = "root.json"
 check_every_s = 1
-fetch_timeout_s = 30
+fetch_timeout_s = {timeout_s}
 """
 
 
@@ -53,12 +55,20 @@ class Centre:
         create_repository(self.folder, self.keys, _now())
         shutil.copy(self.folder / "metadata" / "1.root.json", folder / "root.json")
 
-    def release(self, number: int, *, manifest_release: int | None = None, **broken: object) -> None:
+    def release(
+        self,
+        number: int,
+        *,
+        manifest_release: int | None = None,
+        changed: Callable[[bytes], bytes] = bytes,
+        tolerance: float = 0.01,
+        **broken: object,
+    ) -> None:
         """Sign a model and let every site have it."""
-        manifest = {"release": manifest_release or number}
+        manifest = {"release": manifest_release or number, "tolerance": tolerance}
         model = write_model(self._models / f"{number}.onnx", manifest=manifest, **broken)  # type: ignore[arg-type]
         repository = Repository(self.folder, self.keys)
-        repository.add_model(target_path(SIGNAL, SITE, number), model.read_bytes())
+        repository.add_model(target_path(SIGNAL, SITE, number), changed(model.read_bytes()))
         self._choose(repository, number)
 
     def roll_back(self, number: int) -> None:
@@ -82,11 +92,11 @@ class Centre:
 class Site:
     """The agent's side, in a folder of its own."""
 
-    def __init__(self, folder: Path, repository: str, root: Path) -> None:
+    def __init__(self, folder: Path, repository: str, root: Path, *, timeout_s: float = 30.0) -> None:
         """As installed."""
         self.folder = folder
         (folder / "state").mkdir(parents=True)
-        (folder / "agent.toml").write_text(CONFIG.format(repository=repository), encoding="utf-8")
+        (folder / "agent.toml").write_text(CONFIG.format(repository=repository, timeout_s=timeout_s), encoding="utf-8")
         shutil.copy(root, folder / "root.json")
         self.now_s = 0.0
         self.restart()
@@ -103,6 +113,7 @@ class Site:
         changed: list[bool] = []
 
         def ended() -> bool:
+            self.now_s += 0.02
             changed.append(self.store.poll(now_s=self.now_s))
             return self.store._child is None  # noqa: SLF001  the look is over
 
@@ -289,10 +300,131 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_fetching_leaves_no_child_behind(site: Site) -> None:
-    site.store.hasten(now_s=site.now_s, delay_s=0)
+    site.store.announced(b"", now_s=site.now_s, delay_s=0)
     site.store.poll(now_s=site.now_s + 2000)
     child = site.store._child  # noqa: SLF001
     site.store.close()
     assert child is not None
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"), [(external_data, "external data"), (endless_loop, "operator 'Loop'")], ids=["file", "loop"]
+)
+def test_a_signed_file_with_a_part_that_is_not_ours_is_refused_unopened(
+    site: Site, centre: Centre, changed: Callable[[bytes], bytes], reason: str
+) -> None:
+    centre.release(2, changed=changed)
+    assert not site.look()
+    assert site.store.releases == {SIGNAL: 1}
+    assert reason in site.store.trouble
+    assert site.store.put_aside == {}
+
+
+def test_golden_vectors_are_not_switched_off_by_their_tolerance(site: Site, centre: Centre) -> None:
+    centre.release(2, golden_error=1e9, tolerance=1e300)
+    assert not site.look()
+    assert "prove nothing" in site.store.trouble
+
+
+def test_a_model_that_never_ends_its_check_is_put_aside_after_the_second_time(tmp_path: Path, centre: Centre) -> None:
+    """The check of each look took all its time, for ever; now the third look does not even fetch it."""
+    centre.release(1)
+    site = Site(tmp_path / "site", str(centre.folder), tmp_path / "root.json", timeout_s=3.0)
+    assert site.look()
+    centre.release(2, changed=lambda content: endless(content, 0))
+    for _ in range(2):
+        assert site.store.put_aside == {}
+        assert not site.look()
+        assert "took more than 3 s" in site.store.trouble
+    site.restart()
+    assert not site.look()
+    assert list(site.store.put_aside) == [SIGNAL]
+    assert "2 times ended its check (took more than 3 s)" in site.store.put_aside[SIGNAL]
+    assert (site.store.releases, site.store.trouble) == ({SIGNAL: 1}, "")
+    centre.release(3)
+    assert site.look()
+    assert (site.store.releases, site.store.put_aside) == ({SIGNAL: 3}, {})
+    assert [path.name for path in (site.folder / "state").glob("downloads-*")] == []
+    site.store.close()
+
+
+def test_a_large_rollout_file_is_not_downloaded(site: Site, centre: Centre) -> None:
+    """The online key alone filled memory and flash of every gateway with 400 MB."""
+    repository = Repository(centre.folder, centre.keys)
+    repository.set_rollout(rollout_path("stable"), b" " * 70_000)
+    repository.commit(_now())
+    assert not site.look()
+    assert "rollout file of 70000 bytes exceeds the limit of 64000 bytes" in site.store.trouble
+    assert site.store.releases == {SIGNAL: 1}
+
+
+def test_a_stick_with_an_endless_file_is_refused(site: Site, centre: Centre) -> None:
+    (centre.folder / "metadata" / "timestamp.json").unlink()
+    (centre.folder / "metadata" / "timestamp.json").symlink_to("/dev/zero")
+    assert not site.look()
+    assert "not a regular file" in site.store.trouble
+    assert site.store.releases == {SIGNAL: 1}
+
+
+def test_an_old_repository_is_refused_even_if_the_cache_is_lost(site: Site, centre: Centre, tmp_path: Path) -> None:
+    shutil.copytree(centre.folder, tmp_path / "old")
+    centre.release(2)
+    site.look()
+    shutil.rmtree(centre.folder)
+    shutil.copytree(tmp_path / "old", centre.folder)
+    for _ in range(2):  # the second look finds the cache that the first one made of the old repository
+        shutil.rmtree(site.folder / "state" / "tuf", ignore_errors=True)
+        site.restart()
+        assert not site.look()
+        assert site.store.releases == {SIGNAL: 2}
+        assert "older than one seen before" in site.store.trouble
+
+
+def test_a_new_root_begins_the_count_anew(site: Site, centre: Centre, tmp_path: Path) -> None:
+    """A fleet that lost its keys starts again with a root of its own, and timestamp 1."""
+    centre.release(2)
+    site.look()
+    (tmp_path / "other").mkdir()
+    other = Centre(tmp_path / "other")
+    other.release(7)
+    shutil.rmtree(centre.folder)
+    shutil.copytree(other.folder, centre.folder)
+    shutil.copy(tmp_path / "other" / "root.json", site.folder / "root.json")
+    shutil.rmtree(site.folder / "state" / "tuf")
+    site.restart()
+    assert site.look()
+    assert site.store.releases == {SIGNAL: 7}
+
+
+def test_links_in_the_state_folder_are_not_written_through(site: Site, centre: Centre, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    state = site.folder / "state"
+    for name in ("rollout.part", "models.json.part", "downloads-x"):
+        (state / name).symlink_to(victim)
+    centre.release(2)
+    for digest in ("0" * 64, "models"):
+        (state / SLOTS / digest).with_suffix(".part").symlink_to(victim)
+    assert site.look()
+    assert site.store.releases == {SIGNAL: 2}
+    assert victim.read_text() == "untouched"
+
+
+def test_what_killed_looks_left_is_deleted(site: Site, centre: Centre) -> None:
+    """Each killed download of 400 MB stayed on the flash."""
+    state = site.folder / "state"
+    (state / "downloads-old").mkdir()
+    left = [state / "downloads-old" / "rollout", state / "rollout.part", state / SLOTS / "x.part", state / "tuf" / "tmpabc"]
+    for path in left:
+        path.write_bytes(b"x")
+    centre.release(2)
+    assert site.look()
+    assert [path for path in left if path.exists()] == []
+
+
+def test_the_state_holds_what_must_survive(site: Site) -> None:
+    state = json.loads((site.folder / "state" / STATE_NAME).read_bytes())
+    assert state["newest"]["version"] >= 1
+    assert state["active"][SIGNAL]["release"] == 1

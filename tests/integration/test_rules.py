@@ -136,7 +136,16 @@ class Fleet:
     def __call__(self, scrape: int) -> tuple[list[SiteState], BridgeState]:
         """The state at the scrape of that number."""
         now_s = time.time()
-        sites = [*sick_sites(now_s=now_s), site("uw-113-full", now_s=now_s, dropped={"outbox_full": scrape})]
+        sites = [
+            *sick_sites(now_s=now_s),
+            site(
+                "uw-113-full",
+                now_s=now_s,
+                dropped={"outbox_full_readings": scrape},
+                rejected={"receipt_refused": scrape},
+                stage_failures={"plan": scrape},
+            ),
+        ]
         if self.all_offline:
             for state in sites:
                 state.online = False

@@ -13,7 +13,10 @@ from ringmain_agent.config.feed import Feed, PayloadFormat, PositiveDirection, f
 from ringmain_agent.control.limits import limit_setpoints
 from ringmain_agent.control.regulate import RegulatorState, regulate
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
+from ringmain_agent.inputs.envelopes import KeptEnvelopes
 from ringmain_agent.inputs.feeds import VALUE_MAX, is_plausible, read_feed
+from ringmain_agent.inputs.instant import Instant
+from ringmain_agent.inputs.limits_in_force import limits_in_force
 from ringmain_agent.inputs.series_and_envelopes import MAX_SERIES, MAX_SERIES_STEPS, SeriesAndEnvelopes
 from ringmain_agent.inputs.step_history import MAX_OPEN_READINGS, StepHistory, columns, step_columns
 from ringmain_agent.site.nameplates import Generator
@@ -41,7 +44,12 @@ UPSTREAM_REASONS = {
     "out_of_range",
     "implausible_time",
     "too_many_series",
+    "unit_changed",
+    "older_issue",
+    "ended",
+    "binding",
 }
+ENVELOPES = (topics.topic("s", topics.ENVELOPE), topics.topic("s", topics.ENVELOPE, "flex"))
 SIGNALS = {"load_kw": "kW", "pcc_kw": "MW", "temperature_degc": "degF", "battery_soc_kwh": "Wh", "soc_pu": "percent"}
 HOLD_S = {"load_kw": 900.0, "battery_soc_kwh": 86_400.0, "temperature_degc": 1.0}
 SITE = station(
@@ -236,14 +244,7 @@ def test_values_of_any_size_make_a_step_that_can_be_sent() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(
-                [
-                    topics.topic("s", topics.SERIES, "wind"),
-                    topics.topic("s", topics.ENVELOPE),
-                    topics.topic("s", topics.ENVELOPE, "flex"),
-                ]
-            )
-            | hostile_topics(),
+            st.sampled_from([topics.topic("s", topics.SERIES, "wind"), *ENVELOPES]) | hostile_topics(),
             hostile_payloads(Series)
             | hostile_payloads(Envelope)
             | st.builds(encode, structs(Series))
@@ -255,7 +256,14 @@ def test_values_of_any_size_make_a_step_that_can_be_sent() -> None:
 )
 def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[tuple[str, bytes, int]]) -> None:
     upstream, again, kept = SeriesAndEnvelopes(), SeriesAndEnvelopes(), {}
-    for topic, payload, now_ms in arrived:
+    at = Instant(NOW_MS, 0.0)
+    for number, (topic, payload, now_ms) in enumerate(arrived):
+        at = Instant(now_ms, float(number), now_ms % 2 == 0)
+        if topic in ENVELOPES:
+            name = topics.parse(topic).name or ""
+            answer = outcome(lambda: upstream.envelopes.take(name, payload, at))  # noqa: B023  called at once
+            assert not isinstance(answer, str) or answer in UPSTREAM_REASONS
+            continue
         remembered = outcome(lambda: upstream.take(topic, payload, now_ms=now_ms))  # noqa: B023  called at once
         assert not isinstance(remembered, str) or remembered in UPSTREAM_REASONS
         if isinstance(remembered, bytes):
@@ -263,14 +271,16 @@ def test_series_and_envelopes_are_taken_or_refused_with_a_reason(arrived: list[t
     for topic, remembered in kept.items():  # as after a restart
         again.take(topic, remembered, now_ms=0)
     assert again.series == upstream.series
+    kept_envelopes = upstream.envelopes.kept(at)
+    assert decode_kept(encode_kept(kept_envelopes), KeptEnvelopes) == kept_envelopes
     assert len(upstream.series) <= MAX_SERIES
     assert all(len(series.values) <= MAX_SERIES_STEPS for series in upstream.series.values())
     assert all(len(values) == 96 for values in upstream.known_future(start_ms=NOW_MS, step_s=STEP_S, steps=96).values())
     starts = [NOW_MS + 900_000 * i for i in range(96)]
-    imports, exports = upstream.limits_kw(SITE, starts, now_ms=NOW_MS)
-    assert all(0 <= limit <= SITE.grid_connection.import_limit_kw for limit in imports)
-    assert all(0 <= limit <= SITE.grid_connection.export_limit_kw for limit in exports)
-    wishes = upstream.requested_limits_kw(starts, now_ms=NOW_MS)
+    limits = limits_in_force(SITE, upstream.envelopes, (), starts, at)
+    assert all(0 <= limit <= SITE.grid_connection.import_limit_kw for limit in limits.import_kw)
+    assert all(0 <= limit <= SITE.grid_connection.export_limit_kw for limit in limits.export_kw)
+    wishes = upstream.requested_limits_kw(starts, at)
     assert len(wishes.import_kw) == len(wishes.export_kw) == 96
     assert all(wish is None or wish >= 0 for wish in (*wishes.import_kw, *wishes.export_kw))
     assert 0 <= wishes.breach_price_per_kwh <= 10_000

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringmain_agent.gateway.clock import SimulationClock
-from ringmain_agent.gateway.mqtt import Arrived
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_protocol import topics
 from ringmain_protocol.messages import Answer, Tick, decode, encode
 

@@ -179,7 +179,7 @@ def without_transformers(both: Both) -> Site:
 def carried_kw(both: Both) -> float:
     """What the regulator lets the transformers carry."""
     wide = replace(both.measurements, import_limit_kw=ANY_POWER_KW, export_limit_kw=ANY_POWER_KW)
-    return pcc_range(wide, None, SettlementPeriod(), without_connection(both)).ceiling_kw
+    return pcc_range(wide, None, SettlementPeriod(), without_connection(both), load_kw=0.0).ceiling_kw
 
 
 @given(both=boths())
@@ -231,7 +231,7 @@ def test_import_and_export_limit(both: Both, import_kw: float, export_kw: float)
         (both.measurements, Both(site, both.measurements, both.problem.snapshot, both.now_ms)),
         (measured, Both(site, measured, snapshot, both.now_ms)),
     ):
-        band = pcc_range(measurements, None, SettlementPeriod(), site)
+        band = pcc_range(measurements, None, SettlementPeriod(), site, load_kw=0.0)
         ceilings_kw = planned.problem.export_ceiling_kw[0], planned.problem.import_ceiling_kw[0]
         assert band.interval == Interval(-ceilings_kw[0], ceilings_kw[1])
         assert band.ceiling_kw == ceilings_kw[1]
@@ -248,7 +248,7 @@ def test_limits_that_may_be_breached_at_a_price(both: Both, wished: tuple[float,
         most_kw = min(most_kw, site.grid_connection.less_margin_kw(import_kw))
     if (export_kw := planned.snapshot.requested_export_kw[0]) is not None:
         least_kw = max(least_kw, -site.grid_connection.less_margin_kw(export_kw))
-    assert pcc_range(asked, None, SettlementPeriod(), site).interval == Interval(least_kw, most_kw)
+    assert pcc_range(asked, None, SettlementPeriod(), site, load_kw=0.0).interval == Interval(least_kw, most_kw)
 
 
 @given(both=boths())

@@ -5,7 +5,7 @@ from typing import Any, Final
 from ringmain_bridge.fleet.bridge_metrics import BridgeState
 from ringmain_bridge.fleet.state import SiteState
 from ringmain_bridge.forwarding.ack_window import Counts
-from ringmain_protocol.messages import Fallback, Mode, Status
+from ringmain_protocol.messages import ActiveFailsafe, Fallback, Limit, Mode, ReasonCode, Status
 
 SIGNALS: Final = ("load_kw", "battery_soc_kwh", "temperature_degc")
 
@@ -34,22 +34,34 @@ def site(name: str, *, now_s: float, **changes: Any) -> SiteState:
     return SiteState(**(fields | own))
 
 
+SILENT_OPERATOR: Final = Limit(name="import_kw", value=4.2, source="fail-safe of envelope dso", since_ms=0)
+
+
 def sick_sites(*, now_s: float) -> list[SiteState]:
     """One site for each thing that can be wrong with one."""
     return [
         site("uw-101", now_s=now_s),
-        site("uw-102", now_s=now_s, mode=Mode.OBSERVE, mode_source="switch"),
+        site("uw-102", now_s=now_s, mode=Mode.OBSERVE, mode_source="switch", reason_codes=[ReasonCode.SECOND_AGENT]),
         site("uw-103-offline", now_s=now_s - 4000, online=False),
         site("uw-104-silent", now_s=now_s - 2000),
-        site("uw-105-refuses", now_s=now_s, not_followed=["battery"]),
+        site(
+            "uw-105-refuses", now_s=now_s, not_followed=["battery"], limits=[SILENT_OPERATOR],
+            balance_residual_kw=330.0, reason_codes=[ReasonCode.BALANCE_RESIDUAL],
+        ),
         site("uw-106-hot", now_s=now_s, transformer_loading_pu={"t1": 1.08}, transformer_hot_spot_degc={"t1": 118.0}),
         site("uw-107-filling", now_s=now_s, outbox_messages=150_000),
         site("uw-108-clock", now_s=now_s, clock_offset_s=-86_400.0, clock_trusted=False),
         site("uw-109-no-model", now_s=now_s, releases={"load_kw": 0, "pv_kw": 7}, fallback=Fallback.SHIFTED),
-        site("uw-110-worse", now_s=now_s, forecast_error_kw={"load_kw": 99.0}),
         site(
-            "uw-111-no-plan", now_s=now_s, fallback=Fallback.RULE, reason="no feed of the grid connection",
-            dropped={"full": 4}, rejected={"unit": 2}, connections={"local": "connection refused"},
+            "uw-110-worse", now_s=now_s, forecast_error_kw={"load_kw": 99.0},
+            models_put_aside={"pv_kw": "release 8: 2 times ended the planner"},
+        ),
+        site(
+            "uw-111-no-plan", now_s=now_s, fallback=Fallback.FAILSAFE, reason="no feed of the grid connection",
+            reason_codes=[ReasonCode.METER_LOST], failsafe=ActiveFailsafe(why="no feed of the grid connection", since_ms=1),
+            dropped={"full": 4}, rejected={"unit": 2}, stage_failures={"plan": 3},
+            state_begun_anew="2026-11-24T12:00:00Z: file is not a database",
+            connections={"local": "connection refused"},
         ),
         site("uw-112-new", now_s=now_s, status=None, signals={}, clock_offset_s=None, online=None),
     ]  # fmt: skip

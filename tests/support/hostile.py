@@ -28,6 +28,7 @@ KINDS: Final[dict[str, type[Struct]]] = {
     topics.ONLINE: messages.Online,
     topics.RECEIPT: messages.Receipt,
     topics.ENVELOPE: messages.Envelope,
+    topics.ANSWER: messages.EnvelopeAnswer,
 }
 """Message of each kind of topic that has one."""
 
@@ -57,7 +58,7 @@ SAMPLES: Final[dict[type[Struct], Struct]] = {
             at_ms=1_700_000_000_000, time_zone="Europe/Amsterdam", agent_version="0.1.0", config_sha256="ab" * 32,
             stream="0123456789abcdef", mode=messages.Mode.CONTROL, mode_source="switch", fallback=messages.Fallback.RULE,
             releases={"load_kw": 3}, forecast_error_kw={"load_kw": 1.5}, persistence_error_kw={"load_kw": 2.5},
-            soc_pu={"battery": 0.5}, billing_peak_kw=700.0, outbox_messages=12, dropped={"outbox_full": 3},
+            soc_pu={"battery": 0.5}, billing_peak_kw=700.0, outbox_messages=12, dropped={"outbox_full_readings": 3},
             rejected={"invalid": 1}, clock_offset_s=-0.25, connections={"local": ""}, not_followed=["battery"], reason="x",
         ),
         messages.Online(online=True, since_ms=1_700_000_000_000),
@@ -69,6 +70,9 @@ SAMPLES: Final[dict[type[Struct], Struct]] = {
             issued_at_ms=1_700_000_000_000, expires_at_ms=1_700_003_600_000, priority=1, start_ms=1_700_000_100_000,
             step_s=900, import_limit_kw=[80.0, None], export_limit_kw=[0.0, None],
         ),
+        messages.EnvelopeAnswer(accepted=False, reason="older", issued_at_ms=1_700_000_000_000),
+        messages.ActiveFailsafe(why="pcc_kw is missing", since_ms=1_700_000_000_000),
+        messages.Limit(name="import_kw", value=50.0, source="envelope dso", since_ms=1_700_000_000_000),
         messages.Tick(tick=1, now_ms=1_700_000_000_000, messages={"s": 3}),
         messages.Answer(tick=1, setpoints=2),
         manifest.Rollout(release=3, previous=2, permille=100, sites=["s"], salt="x"),

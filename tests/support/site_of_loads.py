@@ -12,7 +12,7 @@ from ringmain_agent.site.nameplates import (
 )
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import LoadUsage, Measurements, Plan
-from ringmain_protocol.messages import Fallback
+from ringmain_protocol.messages import Fallback, ReasonCode
 from support.sites import NOW_MS as MIDNIGHT_MS
 from support.sites import battery, boiler, station
 
@@ -42,6 +42,11 @@ def plan(pcc_kw: float = 500.0, **power_kw: float) -> Plan:
 def readings(load_kw: float, **other: float) -> dict[str, float]:
     usual = {"battery_soc_kwh": 200.0, "charger_energy_kwh": 30.0, "boiler_degc": 55.0, "pcc_kw": load_kw}
     return {"load_kw": load_kw} | usual | other
+
+
+def reasons_beside_feeds(regulation: Regulation) -> list[str]:
+    """Texts of all reasons but those that name a missing feed of a power."""
+    return [reason.text for reason in regulation.reasons if reason.code is not ReasonCode.POWER_UNKNOWN]
 
 
 def regulated(

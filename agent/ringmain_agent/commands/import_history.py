@@ -5,13 +5,12 @@ import csv
 import gzip
 import io
 import math
-import sqlite3
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from ringmain_agent.config.agent import LoadedConfig, load_config
-from ringmain_agent.gateway.state_file import StateFile
+from ringmain_agent.gateway.state_file import StateFile, StateFileInUseError
 from ringmain_program.command import Outcome
 from ringmain_program.config import ConfigError
 from ringmain_protocol.messages import Quality
@@ -71,8 +70,8 @@ def import_history(path: Path, loaded: LoadedConfig) -> int:
     file = loaded.path(config.state_folder) / "agent.sqlite3"
     try:
         state = StateFile(file, outbox_messages_max=config.outbox.messages_max)
-    except sqlite3.OperationalError as error:
-        raise ConfigError(f"{file}: {error}; stop the agent first") from error
+    except StateFileInUseError as error:
+        raise ConfigError(f"{error}; stop the agent first") from error
     step_ms = 1000 * config.step_s
     end_ms = state.fact("open_start_ms")
     if end_ms is None:
@@ -84,7 +83,7 @@ def import_history(path: Path, loaded: LoadedConfig) -> int:
     state.add_steps(kept, forget_before_ms=first_ms)
     written = state.commit()
     state.close()
-    if not written:
+    if not written or state.trouble:
         raise ConfigError(f"the state file cannot be written: {state.trouble}")
     return len(kept)
 

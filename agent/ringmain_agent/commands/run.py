@@ -1,6 +1,7 @@
 """`ringmain-agent run`: the agent of one site until SIGTERM or SIGINT."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ def run(options: argparse.Namespace) -> Outcome:
     Raises:
         ConfigError: With every problem of the configuration.
     """
+    os.umask(0o077)  # load profiles and billing peaks are nobody else's business
     loaded = load_config(options.config)
     threading.excepthook = _end_on_error
     agent = Agent(loaded, simulated=options.clock == "simulation")

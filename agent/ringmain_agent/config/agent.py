@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from ringmain_agent.config.equipment_tables import table_type
 from ringmain_agent.config.feed import Feed, feed_problem
+from ringmain_agent.config.leaving import leaving_problems
+from ringmain_agent.config.local_limit import LocalLimit, local_limit_problems
 from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.config.output import Output, output_problem
 from ringmain_agent.equipment import registry
@@ -91,6 +93,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     regulator: RegulatorSettings = RegulatorSettings()
     outbox: OutboxLimits = OutboxLimits()
     models: Models | None = None
+    local_limit: dict[str, LocalLimit] = {}
 
     @property
     def tables(self) -> Iterator[tuple[str, str, Equipment]]:
@@ -127,6 +130,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             busbar=self.busbar,
             tariff=self.tariff,
             regulator=replace(self.regulator, valid_for_s=longest_s),
+            pcc_feed=PCC in self.feeds,
             **equipment,
         )
 
@@ -172,6 +176,8 @@ def load_config(path: Path, kind: type[Config] = CONFIG_TYPE) -> LoadedConfig:
         site = config.as_site()
     except ValueError as error:
         problems.append(str(error))
+    if site is not None and config.mode is Mode.CONTROL:
+        problems += leaving_problems(config.outputs, site)
     if problems or site is None:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     digest = sha256(path.read_bytes()).hexdigest()
@@ -223,6 +229,7 @@ def _problems(config: Config) -> Iterator[str]:
 
             near = difflib.get_close_matches(signal, set(config.feeds) - set(needed), n=1, cutoff=0.8)
             yield f"feeds.{signal}: missing; {needed_by} needs it" + (f"; is it `{near[0]}`?" if near else "")
+    yield from _local_limit_problems(config)
     if LOAD not in config.feeds and PCC not in config.feeds:
         yield "feeds: load_kw or pcc_kw is needed, else no limit can be held"
     for name, output in config.outputs.items():
@@ -237,3 +244,14 @@ def _problems(config: Config) -> Iterator[str]:
     configured = math.fsum(share for share in shares if share is not None)
     if configured > 1 + 1e-9 or (None in shares and configured >= 1):
         yield f"transformer: the shares add up to {configured:g}, which leaves nothing for the others"
+
+
+def _local_limit_problems(config: Config) -> Iterator[str]:
+    for name, limit in config.local_limit.items():
+        if not topics.is_signal(name):
+            yield f"local_limit.{name}: a local limit's name must match [a-z][a-z0-9_]{{0,62}}"
+        for problem in local_limit_problems(limit):
+            yield f"local_limit.{name}: {problem}"
+        for signal in limit.signals:
+            if signal not in config.feeds:
+                yield f"feeds.{signal}: missing; local_limit.{name} needs it"

@@ -1,6 +1,7 @@
 """`[<kind>.<name>.output]`: topic, payload, unit and sign of the setpoints that an equipment takes."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from string import Template
 from types import MappingProxyType
 from typing import Annotated, Final
@@ -18,6 +19,20 @@ POSITION_PAYLOAD: Final = f'{{"position": $position, {_COMMON}, {_REASON}}}'
 RELEASE_PAYLOAD: Final = f'{{"release": true, {_COMMON}}}'
 
 
+class WhenSilent(StrEnum):
+    """Behavior of equipment once its setpoints have expired."""
+
+    RELEASE = "release"
+    HOLD = "hold"
+
+
+class OnLeave(StrEnum):
+    """Order to an equipment when control ends."""
+
+    FAILSAFE = "failsafe"
+    RELEASE = "release"
+
+
 class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Topic of an equipment's setpoint, with its payload, unit and sign.
 
@@ -26,6 +41,11 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `valid_for_s` from receipt on its own clock, and then ends the setpoint by itself. An unchanged setpoint is sent again
     after `repeat_s`. `confirmed_by` names the signal that shows the effect (default: the power of the equipment). When it
     stays further than `confirm_tolerance_kw` from the setpoint for `confirm_after_s`, the status names the equipment.
+
+    `when_silent` is the behavior of the equipment by itself once its setpoints have expired: released, holding the last one,
+    or a power in kW. `on_leave` is sent once when control ends (observe, stop, and as the will of a connection of its own):
+    the `failsafe_kw` of the equipment, or its release; by default `failsafe` where the equipment takes part in a limit that
+    could be broken without control. It is valid for `valid_for_max_s`, the longest validity that the equipment takes.
     """
 
     topic: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -38,6 +58,17 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     confirmed_by: str | None = None
     confirm_after_s: Annotated[float, Meta(gt=0, le=86_400)] = 30.0
     confirm_tolerance_kw: Annotated[float, Meta(gt=0)] | None = None
+    when_silent: WhenSilent | Annotated[float, Meta(gt=-1e9, lt=1e9)] = WhenSilent.RELEASE
+    on_leave: OnLeave | None = None
+    valid_for_max_s: Annotated[float, Meta(gt=0, le=86_400)] = 86_400.0
+
+
+def _validity_problem(output: Output) -> str | None:
+    if output.repeat_s >= output.valid_for_s:
+        return f"repeat_s {output.repeat_s:g} must be below valid_for_s {output.valid_for_s:g}, or control lapses in between"
+    if output.valid_for_max_s < output.valid_for_s:
+        return f"valid_for_max_s {output.valid_for_max_s:g} must not be below valid_for_s {output.valid_for_s:g}"
+    return None
 
 
 def output_problem(output: Output) -> str | None:
@@ -46,8 +77,8 @@ def output_problem(output: Output) -> str | None:
         return f"unit {output.unit!r} is not one of {', '.join(FACTORS)}"
     if set("#+") & set(output.topic):
         return f"topic {output.topic!r} must not hold a wildcard (# or +)"
-    if output.repeat_s >= output.valid_for_s:
-        return f"repeat_s {output.repeat_s:g} must be below valid_for_s {output.valid_for_s:g}, or control lapses in between"
+    if problem := _validity_problem(output):
+        return problem
     for text in (output.payload, output.release_payload):
         template = Template(text)
         if not template.is_valid():

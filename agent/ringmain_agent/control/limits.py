@@ -1,11 +1,14 @@
 """The last check of every setpoint, independent of solver and plan; nothing bypasses it.
 
 The range of each kind of equipment is implemented here a second time, on purpose: a fault in `equipment/` must not pass its
-own guard. The shared parts are data and two formulas: nameplates, measurements, `Site.transformer_shares` and `active_kw`.
+own guard. The shared parts are data and formulas: nameplates with their `failsafe_kw`, measurements,
+`Site.transformer_shares` and `active_kw`.
 
 Every setpoint is finite, inside the nameplate, inside the ramp from the last one, and safe for the energy of the battery
 even over its whole validity. A position exists, is at most one from the present position, and needs a remaining operation.
-Unsafe equipment is released. Power above the highest rating of a transformer is taken from drawing equipment.
+Unsafe equipment is released at a site that its equipment cannot bring beyond a limit; else it gets its `failsafe_kw`, as a
+plant does that would be released without a meter. Power above the highest rating of a transformer, in either direction, is
+taken from the equipment that causes it; without a meter the worst uncontrolled load counts.
 """
 
 import math
@@ -14,6 +17,7 @@ from typing import Final, NamedTuple, assert_never
 
 from msgspec import Struct
 
+from ringmain_agent.equipment.failsafe_power import failsafe_powers_kw
 from ringmain_agent.site.nameplates import (
     Battery,
     CapacitorBank,
@@ -38,6 +42,7 @@ class Limited(Struct, frozen=True, kw_only=True):
     """Setpoints that may leave the agent (`None` releases), and a reason for each change.
 
     Invariants:
+        * where equipment can break a limit, no battery or load is released, and no plant without a meter;
         * every setpoint is finite and inside the nameplate, for any request;
         * a setpoint that is followed for its whole validity keeps the energy inside its band, or moves it no further out;
         * every position exists, and is at most one from the present position.
@@ -81,6 +86,7 @@ def limit_setpoints(
         positions: Requested positions; `None` leaves a position unchanged.
     """
     equipment = {e.name: e for e in site.powered}
+    failsafe_kw = failsafe_powers_kw(site) if _is_limited(site, measurements) else {}
     power_kw: dict[str, float | None] = {}
     reasons: list[Reason] = []
     for name, requested in setpoints.items():
@@ -88,20 +94,30 @@ def limit_setpoints(
             reasons.append(Reason(ReasonCode.UNKNOWN_EQUIPMENT, f"{name} is not equipment of this site", name))
             continue
         allowed = _allowed(equipment[name], site, measurements, previous)
-        if requested is None:
-            power_kw[name] = None
-        elif not math.isfinite(requested):
-            power_kw[name] = None
-            reasons.append(Reason(ReasonCode.SETPOINT_NOT_FINITE, f"{name} released: setpoint is {requested}", name))
+        safe_kw = failsafe_kw.get(name)
+        if requested is None and isinstance(equipment[name], Generator) and _meter_kw(site, measurements) is not None:
+            power_kw[name] = None  # the meter shows that no curtailment is needed
+        elif requested is None or not math.isfinite(requested):
+            power_kw[name] = safe_kw if allowed is None or safe_kw is None else allowed.clip(safe_kw)
+            state = "released" if safe_kw is None else f"at {power_kw[name]:.1f} kW"
+            if requested is not None:
+                text = f"{name} {state}: setpoint is {requested}"
+                reasons.append(Reason(ReasonCode.SETPOINT_NOT_FINITE, text, name))
+            elif safe_kw is not None:
+                text = f"{name} {state}: its release could break a limit"
+                reasons.append(Reason(ReasonCode.SETPOINT_LIMITED, text, name))
+        elif allowed is None and (safe_kw is None or not min(safe_kw, 0.0) <= requested <= max(safe_kw, 0.0)):
+            power_kw[name] = safe_kw
+            state = "released" if safe_kw is None else f"at {safe_kw:.1f} kW"
+            reasons.append(Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} {state}: its energy is not known", name))
         elif allowed is None:
-            power_kw[name] = None
-            reasons.append(Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name))
+            power_kw[name] = requested
         else:
             power_kw[name] = granted = allowed.clip(requested)
             if abs(granted - requested) > ROUNDING_KW:
                 text = f"{name} limited from {requested:.1f} to {granted:.1f} kW"
                 reasons.append(Reason(ReasonCode.SETPOINT_LIMITED, text, name))
-    power_kw, unloading = _unload_transformers(power_kw, site, measurements)
+    power_kw, unloading = _unload_transformers(power_kw, site, measurements, previous)
     granted_positions, positioning = _positions(positions or {}, site, measurements)
     return Limited(power_kw=power_kw, reasons=(*reasons, *unloading, *positioning), positions=granted_positions)
 
@@ -160,29 +176,51 @@ def _ramp_base(battery: Battery, site: Site, measurements: Measurements, last: S
 
 
 def _unload_transformers(
-    power_kw: Mapping[str, float | None], site: Site, measurements: Measurements
+    power_kw: Mapping[str, float | None], site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
 ) -> tuple[dict[str, float | None], list[Reason]]:
-    """The powers, reduced below the highest ratings of the transformers, in the order of the equipment of the site."""
+    """The powers, reduced to the highest ratings of the transformers, in the order of the equipment of the site.
+
+    Drawing equipment gives way to power from the network; discharging batteries, then plants, to power into it.
+    """
     granted_kw, reasons = dict(power_kw), list[Reason]()
     if not site.transformers:
         return granted_kw, reasons
     most_kw = _emergency_kw(site, measurements)
-    expected_kw = _expected_pcc_kw(power_kw, site, measurements)
-    if expected_kw is None or expected_kw <= most_kw:
-        return granted_kw, reasons
-    excess_kw = expected_kw - most_kw
+    lowest_kw, highest_kw = _expected_pcc_kw(power_kw, site, measurements, previous)
+    import_excess_kw, export_excess_kw = highest_kw - most_kw, -most_kw - lowest_kw
     least_on_kw = {load.name: getattr(load, "power_min_kw", 0.0) for load in site.controllable_loads}
     least_on_kw |= {load.name: load.power_kw for load in site.on_off_loads}
     for equipment in (*site.batteries, *site.controllable_loads):
         drawn_kw = power_kw.get(equipment.name)
-        if drawn_kw is None or drawn_kw <= 0 or excess_kw <= ROUNDING_KW:
+        if drawn_kw is None or drawn_kw <= 0 or import_excess_kw <= ROUNDING_KW:
             continue
-        granted = PowerRange(0.0, drawn_kw, least_on_kw.get(equipment.name, 0.0)).clip(drawn_kw - excess_kw)
+        granted = PowerRange(0.0, drawn_kw, least_on_kw.get(equipment.name, 0.0)).clip(drawn_kw - import_excess_kw)
         granted_kw[equipment.name] = granted
-        excess_kw -= drawn_kw - granted
+        import_excess_kw -= drawn_kw - granted
         text = f"{equipment.name} limited from {drawn_kw:.1f} to {granted:.1f} kW for the transformers"
         reasons.append(Reason(ReasonCode.TRANSFORMER_LIMIT, text, equipment.name))
+    sources: list[Battery | Generator] = [*site.batteries, *(plant for plant in site.generators if plant.curtailable)]
+    for source in sources:
+        given_kw = _given_kw(source, power_kw, measurements)
+        if given_kw >= 0 or export_excess_kw <= ROUNDING_KW:
+            continue
+        granted_kw[source.name] = granted = min(given_kw + export_excess_kw, 0.0)
+        export_excess_kw -= granted - given_kw
+        text = f"{source.name} limited from {given_kw:.1f} to {granted:.1f} kW for the transformers"
+        reasons.append(Reason(ReasonCode.TRANSFORMER_LIMIT, text, source.name))
     return granted_kw, reasons
+
+
+def _given_kw(equipment: Battery | Generator, power_kw: Mapping[str, float | None], measurements: Measurements) -> float:
+    """Power of a battery by its setpoint, or of a plant by its bound and its measured generation; 0 if nothing is asked."""
+    setpoint_kw = power_kw.get(equipment.name)
+    if isinstance(equipment, Battery):
+        return setpoint_kw or 0.0
+    if equipment.name not in power_kw:
+        return 0.0
+    bound_kw = -equipment.rated_power_kw if setpoint_kw is None else setpoint_kw
+    measured_kw = measurements.fresh(equipment.power_signal)
+    return bound_kw if measured_kw is None else _clip(measured_kw, bound_kw, 0.0)
 
 
 def _emergency_kw(site: Site, measurements: Measurements) -> float:
@@ -198,16 +236,103 @@ def _emergency_kw(site: Site, measurements: Measurements) -> float:
     return most_kw
 
 
-def _expected_pcc_kw(power_kw: Mapping[str, float | None], site: Site, measurements: Measurements) -> float | None:
-    """Power at the pcc once batteries and loads follow their setpoints; `None` if unknown."""
-    parts_kw = [measurements.fresh("pcc_kw")]
-    for equipment in (*site.batteries, *site.controllable_loads):
+def _expected_pcc_kw(
+    power_kw: Mapping[str, float | None], site: Site, measurements: Measurements, previous: Mapping[str, SentSetpoint]
+) -> tuple[float, float]:
+    """Lowest and highest power at the pcc once all equipment follows its setpoints.
+
+    By the meter while it is there; equipment that is not measured is then at most at its last setpoint. Without a meter, for
+    the worst uncontrolled load, with full generation or none.
+    """
+    pcc_kw = _meter_kw(site, measurements)
+    if pcc_kw is not None:
+        changes = [_change_kw(e, power_kw.get(e.name), measurements, previous.get(e.name)) for e in site.powered]
+        return pcc_kw + math.fsum(least for least, _ in changes), pcc_kw + math.fsum(most for _, most in changes)
+    lowest_kw, highest_kw = _load_range_kw(site, measurements)
+    for equipment in site.powered:
+        least, most = _nameplate_kw(equipment)
         setpoint_kw = power_kw.get(equipment.name)
         if setpoint_kw is not None:
-            measured_kw = measurements.fresh(equipment.power_signal)
-            parts_kw += [setpoint_kw, None if measured_kw is None else -measured_kw]
-    known_kw = [part for part in parts_kw if part is not None]
-    return math.fsum(known_kw) if len(known_kw) == len(parts_kw) else None
+            least, most = (
+                (setpoint_kw, setpoint_kw)
+                if isinstance(equipment, Battery)
+                else (
+                    min(setpoint_kw, 0.0),
+                    max(setpoint_kw, 0.0),
+                )
+            )
+        lowest_kw, highest_kw = lowest_kw + least, highest_kw + most
+    return lowest_kw, highest_kw
+
+
+def _change_kw(
+    equipment: PoweredEquipment, setpoint_kw: float | None, measurements: Measurements, last: SentSetpoint | None
+) -> tuple[float, float]:
+    """Lowest and highest change of its power by a setpoint; a plant that is released may do as it does now."""
+    if setpoint_kw is None:
+        return 0.0, 0.0
+    measured_kw = measurements.fresh(equipment.power_signal)
+    if isinstance(equipment, Generator):
+        change_kw = 0.0 if measured_kw is None else max(setpoint_kw - measured_kw, 0.0)
+        return change_kw, change_kw
+    if measured_kw is not None:
+        return setpoint_kw - measured_kw, setpoint_kw - measured_kw
+    least, most = _nameplate_kw(equipment)
+    if last is not None and last.power_kw is not None:
+        least, most = min(last.power_kw, 0.0), max(last.power_kw, 0.0)
+    return setpoint_kw - most, setpoint_kw - least
+
+
+def _meter_kw(site: Site, measurements: Measurements) -> float | None:
+    """The power at the pcc; `None` once the meter is lost. A site without a pcc feed has `load_kw` for a meter."""
+    name = "pcc_kw" if site.pcc_feed or "pcc_kw" in measurements.newest else "load_kw"
+    value, measured = measurements.fresh(name), measurements.newest.get(name)
+    if value is None or measured is None:
+        return None
+    if measurements.now_ms - measured.at_ms > 1000 * site.grid_connection.meter_lost_after_s:
+        return None
+    if name == "pcc_kw":
+        return value
+    powers_kw = [measurements.fresh(equipment.power_signal) for equipment in site.powered]
+    return math.fsum((value, *(power_kw or 0.0 for power_kw in powers_kw)))
+
+
+def _load_range_kw(site: Site, measurements: Measurements) -> tuple[float, float]:
+    """Lowest and highest uncontrolled load: of the last week, else between 0 and the import limit; and as measured now."""
+    least_kw, most_kw = measurements.load_least_kw, measurements.load_most_kw
+    if least_kw is None or most_kw is None or not (math.isfinite(least_kw) and math.isfinite(most_kw)):
+        least_kw, most_kw = 0.0, site.grid_connection.import_limit_kw
+    load_kw = measurements.fresh("load_kw")
+    return (least_kw, most_kw) if load_kw is None else (min(least_kw, load_kw), max(most_kw, load_kw))
+
+
+def _nameplate_kw(equipment: PoweredEquipment) -> tuple[float, float]:
+    match equipment:
+        case Battery():
+            return -equipment.discharge_max_kw, equipment.charge_max_kw
+        case Generator():
+            return -equipment.rated_power_kw, 0.0
+        case OnOffLoad():
+            return 0.0, equipment.power_kw
+        case ChargingStation() | FlexibleLoad() | ThermalLoad():
+            return 0.0, equipment.power_max_kw
+        case _:
+            assert_never(equipment)
+
+
+def _is_limited(site: Site, measurements: Measurements) -> bool:
+    """True if the equipment can bring the site beyond a limit."""
+    lowest_kw, highest_kw = _expected_worst_kw(site, measurements)
+    limits = (measurements.import_limit_kw, measurements.export_limit_kw)
+    import_kw, export_kw = (limit if math.isfinite(limit) else 0.0 for limit in limits)
+    failsafe_import_kw, failsafe_export_kw = site.grid_connection.failsafe_limits_kw
+    return highest_kw > min(import_kw, failsafe_import_kw) or lowest_kw < -min(export_kw, failsafe_export_kw)
+
+
+def _expected_worst_kw(site: Site, measurements: Measurements) -> tuple[float, float]:
+    lowest_kw, highest_kw = _load_range_kw(site, measurements)
+    powers = [_nameplate_kw(equipment) for equipment in site.powered]
+    return lowest_kw + math.fsum(least for least, _ in powers), highest_kw + math.fsum(most for _, most in powers)
 
 
 def _positions(

@@ -14,7 +14,7 @@ from ringmain_agent.control.settlement_period import SettlementPeriod, energy_kw
 from ringmain_agent.equipment import plausible_values as plausible
 from ringmain_agent.equipment.interval import ANYTHING, Interval, at_most
 from ringmain_agent.equipment.transformer import assumed_state, carried_kva, firm_capacity_kva, loadings_pu, pcc_kvar
-from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at
+from ringmain_agent.equipment.transformer_thermal import after, constants, hot_spot_degc, limits_at, narrowest_limits
 from ringmain_agent.site.hours import holds
 from ringmain_agent.site.nameplates import Transformer, active_kw
 from ringmain_agent.site.site import SETTLEMENT_PERIOD_S, Site
@@ -36,16 +36,46 @@ class PccRange(Struct, frozen=True):
     transformer: str = ""
 
 
-def pcc_range(measurements: Measurements, step: PlannedStep | None, period: SettlementPeriod, site: Site) -> PccRange:
-    """Allowed power at the pcc for the rest of the settlement period."""
+def pcc_range(
+    measurements: Measurements, step: PlannedStep | None, period: SettlementPeriod, site: Site, *, load_kw: float
+) -> PccRange:
+    """Allowed power at the pcc for the rest of the settlement period, beside an uncontrolled load."""
     tightest, transformers = _transformers(measurements, site)
     safe = transformers.intersect_or_nearest_end(_connection(measurements, site, measurements.now_ms))
     allowed = safe.intersect_or_nearest_end(_requested(measurements, step, site)).intersect_or_nearest_end(
         _demand(step, period, site, measurements.now_ms)
     )
     allowed = allowed.intersect_or_nearest_end(_rest_of_period(allowed, period, site, measurements.now_ms))
+    allowed = allowed.intersect_or_nearest_end(_beside_load(measurements, load_kw))
     binds = allowed.most >= transformers.most or allowed.least <= transformers.least
     return PccRange(allowed, safe.most, tightest if binds else "")
+
+
+def failsafe_interval(measurements: Measurements, load_kw: Interval, site: Site) -> Interval:
+    """Power at the pcc that transformers, connection, envelopes and the fail-safe allow while it is unmeasured."""
+    _, transformers = _transformers(measurements, site)
+    import_kw, export_kw = site.grid_connection.failsafe_limits_kw
+    grid = site.grid_connection
+    failsafe = Interval(-grid.less_margin_kw(export_kw), grid.less_margin_kw(import_kw))
+    connection = _connection(measurements, site, measurements.now_ms).intersect_or_nearest_end(failsafe)
+    beside_load = Interval(_beside_load(measurements, load_kw.least).least, _beside_load(measurements, load_kw.most).most)
+    return transformers.intersect_or_nearest_end(connection).intersect_or_nearest_end(beside_load)
+
+
+def by_the_meter(allowed: PccRange, unmeasured_kw: float) -> PccRange:
+    """The allowed power of load and equipment, narrowed by load (or generation, below 0) that only the pcc shows.
+
+    Where the limits leave no range for both views, the pcc counts.
+
+    Invariants:
+        * a power in it, and that power with the unmeasured load, lie within the limits, if any power does both;
+        * with the unmeasured load it lies within the limit on that side in any case.
+    """
+    interval = allowed.interval
+    least_kw, most_kw = interval.least - min(unmeasured_kw, 0.0), interval.most - max(unmeasured_kw, 0.0)
+    if unmeasured_kw > 0:
+        least_kw = min(least_kw, most_kw)
+    return PccRange(Interval(least_kw, max(least_kw, most_kw)), allowed.ceiling_kw, allowed.transformer)
 
 
 def _transformers(measurements: Measurements, site: Site) -> tuple[str, Interval]:
@@ -74,6 +104,14 @@ def _connection(measurements: Measurements, site: Site, now_ms: int) -> Interval
     import_kw, export_kw = plausible.limit_kw(import_kw, own_kw[0][0]), plausible.limit_kw(export_kw, own_kw[1][0])
     connection = site.grid_connection
     return Interval(-connection.less_margin_kw(export_kw), connection.less_margin_kw(import_kw))
+
+
+def _beside_load(measurements: Measurements, load_kw: float) -> Interval:
+    """Limits of the controllable equipment together: what it draws comes on top of the load."""
+    import_kw, export_kw = measurements.controllable_import_kw, measurements.controllable_export_kw
+    most_kw = math.inf if import_kw is None or math.isnan(import_kw) else load_kw + import_kw
+    least_kw = -math.inf if export_kw is None or math.isnan(export_kw) else load_kw - export_kw
+    return Interval(least_kw, most_kw)
 
 
 def _requested(measurements: Measurements, step: PlannedStep | None, site: Site) -> Interval:
@@ -115,7 +153,9 @@ def _rest_of_period(pcc_interval: Interval, period: SettlementPeriod, site: Site
 
 def _loading_max_pu(transformer: Transformer, measurements: Measurements, site: Site, *, now_pu: float) -> float:
     """The loading of the rating in force, or a lower one that keeps the temperatures within limits for a step."""
-    limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
+    limits = narrowest_limits(transformer)
+    if measurements.clock_trusted:
+        limits = limits_at(transformer, [measurements.now_ms], site.time_zone)[0]
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(
         measurements.thermal.get(transformer.name),

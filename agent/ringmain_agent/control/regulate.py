@@ -6,23 +6,39 @@ period is the only memory.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
-from ringmain_agent.control.pcc_limits import PccRange, pcc_range
+from ringmain_agent.control.balance import Balance, balance_reasons, update_balance, without_frozen_pcc
+from ringmain_agent.control.failsafe import (
+    Failsafe,
+    failsafe_powers,
+    is_within,
+    load_range_kw,
+    possible_pcc_kw,
+    return_bounds,
+    shortfalls,
+    unmeasured,
+    update_failsafe,
+    worst_kw,
+)
+from ringmain_agent.control.lost_power import PccExcess, held_equipment, held_kw, lost_equipment
+from ringmain_agent.control.pcc_limits import PccRange, by_the_meter, failsafe_interval, pcc_range
 from ringmain_agent.control.planned_step import PlannedStep, present_step
 from ringmain_agent.control.rule import rule_setpoints
 from ringmain_agent.control.setpoint_ranges import setpoint_ranges
 from ringmain_agent.control.settlement_period import SettlementPeriod, update_period
-from ringmain_agent.control.uncontrolled_load import available_kw, uncontrolled_load_kw
+from ringmain_agent.control.uncontrolled_load import available_kw, load_is_measured, uncontrolled_load_kw
+from ringmain_agent.equipment.failsafe_power import failsafe_powers_kw
 from ringmain_agent.equipment.interval import ROUNDING
 from ringmain_agent.equipment.registry import within_nameplates_kw
 from ringmain_agent.equipment.setpoint_range import SetpointRange
-from ringmain_agent.site.site import PCC, Site
+from ringmain_agent.site.nameplates import Generator
+from ringmain_agent.site.site import PCC, PoweredEquipment, Site
 from ringmain_agent.snapshot import Measurements, Plan, Reason, SentSetpoint, reason_text
 from ringmain_protocol.messages import Fallback, ReasonCode
 
@@ -44,6 +60,10 @@ class RegulatorState(Struct, frozen=True, kw_only=True):
     free_kw: dict[str, float] = {}
     """Last measured power of each plant without curtailment."""
     load_kw: float | None = None
+    balance: Balance = Balance()
+    failsafe: Failsafe | None = None
+    metered: bool = False
+    """True once the connection was measured since the start of the agent."""
 
     @property
     def billing_peak_kw(self) -> float:
@@ -82,20 +102,31 @@ def regulate(
         site: Nameplates and settings.
 
     Returns:
-        The setpoints with their fallback level, and the state for the next cycle. Without a known load all
-        equipment is released.
+        The setpoints with their fallback level, and the state for the next cycle. While the connection is unmeasured,
+        equipment goes to its fail-safe powers; it is released only if nothing can break a limit.
     """
     now_ms = measurements.now_ms
+    balance = update_balance(state.balance, measurements, moves=state.moves, free_kw=state.free_kw, site=site)
+    measurements = without_frozen_pcc(measurements, balance)
     period = update_period(state.period, measurements.newest.get(PCC), site=site, now_ms=now_ms)
     step = present_step(plan, now_ms=now_ms, site=site)
-    unresponsive_kw = _unresponsive_kw(measurements, site)
+    state = replace(state, balance=balance)
+    not_followed = {*measurements.unresponsive_kw, *balance.stopped}
+    unresponsive_kw = _unresponsive_kw(measurements, balance.stopped, site)
     if unresponsive_kw != measurements.unresponsive_kw:
         measurements = replace(measurements, unresponsive_kw=unresponsive_kw)
     load_kw = uncontrolled_load_kw(
         measurements, moves=state.moves, free_kw=state.free_kw, before_kw=state.load_kw, site=site
     )
-    if load_kw is None:
-        return _release_all(site), replace(state, period=period, load_kw=None)
+    why = unmeasured(measurements, site)
+    if why is None and load_kw is None:
+        why = Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN)
+    failsafe = update_failsafe(
+        state.failsafe, why, now_ms=now_ms, starting=not state.metered, limits=site.grid_connection.failsafe
+    )
+    state = replace(state, period=period, failsafe=failsafe, metered=state.metered or why is None)
+    if load_kw is None or (failsafe is not None and failsafe.is_active):
+        return _failsafe(measurements, not_followed, state, why, site)
     available, free_kw = available_kw(
         measurements,
         step=step,
@@ -104,29 +135,53 @@ def regulate(
         free_kw=state.free_kw,
         site=site,
     )
-    state = replace(state, period=period, load_kw=load_kw, free_kw=free_kw)
+    state = replace(state, load_kw=load_kw, free_kw=free_kw)
+    bounds = return_bounds(failsafe, site, now_ms=now_ms)
+    available = {name: max(kw, bounds[name].least) if name in bounds else kw for name, kw in available.items()}
     ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
+    held = held_equipment(measurements, site)
+    unmeasured_kw = balance.unmeasured_kw if load_is_measured(measurements, site) else 0.0
     cycle = _Cycle(
         measurements=measurements,
         step=step,
         site=site,
-        pcc_range=pcc_range(measurements, step, period, site),
+        pcc_range=by_the_meter(pcc_range(measurements, step, period, site, load_kw=load_kw), unmeasured_kw),
         setpoint_ranges={
-            name: possible for name, possible in ranges.items() if possible is not None and name not in unresponsive_kw
+            name: possible.up_to(bounds[name].most) if name in bounds else possible
+            for name, possible in ranges.items()
+            if possible is not None and name not in unresponsive_kw and name not in held
         },
-        fixed_kw=load_kw + math.fsum(unresponsive_kw.values()),
+        fixed_kw=load_kw + math.fsum(unresponsive_kw.values()) + _released_kw(measurements, ranges, unresponsive_kw, site),
+        unmeasured_kw=unmeasured_kw,
         available_kw=available,
         in_force_kw=_in_force_kw(state, site, now_ms),
     )
     power_kw = _powers_kw(cycle)
-    setpoints: dict[str, float | None] = {name: power_kw.get(name) for name in ranges}
+    is_limited = (bool(held) or None in ranges.values()) and not _is_free(measurements, site)
+    # Equipment of unknown energy or temperature is released only where it cannot break a limit.
+    safe_kw = failsafe_powers_kw(site) if is_limited else {}
+    setpoints: dict[str, float | None] = {name: power_kw.get(name, safe_kw.get(name)) for name in ranges}
     # Unresponsive equipment keeps its last setpoint, so that it can recover.
     setpoints |= {name: state.sent[name].power_kw for name in unresponsive_kw if name in state.sent}
+    setpoints |= dict.fromkeys(balance.stopped, 0.0)
     setpoints |= curtail(available, _least_kw(cycle) - cycle.fixed_kw - math.fsum(power_kw.values()), site)
+    for plant in available.keys() & bounds.keys():
+        setpoint_kw = setpoints[plant]
+        setpoints[plant] = bounds[plant].least if setpoint_kw is None else max(setpoint_kw, bounds[plant].least)
+    if held:
+        setpoints |= _held_setpoints(cycle, held, state.sent, setpoints, is_limited=is_limited)
     regulation = Regulation(
         setpoints=setpoints,
         fallback=step.fallback if step else Fallback.RULE,
-        reasons=(*_plan_reasons(plan, step), *_equipment_reasons(cycle, ranges, unresponsive_kw)),
+        reasons=(
+            *_plan_reasons(plan, step),
+            *([Reason(ReasonCode.FAILSAFE_HELD, f"return from the fail-safe: {failsafe.why}")] if failsafe else ()),
+            *_equipment_reasons(
+                cycle, ranges, {n: kw for n, kw in unresponsive_kw.items() if n not in balance.stopped}, setpoints
+            ),
+            *_lost_reasons(measurements, setpoints, site),
+            *balance_reasons(balance, measurements, site),
+        ),
         positions=_positions(cycle),
     )
     return regulation, state
@@ -141,15 +196,28 @@ class _Cycle(Struct, frozen=True, kw_only=True):
     pcc_range: PccRange
     setpoint_ranges: dict[str, SetpointRange]
     fixed_kw: float
-    """The load, and unresponsive equipment."""
+    """The load, and equipment that is unresponsive or takes no setpoint by plan."""
+    unmeasured_kw: float
+    """Load that only the pcc shows; negative for generation. The range at the pcc is narrowed by it already."""
     available_kw: dict[str, float]
     in_force_kw: dict[str, float]
 
 
-def _unresponsive_kw(measurements: Measurements, site: Site) -> dict[str, float]:
-    """Powers of unresponsive batteries and loads; plants are excluded, as a setpoint is only their upper bound."""
-    unresponsive_kw = within_nameplates_kw(measurements.unresponsive_kw, site)
+def _unresponsive_kw(measurements: Measurements, stopped: Iterable[str], site: Site) -> dict[str, float]:
+    """Powers of unresponsive and stopped batteries and loads; a plant's setpoint is only its upper bound."""
+    measured_kw = {name: measurements.fresh(f"{name}_kw") for name in stopped}
+    powers_kw = measurements.unresponsive_kw | {name: kw for name, kw in measured_kw.items() if kw is not None}
+    unresponsive_kw = within_nameplates_kw(powers_kw, site)
     return {name: kw for name, kw in unresponsive_kw.items() if all(name != plant.name for plant in site.generators)}
+
+
+def _released_kw(
+    measurements: Measurements, ranges: Mapping[str, SetpointRange | None], unresponsive_kw: Mapping[str, float], site: Site
+) -> float:
+    """Measured power of batteries and loads that take no setpoint now, because too little of them is known."""
+    names = [name for name, possible in ranges.items() if possible is None and name not in unresponsive_kw]
+    measured_kw = {name: kw for name in names if (kw := measurements.fresh(f"{name}_kw")) is not None}
+    return math.fsum(within_nameplates_kw(measured_kw, site).values())
 
 
 def _powers_kw(cycle: _Cycle) -> dict[str, float]:
@@ -166,7 +234,8 @@ def _powers_kw(cycle: _Cycle) -> dict[str, float]:
         )
     batteries = [battery.name for battery in site.batteries if battery.name in target_kw]
     net_kw = rest_kw + math.fsum(kw for name, kw in target_kw.items() if name not in batteries)
-    allowed = restrict_batteries(cycle.setpoint_ranges, site, net_kw=net_kw, generated_kw=-generated_kw)
+    least_net_kw = net_kw + min(cycle.unmeasured_kw, 0.0)
+    allowed = restrict_batteries(cycle.setpoint_ranges, site, net_kw=least_net_kw, generated_kw=-generated_kw)
     if step is None:
         floor_kw = 0.0
     elif step.pcc_kw >= cycle.pcc_range.ceiling_kw - AT_LIMIT_KW:
@@ -208,13 +277,87 @@ def _positions(cycle: _Cycle) -> dict[str, int | None]:
     }
 
 
-def _release_all(site: Site) -> Regulation:
-    return Regulation(
-        setpoints=dict.fromkeys(equipment.name for equipment in site.powered),
-        positions=dict.fromkeys(switched.name for switched in site.switched),
-        fallback=Fallback.RELEASE,
-        reasons=(Reason(ReasonCode.LOAD_UNKNOWN, LOAD_UNKNOWN),),
+def _failsafe(
+    measurements: Measurements, not_followed: Container[str], state: RegulatorState, why: Reason | None, site: Site
+) -> tuple[Regulation, RegulatorState]:
+    """Fail-safe powers, or release at a site where nothing can break a limit; without a cause it is held."""
+    load_kw = load_range_kw(measurements, site)
+    pcc_interval = failsafe_interval(measurements, load_kw, site)
+    cause = why or Reason(ReasonCode.FAILSAFE_HELD, _held_text(state.failsafe, site))
+    unresponsive_kw = {n: kw for n, kw in measurements.unresponsive_kw.items() if n not in state.balance.stopped}
+    reasons = [cause, *_unresponsive_reasons(unresponsive_kw), *balance_reasons(state.balance, measurements, site)]
+    positions: dict[str, int | None] = dict.fromkeys(switched.name for switched in site.switched)
+    if _is_free(measurements, site):
+        setpoints: dict[str, float | None] = dict.fromkeys(equipment.name for equipment in site.powered)
+        regulation = Regulation(setpoints=setpoints, positions=positions, fallback=Fallback.RELEASE, reasons=tuple(reasons))
+        return regulation, replace(state, load_kw=None)
+    ranges = setpoint_ranges(measurements, state.sent, state.moves, site)
+    batteries = {battery.name: ranges[battery.name] for battery in site.batteries}
+    known = {name: possible for name, possible in batteries.items() if possible is not None}
+    known = restrict_batteries(known, site, net_kw=load_kw.least, generated_kw=0.0)
+    unresponsive = {e.name: e for e in site.powered if e.name in not_followed}
+    powers = failsafe_powers(
+        pcc_interval,
+        load_kw,
+        site,
+        batteries=batteries | known,
+        fixed={name: worst_kw(e, measurements.fresh(e.power_signal)) for name, e in unresponsive.items()},
     )
+    # Unresponsive equipment is asked for its fail-safe power as well.
+    asked_kw = {name: kw for name, kw in failsafe_powers_kw(site).items() if name in unresponsive} | powers.power_kw
+    asked_kw |= dict.fromkeys(state.balance.stopped, 0.0)
+    regulation = Regulation(
+        setpoints=dict.fromkeys(equipment.name for equipment in site.powered) | asked_kw,
+        positions=positions,
+        fallback=Fallback.FAILSAFE,
+        reasons=(*reasons, *shortfalls(powers, pcc_interval)),
+    )
+    failsafe = None if state.failsafe is None else replace(state.failsafe, power_kw=dict(asked_kw))
+    return regulation, replace(state, load_kw=None, failsafe=failsafe)
+
+
+def _is_free(measurements: Measurements, site: Site) -> bool:
+    """True if no power of the equipment can break a limit."""
+    load_kw = load_range_kw(measurements, site)
+    return is_within(possible_pcc_kw(load_kw, site), failsafe_interval(measurements, load_kw, site))
+
+
+def _held_setpoints(
+    cycle: _Cycle,
+    held: Mapping[str, PoweredEquipment],
+    sent: Mapping[str, SentSetpoint],
+    setpoints: Mapping[str, float | None],
+    *,
+    is_limited: bool,
+) -> dict[str, float | None]:
+    """Setpoints of equipment without a measured power; its power is part of `fixed_kw`."""
+    if not is_limited:
+        return {name: None if isinstance(e, Generator) else e.failsafe_kw for name, e in held.items()}
+    others_kw = [
+        cycle.available_kw.get(name, 0.0) if setpoint_kw is None else setpoint_kw
+        for name, setpoint_kw in setpoints.items()
+        if name not in held and (name in cycle.available_kw or name in cycle.setpoint_ranges)
+    ]
+    excess = PccExcess(cycle.fixed_kw + math.fsum(others_kw), cycle.pcc_range.interval)
+    curtailable = {name: e for name, e in held.items() if not isinstance(e, Generator) or e.curtailable}
+    return {name: held_kw(e, sent.get(name), cycle.measurements, excess) for name, e in curtailable.items()}
+
+
+def _lost_reasons(measurements: Measurements, setpoints: Mapping[str, float | None], site: Site) -> Iterator[Reason]:
+    for name, equipment in lost_equipment(measurements, site).items():
+        setpoint_kw = setpoints.get(name)
+        state = "released" if setpoint_kw is None else f"at {setpoint_kw + 0.0:.0f} kW"
+        yield Reason(ReasonCode.POWER_UNKNOWN, f"{equipment.power_signal} is missing or stale: {name} {state}", name)
+
+
+def _unresponsive_reasons(unresponsive_kw: Mapping[str, float]) -> Iterator[Reason]:
+    for name, kw in unresponsive_kw.items():
+        yield Reason(ReasonCode.NOT_FOLLOWED, f"{name} does not follow its setpoint: {kw:.1f} kW is assumed", name)
+
+
+def _held_text(failsafe: Failsafe | None, site: Site) -> str:
+    hold_s = site.grid_connection.failsafe.hold_min_s
+    return f"fail-safe is held for at least {hold_s:g} s; it began because {failsafe.why if failsafe else 'of a lost meter'}"
 
 
 def _in_force_kw(state: RegulatorState, site: Site, now_ms: int) -> dict[str, float]:
@@ -242,22 +385,28 @@ def _plan_reasons(plan: Plan | None, step: PlannedStep | None) -> tuple[Reason, 
 
 
 def _equipment_reasons(
-    cycle: _Cycle, ranges: Mapping[str, SetpointRange | None], unresponsive_kw: Mapping[str, float]
+    cycle: _Cycle,
+    ranges: Mapping[str, SetpointRange | None],
+    unresponsive_kw: Mapping[str, float],
+    setpoints: Mapping[str, float | None],
 ) -> Iterator[Reason]:
     """Equipment that is released, implausible or does not follow, and the transformer that limits the pcc."""
     batteries = {battery.name for battery in cycle.site.batteries}
     for name, setpoint_range in ranges.items():
-        if setpoint_range is None and name in batteries:
-            yield Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} released: its energy is not known", name)
-        elif setpoint_range is None:
-            yield Reason(ReasonCode.TEMPERATURE_UNKNOWN, f"{name} released: its temperature is not known", name)
+        if setpoint_range is not None:
+            continue
+        setpoint_kw = setpoints.get(name)
+        state = "released" if setpoint_kw is None else f"held at {setpoint_kw + 0.0:.0f} kW"
+        if name in batteries:
+            yield Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} {state}: its energy is not known", name)
+        else:
+            yield Reason(ReasonCode.TEMPERATURE_UNKNOWN, f"{name} {state}: its temperature is not known", name)
     for battery in cycle.site.batteries:
         soc_kwh = cycle.measurements.fresh(battery.soc_signal)
         if soc_kwh is not None and not -SOC_DOUBT_PU <= soc_kwh / battery.capacity_kwh <= 1 + SOC_DOUBT_PU:
             text = f"{battery.name} reports {100 * soc_kwh / battery.capacity_kwh:.0f} % of its capacity, outside 0 to 100 %"
             yield Reason(ReasonCode.IMPLAUSIBLE, text, battery.name)
-    for name, kw in unresponsive_kw.items():
-        yield Reason(ReasonCode.NOT_FOLLOWED, f"{name} does not follow its setpoint: {kw:.1f} kW is assumed", name)
+    yield from _unresponsive_reasons(unresponsive_kw)
     if cycle.pcc_range.transformer:
         text = f"{cycle.pcc_range.transformer} allows {cycle.pcc_range.interval.most:.0f} kW"
         yield Reason(ReasonCode.TRANSFORMER_LIMIT, text, cycle.pcc_range.transformer)

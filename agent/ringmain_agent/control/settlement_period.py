@@ -15,6 +15,9 @@ from ringmain_agent.snapshot import Measured
 from ringmain_protocol.messages import AtMs
 
 PERIOD_MS: Final = 1000 * SETTLEMENT_PERIOD_S
+OTHER_PEAKS_MAX: Final = 24
+"""Billing periods whose peak is kept beside the present one: a wrong clock adds one for each month that it shows."""
+_MONTH: Final = ""
 COVERAGE_MIN: Final = 0.5
 """The mean of a period counts as a peak if at least this share of its time was measured."""
 
@@ -30,7 +33,8 @@ class SettlementPeriod(Struct, frozen=True, kw_only=True):
     """Energy through the pcc in the current period, counted up to `counted_to_ms`; `last_reading` holds since then.
 
     `billing_peak_kw` is the highest mean of the month, charged or not; `peaks` holds the peak of each demand charge
-    with hours or a billing period of its own, by name.
+    with hours or a billing period of its own, by name. A peak belongs to the billing period that its quarter-hour began in;
+    `other_peaks` holds those of other billing periods: after a wrong clock was put right, its own period has its peak again.
     """
 
     start_ms: AtMs = 0
@@ -41,6 +45,8 @@ class SettlementPeriod(Struct, frozen=True, kw_only=True):
     billing_month: str = ""
     billing_peak_kw: float = 0.0
     peaks: dict[str, Peak] = {}
+    other_peaks: dict[str, tuple[Peak, ...]] = {}
+    """By name of the demand charge, those of the plain month under the empty name; the least recent first."""
 
     @property
     def peaks_kw(self) -> dict[str, float]:
@@ -99,39 +105,56 @@ def _advance(period: SettlementPeriod, until_ms: int, hold_ms: int) -> Settlemen
 def _close(period: SettlementPeriod, next_start_ms: int, hold_ms: int, site: Site) -> SettlementPeriod:
     """The period that begins at `next_start_ms`, with peaks that include the mean of the previous one."""
     ended = _advance(period, period.start_ms + PERIOD_MS, hold_ms)
-    mean_kw = 0.0
+    mean_kw = None
     if ended.covered_ms >= COVERAGE_MIN * PERIOD_MS:
         mean_kw = max(ended.counted_kwh / (ended.covered_ms / MS_PER_H), 0.0)
-    month = _billing_month(next_start_ms, 1, site)
+    monthly = DemandCharge(name=_MONTH, per_kw=1.0)
+    before = {_MONTH: Peak(ended.billing_month, ended.billing_peak_kw)} | ended.peaks
+    peaks: dict[str, Peak] = {}
+    other_peaks: dict[str, tuple[Peak, ...]] = {}
+    for charge in (monthly, *(charge for charge in site.tariff.demand_charge if charge.per_kw > 0)):
+        known = [*ended.other_peaks.get(charge.name, ()), *([before[charge.name]] if charge.name in before else [])]
+        if mean_kw is not None and holds(charge.hours, [ended.start_ms], site.time_zone)[0]:
+            known = _raised(known, _billing_month(ended.start_ms, charge.period_months, site), mean_kw)
+        month = _billing_month(next_start_ms, charge.period_months, site)
+        peaks[charge.name] = next((peak for peak in known if peak.month == month), Peak(month, 0.0))
+        others = [peak for peak in known if peak.month != month and peak.power_kw > 0]
+        if others:
+            other_peaks[charge.name] = tuple(others[-OTHER_PEAKS_MAX:])
+    month_peak = peaks.pop(_MONTH)
     return replace(
         ended,
         start_ms=next_start_ms,
         counted_to_ms=next_start_ms,
         counted_kwh=0.0,
         covered_ms=0,
-        billing_month=month,
-        billing_peak_kw=max(ended.billing_peak_kw, mean_kw) if month == ended.billing_month else 0.0,
-        peaks={
-            charge.name: _peak(charge, ended, mean_kw, next_start_ms, site)
-            for charge in site.tariff.demand_charge
-            if charge.per_kw > 0
-        },
+        billing_month=month_peak.month,
+        billing_peak_kw=month_peak.power_kw,
+        peaks=peaks,
+        other_peaks=other_peaks,
     )
 
 
-def _peak(charge: DemandCharge, ended: SettlementPeriod, mean_kw: float, next_start_ms: int, site: Site) -> Peak:
-    """The peak of a demand charge in the billing period of the next period."""
-    month, kept_kw = _billing_month(next_start_ms, charge.period_months, site), 0.0
-    known = ended.peaks.get(charge.name)
-    if known is not None and known.month == month:
-        kept_kw = known.power_kw
-    same = _billing_month(ended.start_ms, charge.period_months, site) == month
-    if same and holds(charge.hours, [ended.start_ms], site.time_zone)[0]:
-        kept_kw = max(kept_kw, mean_kw)
-    return Peak(month, kept_kw)
+def _raised(peaks: list[Peak], month: str, mean_kw: float) -> list[Peak]:
+    """The peaks with a mean of a quarter-hour in a billing period; that period becomes the most recent."""
+    peak_kw = max([mean_kw, *(peak.power_kw for peak in peaks if peak.month == month)])
+    return [*(peak for peak in peaks if peak.month != month), Peak(month, peak_kw)]
+
+
+def move_period(period: SettlementPeriod, moved_ms: int) -> SettlementPeriod:
+    """The period after the wall clock was set: its last reading keeps its age."""
+    last = period.last_reading
+    moved = None if last is None else Measured(last.value, last.at_ms + moved_ms, last.quality)
+    return replace(period, counted_to_ms=period.counted_to_ms + moved_ms, last_reading=moved)
 
 
 def _billing_month(at_ms: int, period_months: int, site: Site) -> str:
-    """First month of the billing period, by the calendar of the site; billing periods begin in January."""
-    local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
+    """First month of the billing period, by the calendar of the site; billing periods begin in January.
+
+    Empty outside the years 1 to 9999, which only a damaged state names.
+    """
+    try:
+        local = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(ZoneInfo(site.time_zone))
+    except (ValueError, OverflowError, OSError):
+        return ""
     return f"{local.year:04d}-{(local.month - 1) // period_months * period_months + 1:02d}"

@@ -27,7 +27,9 @@ def uncontrolled_load_kw(
     before_kw: float | None,
     site: Site,
 ) -> float | None:
-    """The load now: its own feed with all plants known, else the pcc less all equipment.
+    """The load now: its own feed with all plants known, else the pcc less all measured equipment.
+
+    `balance` corrects its own feed.
 
     Args:
         measurements: Newest value of each signal.
@@ -36,10 +38,37 @@ def uncontrolled_load_kw(
         before_kw: Previous estimate of the load.
         site: Names, and the time until measurements show a setpoint.
     """
-    load_kw = measurements.fresh(LOAD)
-    plants = [measurements.fresh(plant.power_signal) for plant in site.generators]
-    if load_kw is not None and None not in plants:
-        return load_kw
+    if load_is_measured(measurements, site):
+        return measurements.fresh(LOAD)
+    left_kw = derived_load_kw(measurements, moves=moves, free_kw=free_kw, site=site)
+    if left_kw is None:
+        return None
+    return left_kw.clamp((left_kw.least + left_kw.most) / 2 if before_kw is None else before_kw)
+
+
+def load_is_measured(measurements: Measurements, site: Site) -> bool:
+    """True if the load's own feed is used: it and the power of each plant are known."""
+    signals = (LOAD, *(plant.power_signal for plant in site.generators))
+    return all(measurements.fresh(signal) is not None for signal in signals)
+
+
+def derived_load_kw(
+    measurements: Measurements,
+    *,
+    moves: Moves,
+    free_kw: Mapping[str, float],
+    site: Site,
+    lost_is_load: bool = True,
+) -> Interval | None:
+    """Range of the load that the pcc leaves for any equipment power that its measurements may still show.
+
+    Args:
+        measurements: Newest value of each signal.
+        moves: Recent changes of setpoints.
+        free_kw: Last power of each plant without curtailment.
+        site: Names, and the time until measurements show a setpoint.
+        lost_is_load: Unmeasured equipment, which is held, is load. Otherwise it draws nothing up to its last setpoint.
+    """
     pcc_kw = measurements.fresh(PCC)
     if pcc_kw is None:
         return None
@@ -47,20 +76,20 @@ def uncontrolled_load_kw(
     for equipment in site.powered:
         measured_kw = measurements.fresh(equipment.power_signal)
         power_kw = measurements.unresponsive_kw.get(equipment.name, measured_kw)
-        if power_kw is None and equipment in site.batteries:
-            return None
-        if power_kw is None:  # unmeasured equipment counts as part of the load
+        moved = moves.get(equipment.name, ())
+        if power_kw is None and lost_is_load:
             continue
-        drawn_kw = [
-            power_kw,
-            *_lately_kw(moves.get(equipment.name, ()), free_kw.get(equipment.name), site, measurements.now_ms),
-        ]
+        if power_kw is None:
+            drawn_kw = [0.0, *(sent.power_kw for sent in moved[-1:] if sent.power_kw is not None)]
+        else:
+            drawn_kw = [power_kw]
+        drawn_kw += _lately_kw(moved, free_kw.get(equipment.name), site, measurements.now_ms)
         least_kw.append(min(drawn_kw))
         most_kw.append(max(drawn_kw))
     lowest_kw, highest_kw = pcc_kw - math.fsum(most_kw), pcc_kw - math.fsum(least_kw)
     if not (math.isfinite(lowest_kw) and math.isfinite(highest_kw)):
         return None
-    return Interval(lowest_kw, highest_kw).clamp((lowest_kw + highest_kw) / 2 if before_kw is None else before_kw)
+    return Interval(lowest_kw, highest_kw)
 
 
 def _lately_kw(moves: Sequence[SentSetpoint], free_kw: float | None, site: Site, now_ms: int) -> list[float]:

@@ -28,10 +28,16 @@ class UsageCount(Struct, frozen=True, kw_only=True):
     last_reading: Measured | None = field(default=None, name="held")
 
 
-def update_usage(
-    count: UsageCount, power: Measured | None, *, load: FlexibleLoad | OnOffLoad, site: Site, now_ms: int
+def update_usage(  # noqa: PLR0913  keyword-only where it can be mistaken
+    count: UsageCount,
+    power: Measured | None,
+    *,
+    load: FlexibleLoad | OnOffLoad,
+    site: Site,
+    now_ms: int,
+    clock_trusted: bool = True,
 ) -> UsageCount:
-    """The usage after the newest reading of the load's power; it resets when new hours begin.
+    """The usage after the newest reading of the load's power; it resets when new hours begin by a trusted clock.
 
     A reading holds from its instant until the next one, for at most `stale_after_s`. A gap in the readings is not a start.
     """
@@ -39,8 +45,19 @@ def update_usage(
         usage = replace(count.usage, since_ms=min(count.usage.since_ms, now_ms))
         count = replace(count, usage=usage, counted_to_ms=now_ms, last_reading=None)
     if power is not None and _is_new(power, count.last_reading, now_ms):
-        count = _switch(_advance(count, power.at_ms, load, site), power, load)
-    return _advance(count, now_ms, load, site)
+        count = _switch(_advance(count, power.at_ms, load, site, clock_trusted=clock_trusted), power, load)
+    return _advance(count, now_ms, load, site, clock_trusted=clock_trusted)
+
+
+def move_count(count: UsageCount, moved_ms: int) -> UsageCount:
+    """The count after the wall clock was set: times on and off go on by the monotonic clock."""
+    last = count.last_reading
+    return replace(
+        count,
+        usage=replace(count.usage, since_ms=count.usage.since_ms + moved_ms),
+        counted_to_ms=count.counted_to_ms + moved_ms,
+        last_reading=None if last is None else Measured(last.value, last.at_ms + moved_ms, last.quality),
+    )
 
 
 def usage_at(count: UsageCount, *, load: FlexibleLoad | OnOffLoad, site: Site, at_ms: int) -> LoadUsage:
@@ -95,12 +112,16 @@ def _switch(count: UsageCount, power: Measured, load: FlexibleLoad | OnOffLoad) 
     return replace(count, usage=usage, last_reading=power)
 
 
-def _advance(count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, site: Site) -> UsageCount:
+def _advance(
+    count: UsageCount, until_ms: int, load: FlexibleLoad | OnOffLoad, site: Site, *, clock_trusted: bool = True
+) -> UsageCount:
     """The count advanced to an instant; an earlier instant changes nothing."""
     if until_ms <= count.counted_to_ms:
         return count
     hold_ms = round(1000 * site.regulator.stale_after_s)
     from_ms, usage, day = count.counted_to_ms, count.usage, _day(load.hours, until_ms, site)
+    if not clock_trusted and count.day is not None:
+        day = count.day
     if day != count.day:
         usage = replace(usage, run_h=0.0, starts=0, drawn_kwh=0.0)
     if count.last_reading is not None and count.last_reading.value is not None and day is not None:

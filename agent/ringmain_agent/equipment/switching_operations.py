@@ -17,10 +17,17 @@ class Operations(Struct, frozen=True, kw_only=True):
     done: int = 0
 
 
-def count_operations(operations: Operations, measured: float | None, *, time_zone: str, now_ms: int) -> Operations:
-    """The operations after a measured position; an unknown position counts as unchanged."""
+def count_operations(
+    operations: Operations, measured: float | None, *, time_zone: str, now_ms: int, clock_trusted: bool = True
+) -> Operations:
+    """The operations after a measured position; an unknown position counts as unchanged.
+
+    Only a trusted clock begins a new day: one that jumps to and fro must not allow more operations.
+    """
     day = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(time_zone)).toordinal()
-    done = operations.done if day == operations.day else 0
+    if not clock_trusted and operations.day:
+        day = operations.day
+    done = 0 if day > operations.day else operations.done
     if measured is None or not math.isfinite(measured):
         return Operations(position=operations.position, day=day, done=done)
     position = round(measured)

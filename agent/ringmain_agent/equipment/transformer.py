@@ -182,18 +182,22 @@ def update_thermal_state(  # noqa: PLR0913  keyword-only where it can be mistake
     *,
     loading_pu: float,
     loading_before_pu: float,
-    since_ms: int,
+    elapsed_ms: int,
+    after_gap: bool = False,
 ) -> ThermalState:
-    """Temperatures now: one exact step from `since_ms` at `loading_before_pu`, then corrected by a measured top oil.
+    """Temperatures now: one exact step at `loading_before_pu`, then corrected by a measured top oil.
 
-    Without a plausible earlier state, it starts from the steady state of the present loading. After the clock was set back,
-    it stays unchanged.
+    Without a plausible earlier state, it starts from the steady state of the present loading. `after_gap`, it is the worse
+    of that and of the earlier state after the gap at the present loading: the loading in the meantime is unknown.
     """
     ambient_degc = plausible.ambient_degc(transformer, measurements.ambient_degc.get(transformer.name))
     state = assumed_state(before, loading_pu=loading_pu, ambient_degc=ambient_degc, transformer=transformer)
-    if state is before and measurements.now_ms > since_ms:
-        since_min = (measurements.now_ms - since_ms) / 60_000
-        state = thermal.after(state, loading_before_pu, ambient_degc, since_min, thermal.constants(transformer))
+    if state is before:
+        known, elapsed_min = thermal.constants(transformer), max(elapsed_ms, 0) / 60_000
+        state = thermal.after(state, loading_pu if after_gap else loading_before_pu, ambient_degc, elapsed_min, known)
+        if after_gap:
+            present_pu = min(loading_pu, loading_most_pu(transformer))
+            state = thermal.worse(state, thermal.steady_state(present_pu, ambient_degc, known))
     oil_degc = measurements.fresh(transformer.top_oil_signal)
     if oil_degc is not None and OIL_MIN_DEGC <= oil_degc <= OIL_MAX_DEGC:
         state = thermal.correct_top_oil(state, oil_degc)

@@ -145,6 +145,12 @@ def after(
     )
 
 
+def worse(one: ThermalState, other: ThermalState) -> ThermalState:
+    """A state at least as hot as both, in the oil and from the oil to the hot spot."""
+    hotter = one if one.winding_k - one.oil_lag_k >= other.winding_k - other.oil_lag_k else other
+    return ThermalState(max(one.top_oil_degc, other.top_oil_degc), hotter.winding_k, hotter.oil_lag_k)
+
+
 def hot_spot_degc(state: ThermalState) -> float:
     """Temperature of the winding's hottest spot."""
     return state.top_oil_degc + state.winding_k - state.oil_lag_k
@@ -168,6 +174,19 @@ def aging_rate(hot_spot_degc: float, paper: Paper) -> float:
             return math.exp(15_000 / (110 + 273) - 15_000 / (degc + 273))
         case _:
             assert_never(paper)
+
+
+def narrowest_limits(transformer: Transformer) -> ThermalLimits:
+    """The lowest limits of all hours: what holds while the clock is in doubt."""
+
+    def lowest(plain: float, rated: list[float | None]) -> float:
+        return min([plain, *(value for value in rated if value is not None)])
+
+    return ThermalLimits(
+        lowest(transformer.loading_max_pu, [rating.loading_max_pu for rating in transformer.rating]),
+        lowest(transformer.hot_spot_max_degc, [rating.hot_spot_max_degc for rating in transformer.rating]),
+        lowest(transformer.top_oil_max_degc, [rating.top_oil_max_degc for rating in transformer.rating]),
+    )
 
 
 def limits_at(transformer: Transformer, starts_ms: Sequence[int], time_zone: str) -> list[ThermalLimits]:

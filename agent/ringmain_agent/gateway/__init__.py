@@ -4,4 +4,18 @@ Bytes come in and leave; no decision about the site falls here. The outbox decid
 is full, which are dropped.
 """
 
-__all__ = ["clock", "connections", "kept", "mqtt", "outbox", "state_file", "watchdog"]
+__all__ = [
+    "bounded_client",
+    "clock",
+    "connections",
+    "inbox",
+    "instance",
+    "kept",
+    "limits_file",
+    "mqtt",
+    "outbox",
+    "presence",
+    "state_file",
+    "watchdog",
+    "will_connections",
+]

@@ -13,8 +13,9 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from ringmain_agent.gateway.inbox import Arrived
 from ringmain_agent.gateway.kernel_clock import kernel_synchronized, read_clocks
-from ringmain_agent.gateway.mqtt import Arrived, BrokerConnection
+from ringmain_agent.gateway.mqtt import BrokerConnection
 from ringmain_program.config import ConfigError
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
@@ -28,7 +29,7 @@ class Cycle(Struct, frozen=True, kw_only=True):
     """One control cycle: its instant, its messages, and the tick of a simulation that expects an answer.
 
     `now_ms` is the wall clock, for calendars; `now_s` is the monotonic clock of the same moment, for ages and durations.
-    In a simulation both are the simulated time, which counts as synchronized.
+    In a simulation both are the simulated time, which counts as synchronized, unless the tick says otherwise.
     """
 
     now_ms: int
@@ -133,7 +134,8 @@ class SimulationClock:
                     self._answer(tick.tick, 0)
                     continue
                 arrived, self._others = [*self._others, *feeds.values()], []
-                yield Cycle(now_ms=tick.now_ms, arrived=arrived, now_s=tick.now_ms / 1000, tick=tick.tick)
+                now_s = (tick.now_ms if tick.monotonic_ms is None else tick.monotonic_ms) / 1000
+                yield Cycle(now_ms=tick.now_ms, arrived=arrived, now_s=now_s, tick=tick.tick, synchronized=tick.synchronized)
 
     def done(self, cycle: Cycle, *, setpoints: int) -> None:
         """Answer the tick."""

@@ -5,10 +5,11 @@ Callbacks only record state and enqueue messages. Connection attempts never end;
 
 import contextlib
 import logging
-import queue
 import random
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -18,30 +19,35 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from ringmain_agent.config.agent import Broker
+from ringmain_agent.gateway.bounded_client import PACKET_MAX_BYTES, BoundedClient
+from ringmain_agent.gateway.inbox import Arrived, Inbox
 from ringmain_program.backoff import BackOff
 from ringmain_program.config import ConfigError
 from ringmain_program.tls import tls_context
 
 logger = logging.getLogger("ringmain_agent")
 
-QUEUE_MAX: Final = 100_000
+UNACKNOWLEDGED_MAX_BYTES: Final = 8_388_608
+"""Bytes that may wait for their PUBACK in memory."""
+NOT_YET: Final = "not connected yet"
 BACKOFF_FIRST_S: Final = 2.0
 BACKOFF_MAX_S: Final = 30.0
 
 
-class Arrived(NamedTuple):
-    """A message from a broker; `received_s` is monotonic."""
+class Will(NamedTuple):
+    """A message that the broker publishes when it loses the client."""
 
     topic: str
     payload: bytes
-    retained: bool
-    received_s: float
+    qos: int = 1
+    retain: bool = True
 
 
 class BrokerConnection:
     """A client of one broker; it subscribes on every connect and always reconnects.
 
     * `received` and `wait` return messages in the order of arrival; messages beyond the queue are dropped and counted.
+    * A message of more than 1 MiB is never held: it arrives without its payload.
     * `publish` never blocks; without a connection it refuses, so that no messages accumulate in memory.
     """
 
@@ -52,7 +58,7 @@ class BrokerConnection:
         *,
         client_id: str,
         subscriptions: Iterable[str],
-        will: tuple[str, bytes] | None = None,
+        will: Will | None = None,
         persistent: bool = False,
         unacknowledged_max: int = 500,
     ) -> None:
@@ -65,20 +71,26 @@ class BrokerConnection:
         self.host = broker.host
         self.dropped = 0
         self.connects = 0
-        self.trouble = "not connected yet"
+        self.trouble = NOT_YET
         self._address = f"{broker.host}:{broker.port}"
         self._subscriptions = [(topic, 1) for topic in subscriptions]
-        self._queue: queue.Queue[Arrived] = queue.Queue(QUEUE_MAX)
+        self._inbox = Inbox()
         self._backoff = BackOff(random.Random(), first_s=BACKOFF_FIRST_S, longest_s=BACKOFF_MAX_S)  # noqa: S311  jitter
-        self._published = self._acknowledged = 0
+        self._waiting_bytes: deque[int] = deque()
+        """Lengths of the messages that wait for their PUBACK."""
         self._unacknowledged_max = unacknowledged_max
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
+        self._broker, self._will = broker, will
+        self._client = self._new_client(client_id, persistent=persistent)
+
+    def _new_client(self, client_id: str, *, persistent: bool) -> BoundedClient:
+        broker, will = self._broker, self._will
+        client = BoundedClient(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=not persistent)
         client.max_inflight_messages_set(100)
         client.max_queued_messages_set(10_000)
         client.reconnect_delay_set(1, round(BACKOFF_MAX_S))
         _log_in(client, broker)
         if will is not None:
-            client.will_set(*will, qos=1, retain=True)
+            client.will_set(will.topic, will.payload, qos=will.qos, retain=will.retain)
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -86,7 +98,7 @@ class BrokerConnection:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.connect_async(broker.host, broker.port, broker.keepalive_s)
-        self._client = client
+        return client
 
     def start(self) -> None:
         """Start to connect in the background."""
@@ -98,6 +110,15 @@ class BrokerConnection:
         with contextlib.suppress(AttributeError):  # paho's thread may reset itself while paho waits for it
             self._client.loop_stop()
 
+    def change_client_id(self, client_id: str) -> None:
+        """Leave the client id to another process: disconnect, and connect anew in a clean session."""
+        old = self._client
+        old.disconnect()
+        threading.Thread(target=old.loop_stop, daemon=True).start()
+        self._waiting_bytes.clear()
+        self._client = self._new_client(client_id, persistent=False)
+        self._client.loop_start()
+
     @property
     def connected(self) -> bool:
         """True once the broker has accepted this client."""
@@ -105,19 +126,25 @@ class BrokerConnection:
 
     @property
     def room(self) -> int:
-        """Number of further messages that may wait for their PUBACK."""
-        waiting = max(0, self._published - self._acknowledged)
-        return max(0, self._unacknowledged_max - waiting) if self.connected else 0
+        """Number of further messages that may wait for their PUBACK: bounded, and so are their bytes."""
+        waiting = list(self._waiting_bytes)
+        if not self.connected or sum(waiting) >= UNACKNOWLEDGED_MAX_BYTES:
+            return 0
+        fit = (UNACKNOWLEDGED_MAX_BYTES - sum(waiting)) // max([*waiting, 1])
+        return max(0, min(self._unacknowledged_max - len(waiting), max(fit, 1)))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> bool:
         """Publish; False if there is no connection or no room."""
         if not self.connected:
             return False
-        info = self._client.publish(topic, payload, qos=qos, retain=retain)
-        if info.rc != paho.MQTT_ERR_SUCCESS:
-            return False
-        self._published += 1
-        return True
+        if qos:
+            self._waiting_bytes.append(len(payload))
+        if self._client.publish(topic, payload, qos=qos, retain=retain).rc == paho.MQTT_ERR_SUCCESS:
+            return True
+        if qos:
+            with contextlib.suppress(IndexError):
+                self._waiting_bytes.pop()
+        return False
 
     def publish_setpoint(self, topic: str, payload: bytes) -> bool:
         """Publish at QoS 0 and never retained: neither this client nor a broker keeps an old setpoint for later."""
@@ -125,21 +152,11 @@ class BrokerConnection:
 
     def received(self) -> list[Arrived]:
         """All messages that have arrived, without waiting."""
-        messages = []
-        for _ in range(QUEUE_MAX):
-            try:
-                messages.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
-        return messages
+        return self._inbox.take()
 
     def wait(self, timeout_s: float) -> list[Arrived]:
         """All messages that have arrived; waits up to `timeout_s` for the first one."""
-        try:
-            first = self._queue.get(timeout=timeout_s)
-        except queue.Empty:
-            return []
-        return [first, *self.received()]
+        return self._inbox.take(timeout_s)
 
     # Called by paho's network thread
 
@@ -166,18 +183,24 @@ class BrokerConnection:
             self._note(f"{self._address} was lost: {reason}")
             self._back_off(client)
 
-    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+    def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        refused_bytes = getattr(client, "refused_bytes", 0)
+        if not refused_bytes and len(message.payload) > PACKET_MAX_BYTES:
+            refused_bytes = len(message.payload)
         try:
-            self._queue.put_nowait(Arrived(message.topic, bytes(message.payload), message.retain, time.monotonic()))
-        except queue.Full:
+            topic = message.topic
+        except UnicodeDecodeError:
             self.dropped += 1
-        except UnicodeDecodeError:  # a topic that is not UTF-8
+            return
+        payload = b"" if refused_bytes else bytes(message.payload)
+        if not self._inbox.put(Arrived(topic, payload, message.retain, time.monotonic(), refused_bytes)):
             self.dropped += 1
 
     def _on_publish(
         self, _client: paho.Client, _data: object, _mid: int, _reason: ReasonCode, _properties: Properties
     ) -> None:
-        self._acknowledged += 1
+        with contextlib.suppress(IndexError):  # setpoints do not wait
+            self._waiting_bytes.popleft()
 
     def _back_off(self, client: paho.Client) -> None:
         client.reconnect_delay_set(max(1, round(self._backoff.next_s())), round(BACKOFF_MAX_S))

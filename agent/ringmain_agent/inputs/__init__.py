@@ -3,7 +3,10 @@
 __all__ = [
     "equipment_state",
     "feed_messages",
+    "instant",
     "journal",
+    "local_limits",
+    "operator_limits",
     "process_image",
     "series_and_envelopes",
     "step_history",

@@ -27,9 +27,12 @@ class Journal:
         self._state, self._outbox = state, outbox
         self._step_s, self._history_steps = step_s, history_steps
         self._accepted: list[Reading] = []
+        self._history: StepHistory | None = None
+        self._generation = state.generation
 
     def restore(self, history: StepHistory) -> None:
         """Restore a history from the committed data."""
+        self._history = history
         history.restore(
             open_start_ms=self._state.fact("open_start_ms"),
             newest=self._state.newest(),
@@ -75,4 +78,17 @@ class Journal:
         for first in range(0, len(self._accepted), _BATCH):
             self._outbox.add(topics.READINGS, Readings, **columns(self._accepted[first : first + _BATCH]))
         self._accepted = []
-        self._state.commit()
+        if self._state.generation != self._generation and self._history is not None:
+            self._generation = self._state.generation
+            self._keep_again(self._history)
+        self._outbox.commit()
+
+    def _keep_again(self, history: StepHistory) -> None:
+        """Add the whole history, for a state file that has been begun anew."""
+        if history.open_start_ms is None:
+            return
+        self._state.set_fact("open_start_ms", history.open_start_ms)
+        self._state.add_steps(list(history.closed_steps()), forget_before_ms=0)
+        for opened in history.open_readings.values():
+            self._state.add_readings(opened)
+        self._state.keep_newest(history.newest.values())

@@ -1,7 +1,7 @@
 """Series and envelopes from upstream, and their values for the steps of a plan.
 
-For each step of a series the newest issue with a value counts, as in training. All envelopes without a breach price hold
-together; of envelopes with a breach price, the one of highest priority counts in each step.
+For each step of a series the newest issue with a value counts, as in training. Of envelopes with a breach price, the one of
+highest priority counts in each step.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,16 +9,16 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from ringmain_agent.inputs.envelopes import Envelopes
 from ringmain_agent.inputs.feeds import VALUE_MAX
+from ringmain_agent.inputs.instant import Instant
 from ringmain_agent.site.hours import step_starts_ms
-from ringmain_agent.site.site import Site
 from ringmain_protocol import topics
 from ringmain_protocol.errors import MessageError
 from ringmain_protocol.messages import Envelope, Series, decode, encode
 
 MAX_SERIES: Final = 64
 MAX_SERIES_STEPS: Final = 4000
-MAX_ENVELOPES: Final = 16
 ISSUE_AHEAD_MAX_MS: Final = 7 * 86_400_000
 """An issue time further ahead is a sender's mistake; a correct issue replaces it."""
 
@@ -40,37 +40,21 @@ class SeriesAndEnvelopes:
     def __init__(self) -> None:
         """No series and no envelope."""
         self.series: dict[str, Series] = {}
-        self._envelopes: dict[str, Envelope] = {}
-        """By name; an envelope without a name has the empty name."""
+        self.envelopes = Envelopes()
 
     def take(self, topic: str, payload: bytes, *, now_ms: int) -> bytes | None:
-        """Process a series or an envelope; returns the payload to keep for its topic, or None for other topics.
+        """Process a series; returns the payload to keep for its topic, or None for other topics.
 
         Raises:
-            MessageError: If topic or payload are not of the protocol, the issue of a series is implausible, or there are
-                too many series or envelopes.
+            MessageError: If topic or payload are not of the protocol, the issue is implausible, in another unit than the
+                one before, or there are too many series.
         """
         parsed = topics.parse(topic)
         if parsed.kind == topics.SERIES and parsed.name is not None:
             series = self._newest(parsed.name, decode(payload, Series), now_ms)
             self.series[parsed.name] = series
             return encode(series)
-        if parsed.kind == topics.ENVELOPE:
-            self._take_envelope(parsed.name or "", payload, now_ms)
-            return payload
         return None
-
-    def _take_envelope(self, name: str, payload: bytes, now_ms: int) -> None:
-        if not payload:
-            self._envelopes.pop(name, None)
-            return
-        envelope = decode(payload, Envelope)
-        others = {other: kept for other, kept in self._envelopes.items() if other != name}
-        if len(others) >= MAX_ENVELOPES:
-            others = {other: kept for other, kept in others.items() if now_ms < kept.expires_at_ms}
-        if len(others) >= MAX_ENVELOPES:
-            raise MessageError("too_many_envelopes", f"{name or 'envelope'}: {MAX_ENVELOPES} envelopes are already in force")
-        self._envelopes = others | {name: envelope}
 
     def _newest(self, name: str, series: Series, now_ms: int) -> Series:
         """The series after this issue."""
@@ -86,7 +70,12 @@ class SeriesAndEnvelopes:
         if ahead == [False, True]:
             text = f"series {name}: issue time {series.issued_at_ms} ms is more than 7 days after now, {now_ms} ms"
             raise MessageError("implausible_time", text)
-        if ahead == [True, False] or known.step_s != series.step_s:
+        if ahead == [True, False]:
+            return series
+        if known.unit != series.unit and now_ms < known.start_ms + 1000 * known.step_s * len(known.values):
+            text = f"series {name}: unit {series.unit!r}, and {known.unit!r} before; send {known.unit!r}, or another name"
+            raise MessageError("unit_changed", text)
+        if known.step_s != series.step_s or known.unit != series.unit:
             return series
         older, newer = sorted((known, series), key=lambda issue: issue.issued_at_ms)
         return _merge(older, newer)
@@ -96,22 +85,9 @@ class SeriesAndEnvelopes:
         starts = step_starts_ms(start_ms, step_s, steps)
         return {name: [_value_at(series, at_ms) for at_ms in starts] for name, series in self.series.items()}
 
-    def limits_kw(self, site: Site, starts_ms: Sequence[int], *, now_ms: int) -> tuple[list[float], list[float]]:
-        """Import and export limit at each instant: the site's own, narrowed by envelopes in force."""
-        imports, exports = site.own_limits_kw(starts_ms)
-        for envelope in self._envelopes.values():
-            if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is None:
-                imports = _narrow(imports, _limits_of(envelope, envelope.import_limit_kw, starts_ms))
-                exports = _narrow(exports, _limits_of(envelope, envelope.export_limit_kw, starts_ms))
-        return imports, exports
-
-    def requested_limits_kw(self, starts_ms: Sequence[int], *, now_ms: int) -> RequestedLimits:
+    def requested_limits_kw(self, starts_ms: Sequence[int], at: Instant) -> RequestedLimits:
         """Limits that may be breached at a price, at each instant."""
-        requests = [
-            envelope
-            for envelope in self._envelopes.values()
-            if now_ms < envelope.expires_at_ms and envelope.breach_price_per_kwh is not None
-        ]
+        requests = self.envelopes.requests(at)
         imports = _foremost(requests, lambda envelope: envelope.import_limit_kw, starts_ms)
         exports = _foremost(requests, lambda envelope: envelope.export_limit_kw, starts_ms)
         return RequestedLimits(
@@ -142,10 +118,6 @@ def _limits_of(envelope: Envelope, limits_kw: Sequence[float | None], starts_ms:
     """Limits of an envelope at each instant."""
     indices = [(at_ms - envelope.start_ms) // (1000 * envelope.step_s) for at_ms in starts_ms]
     return [limits_kw[index] if 0 <= index < len(limits_kw) else None for index in indices]
-
-
-def _narrow(limits_kw: Sequence[float], envelope_kw: Sequence[float | None]) -> list[float]:
-    return [own if other is None else min(own, other) for own, other in zip(limits_kw, envelope_kw, strict=True)]
 
 
 def _foremost(

@@ -3,12 +3,13 @@
 Pure: no file and no clock; the state file keeps it over a restart.
 """
 
+import math
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ringmain_agent.inputs.feeds import READING_BEHIND_MAX_S, is_plausible
+from ringmain_agent.inputs.feeds import READING_AHEAD_MAX_S, READING_BEHIND_MAX_S, is_plausible
 from ringmain_agent.inputs.sender_clock import SenderClock, heard
 from ringmain_protocol.messages import Quality
 from ringmain_protocol.steps import Reading, StepValue, hold_within, step_start_ms, step_value
@@ -116,7 +117,8 @@ class StepHistory:
             in_doubt: The clock is no good for stamping steps.
         """
         if receipts is None:
-            receipts = [Receipt(min(r.at_ms, now_ms), min(r.at_ms, now_ms) / 1000) for r in readings]
+            own_ms = [r.at_ms if is_plausible(r.at_ms, now_ms) else now_ms for r in readings]
+            receipts = [Receipt(at_ms, at_ms / 1000) for at_ms in own_ms]
         self._age_restored(now_ms, clock_trusted=clock_trusted)
         accepted, repeated = [], 0
         for reading, receipt in zip(readings, receipts, strict=True):
@@ -166,6 +168,16 @@ class StepHistory:
         missing = max(0, steps - len(values))
         return (array("f", [_NAN]) * missing + values[len(values) - (steps - missing) :]).tobytes()
 
+    def closed_steps(self) -> Iterator[StepValue]:
+        """All closed steps with a value."""
+        if self.open_start_ms is None:
+            return
+        for signal, values in self._values.items():
+            for index, value in enumerate(values):
+                if not math.isnan(value):
+                    start_ms = self.open_start_ms - 1000 * self._step_s * (self._kept - index)
+                    yield StepValue(signal, start_ms, value, Quality.GOOD)
+
     def closed_value(self, signal: str, start_ms: int) -> float | None:
         """The value of a closed step, or None if missing or outside the window."""
         values = self._values.get(signal)
@@ -205,8 +217,9 @@ class StepHistory:
         before = self.newest.get(signal)
         if before is not None:
             waited = receipt.at_ms - self._received_ms.get(signal, receipt.at_ms) >= LATE_WAITS_MS
-            known_ms = self.heard_ms.get(signal, now_ms + 1)
-            is_later = heard_ms > known_ms or known_ms > now_ms or (waited and not receipt.retained)
+            known_ms = self.heard_ms.get(signal, heard_ms - 1)
+            is_ahead = known_ms > now_ms + 1000 * READING_AHEAD_MAX_S
+            is_later = heard_ms > known_ms or is_ahead or (waited and not receipt.retained)
             if not is_later or (signal in self._timed and reading.at_ms == before.at_ms):
                 return False
         self.newest[signal] = reading

@@ -2,7 +2,8 @@
 
 An instant is trusted when it lies past the last trusted one and a source has confirmed the clock: the kernel's
 synchronization, or two feeds with a time of their own. From there it stays trusted by the monotonic clock. Instants in doubt
-never become trusted. A site without any source so far takes its clock as it is, until it jumps.
+never become trusted. A step of less than a minute is no doubt, but not trusted either until it is undone or confirmed. A
+site without any source so far takes its clock as it is, until it is set.
 """
 
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ DAY_S: Final = 86_400.0
 """After a start more than a day past the last trusted instant, only a confirmation or `PROBATION_S` ends the doubt."""
 EARLIEST_MS: Final = 1_735_689_600_000
 """2025-01-01: a machine with an earlier clock has lost its time; this program is younger."""
+SET_SHOWN_S: Final = 600.0
 MOVE_MIN_MS: Final = 1000
 """A smaller step of the clock moves no instants; it adds to the next one."""
 
@@ -58,25 +60,34 @@ class TrustedTime(Struct, frozen=True, kw_only=True):
     course_s: float = 0.0
     moved_ms: int = 0
     """Step of the wall clock against the monotonic one in this cycle; almost always 0."""
+    stepped: bool = False
+    """The clock was set by less than a doubt, is not back, and no source has confirmed it since."""
+    last_moved_ms: int = 0
+    last_moved_s: float | None = None
 
     @property
     def trusted(self) -> bool:
         """True if the present instant may widen a limit."""
-        return not self.doubt and (self.confirmed or self.last_trusted_ms is None)
+        return not self.doubt and not self.stepped and (self.confirmed or self.last_trusted_ms is None)
 
     @property
     def stamps_steps(self) -> bool:
         """False while values of steps must wait: in doubt, and for some minutes after a start until a source answers."""
-        waits = not self.trusted and (self.offset_ms is None or self.running_s < CONFIRMATION_S)
-        return not self.doubt and not waits
+        is_expected = not self.confirmed and self.last_trusted_ms is not None
+        return not self.doubt and not (is_expected and self.running_s < CONFIRMATION_S)
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """Why the clock is not trusted, and what to do."""
-        if self.trusted:
-            return ()
-        text = self.doubt or "the clock is not confirmed since the start"
-        return (Reason(ReasonCode.CLOCK_DOUBT, f"{text}; {ADVICE}"),)
+        """Why the clock is not trusted, and what to do; also for a while that it was set."""
+        reasons = []
+        if not self.trusted:
+            text = self.doubt or f"the clock is not confirmed since {'it was set' if self.stepped else 'the start'}"
+            reasons.append(Reason(ReasonCode.CLOCK_DOUBT, f"{text}; {ADVICE}"))
+        if self.last_moved_s is not None and self.started_s + self.running_s - self.last_moved_s < SET_SHOWN_S:
+            direction = "forward" if self.last_moved_ms > 0 else "back"
+            text = f"the clock was set {direction} by {duration(self.last_moved_ms / 1000)}"
+            reasons.append(Reason(ReasonCode.CLOCK_SET, text))
+        return tuple(reasons)
 
 
 def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
@@ -112,12 +123,15 @@ def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
     if doubt and is_past and (is_fed or _ends(before, now_s=now_s, synchronized=synchronized, goes_on=not moved_ms)):
         doubt = ""
         course_ms, course_s = offset_ms, now_s
-    elif not doubt and now_s - course_s >= DAY_S:
+    stepped = not doubt and (before.stepped or moved_ms != 0) and not (is_fed or synchronized)
+    if stepped and (abs(offset_ms - course_ms) < MOVE_MIN_MS or _is_forgotten(before, now_s, goes_on=not moved_ms)):
+        stepped = False
+    if not doubt and not stepped and now_s - course_s >= DAY_S:
         course_ms, course_s = offset_ms, now_s
     starts_anew = not before.doubt or moved_ms or (before.confirmed and not synchronized)
     confirmed = before.confirmed or (not doubt and is_past and (is_fed or synchronized))
     last_ms = before.last_trusted_ms
-    if confirmed and not doubt:
+    if confirmed and not doubt and not stepped:
         last_ms = now_ms if last_ms is None else max(last_ms, now_ms)
     return TrustedTime(
         last_trusted_ms=last_ms,
@@ -130,6 +144,9 @@ def next_time(  # noqa: PLR0913  keyword-only: two clocks and their sources
         course_ms=course_ms,
         course_s=course_s,
         moved_ms=moved_ms,
+        stepped=stepped,
+        last_moved_ms=moved_ms or before.last_moved_ms,
+        last_moved_s=now_s if moved_ms else before.last_moved_s,
     )
 
 
@@ -155,6 +172,12 @@ def _ends(before: TrustedTime, *, now_s: float, synchronized: bool, goes_on: boo
     if before.confirmed:
         return synchronized and waited
     return synchronized or (before.last_trusted_ms is None and waited)
+
+
+def _is_forgotten(before: TrustedTime, now_s: float, *, goes_on: bool) -> bool:
+    """True if a step lies back for long, where no source ever confirmed a clock."""
+    since_s = now_s if before.last_moved_s is None else before.last_moved_s
+    return before.last_trusted_ms is None and goes_on and now_s - since_s >= PROBATION_S
 
 
 def duration(length_s: float) -> str:

@@ -38,13 +38,14 @@ class SetpointSender:
         self._outputs = dict(outputs)
         self._sent: dict[str, deque[WrittenSetpoint]] = {}
         self._sent_ms: dict[str, int] = {}
+        self._due: set[str] = set()
         self._tolerances = {e.name: kind_of(e).response(e) for e in site.equipment}
         self._signals = {switched.name: switched.position_signal for switched in site.switched}
 
     def send(self, setpoints: CycleSetpoints, newest: Mapping[str, Measured], *, now_ms: int, publish: Publish) -> int:
         """Publish setpoints that `limits` has passed; returns the number of sent messages."""
         count = 0
-        self.last_sequence = max(self.last_sequence + 1, now_ms)
+        self.next_sequence(now_ms)
         self.not_followed = [name for name in self._outputs if not self._follows(name, newest, now_ms)]
         for name, output in self._outputs.items():
             power_kw, position = setpoints.power_kw.get(name), setpoints.positions.get(name)
@@ -55,7 +56,12 @@ class SetpointSender:
             if sent and sent[-1].since_ms > now_ms:  # the clock was set back
                 sent.clear()
             is_unchanged = bool(sent) and _is_equal(sent[-1].value, value, output)
-            if is_unchanged and name in self._sent_ms and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s:
+            if (
+                is_unchanged
+                and name not in self._due
+                and name in self._sent_ms
+                and 0 <= now_ms - self._sent_ms[name] < 1000 * output.repeat_s
+            ):
                 continue
             payload = setpoint_payload(
                 output,
@@ -68,10 +74,27 @@ class SetpointSender:
             )
             if publish(output.topic, payload):
                 count += 1
+                self._due.discard(name)
                 self._sent_ms[name] = now_ms
                 if not is_unchanged:
                     sent.append(WrittenSetpoint(value, now_ms))
         return count
+
+    def next_sequence(self, now_ms: int) -> int:
+        """A sequence above all before."""
+        self.last_sequence = max(self.last_sequence + 1, now_ms)
+        return self.last_sequence
+
+    def repeat_all(self) -> None:
+        """Send every setpoint in the next cycle, changed or not: after a reconnect the equipment may have lost it."""
+        self._due.update(self._outputs)
+
+    def move_clock(self, moved_ms: int) -> None:
+        """The wall clock was set: sent setpoints keep their ages."""
+        self._sent_ms = {name: at_ms + moved_ms for name, at_ms in self._sent_ms.items()}
+        for name, sent in self._sent.items():
+            moved = (WrittenSetpoint(written.value, written.since_ms + moved_ms) for written in sent)
+            self._sent[name] = deque(moved, maxlen=REMEMBERED)
 
     def in_force_kw(self, now_ms: int) -> dict[str, float | None]:
         """Last accepted power of each equipment, as long as it is valid there; `None` released it."""

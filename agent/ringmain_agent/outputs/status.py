@@ -8,14 +8,17 @@ from msgspec.structs import replace
 
 from ringmain_agent import __version__
 from ringmain_agent.config.agent import LoadedConfig
+from ringmain_agent.control.failsafe import Failsafe
 from ringmain_agent.equipment import transformer_thermal as thermal
 from ringmain_agent.equipment.transformer import loadings_pu
 from ringmain_agent.outputs.decision_reports import REASON_MAX, codes
+from ringmain_agent.outputs.feed_states import feed_states
 from ringmain_agent.outputs.forecast_accuracy import ForecastAccuracies
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measurements, Reason, reason_text
-from ringmain_protocol.messages import Fallback, Mode, Status
+from ringmain_protocol.messages import ActiveFailsafe, Fallback, Limit, Mode, Status
 
+LIMITS_MAX: Final = 64
 SOC_STALE_AFTER_S: Final = 86_400.0
 """The status shows the energy of a battery for this time after its measurement."""
 
@@ -28,15 +31,24 @@ class ControlState(Struct, frozen=True, kw_only=True):
     fallback: Fallback
     reasons: Sequence[Reason]
     not_followed: Sequence[str]
+    failsafe: Failsafe | None = None
+    limits: Sequence[Limit] = ()
     billing_peak_kw: float
     accuracy: ForecastAccuracies
+    stage_failures: Mapping[str, int] = {}
+    balance_residual_kw: float | None = None
+    feed_reasons: Mapping[str, str] = {}
+    """Why the value of a feed does not count, or is calculated, by signal."""
 
 
 class ProgramState(Struct, frozen=True, kw_only=True):
     """State of the program around control: outbox, connections, models; `reasons` are their problems."""
 
     stream: str
+    state_begun_anew: str = ""
+    state_failures: int = 0
     releases: Mapping[str, int]
+    models_put_aside: Mapping[str, str]
     reasons: Sequence[Reason]
     outbox_messages: int
     outbox_capacity_messages: int
@@ -59,6 +71,7 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         mode_source="switch" if config.mode is Mode.CONTROL and config.switch else "configuration",
         fallback=control.fallback,
         releases=dict(program.releases),
+        models_put_aside=dict(program.models_put_aside),
         forecast_error_kw=control.accuracy.errors_kw,
         persistence_error_kw=control.accuracy.persistence_errors_kw,
         soc_pu=_soc_pu(measurements, loaded.site),
@@ -69,12 +82,31 @@ def current_status(loaded: LoadedConfig, control: ControlState, program: Program
         outbox_capacity_messages=program.outbox_capacity_messages,
         dropped=dict(program.dropped),
         rejected=dict(program.rejected),
+        stage_failures=dict(control.stage_failures)
+        | ({"state_file": failures} if (failures := program.state_failures) else {}),
+        state_begun_anew=program.state_begun_anew[:REASON_MAX],
         clock_trusted=measurements.clock_trusted,
         connections=dict(program.connections),
         not_followed=list(control.not_followed),
+        failsafe=_active_failsafe(control.failsafe),
+        powers_kw=_powers_kw(measurements, loaded.site),
+        balance_residual_kw=control.balance_residual_kw,
+        feeds=feed_states(config.feeds, measurements, control.feed_reasons),
         reason=reason_text(reasons)[:REASON_MAX],
         reason_codes=codes(reasons),
+        limits=list(control.limits[:LIMITS_MAX]),
     )
+
+
+def _active_failsafe(failsafe: Failsafe | None) -> ActiveFailsafe | None:
+    if failsafe is None or not failsafe.is_active:
+        return None
+    return ActiveFailsafe(why=failsafe.why[:REASON_MAX], since_ms=max(failsafe.since_ms, 0))
+
+
+def _powers_kw(measurements: Measurements, site: Site) -> dict[str, float]:
+    powers_kw = {equipment.name: measurements.fresh(equipment.power_signal) for equipment in site.powered}
+    return {name: power_kw for name, power_kw in powers_kw.items() if power_kw is not None}
 
 
 def _soc_pu(measurements: Measurements, site: Site) -> dict[str, float]:

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Plan, Snapshot
@@ -28,6 +30,13 @@ PLANS_WITHOUT_SCHEDULE: Final = 3
 """After this many plans in a row without a schedule, a new child replaces the present one: its solver may be broken."""
 CHILD: Final = (sys.executable, "-m", "ringmain_agent.planning.process")
 SINGLE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """First frame to the process: the site, and the folder in which it notes the model files that it loads, if any."""
+
+    site: Site
+    trials: str = ""
 
 
 def frame(document: object) -> bytes:
@@ -46,16 +55,17 @@ class Planner:
     until then, and no request is dropped. Plans without a forecast do not count, as a new child could not improve them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  keyword-only, one child
         self,
         site: Site,
         *,
         deadline_s: float = 5.0,
         start_deadline_s: float = 30.0,
+        trials: Path | None = None,
         command: Sequence[str] = CHILD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._site_frame = frame(site)
+        self._start_frame = frame(Start(site=site, trials=str(trials or "")))
         self._deadline_s = deadline_s
         self._start_deadline_s = start_deadline_s
         self._command = tuple(command)
@@ -94,7 +104,7 @@ class Planner:
         )
         for pipe in self._pipes():
             os.set_blocking(pipe, False)
-        self._ready, self._incoming, self._outgoing = False, b"", self._site_frame
+        self._ready, self._incoming, self._outgoing = False, b"", self._start_frame
         self._without_schedule = 0
         self._due_s = self._clock() + self._start_deadline_s
 

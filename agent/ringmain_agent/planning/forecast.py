@@ -3,6 +3,8 @@
 Models contain their features and take plain step values. `ringmain_model.verify` checks a model file before it runs.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -26,11 +28,19 @@ BEYOND_HISTORY: Final = 2.0
 """A forecast beyond the history by more than this many times its range or its largest value is not used."""
 
 
+Watched = Callable[[str], AbstractContextManager[None]]
+"""Entered with the path of a model file whenever it is loaded or run."""
+
+
+def _unwatched(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Forecaster:
     """Forecasts for one site; it keeps the last model of each signal open."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: Site, watched: Watched = _unwatched) -> None:
+        self._site, self._watched = site, watched
         self._open: dict[str, tuple[str, Model | ModelRejectedError]] = {}
 
     def forecast(self, snapshot: Snapshot, signal: str) -> ForecastResult:
@@ -44,6 +54,10 @@ class Forecaster:
         path = snapshot.models.get(signal)
         if path is None:
             raise ForecastError("no model yet")
+        with self._watched(path):
+            return self._by_model(snapshot, signal, path)
+
+    def _by_model(self, snapshot: Snapshot, signal: str, path: str) -> ForecastResult:
         model = self._model(path, signal)
         manifest, site = model.manifest, self._site
         if manifest.step_s != snapshot.step_s or manifest.horizon_steps < site.horizon_steps:

@@ -68,6 +68,7 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
         if forecast.release == 0
     ]
     median = {f.signal: np.array([row[f.quantiles.index(0.5)] for row in f.values]) for f in forecasts}
+    snapshot = _with_controllable_limits(snapshot, median[LOAD].tolist())
     available_kw = {plant.name: np.minimum(median[plant.power_signal], 0.0) for plant in site.generators}
     try:
         problem, price_reasons = _problem(snapshot, site, forecasts, median[LOAD], available_kw)
@@ -81,6 +82,18 @@ def plan(snapshot: Snapshot, site: Site, forecaster: ForecastSource, optimizer: 
     idle = [battery.name for battery in site.batteries if battery.name not in schedule.soc_kwh]
     reasons += [Reason(ReasonCode.ENERGY_UNKNOWN, f"{name} is idle: its energy is not known", name) for name in idle]
     return replace(schedule, forecasts=forecasts, reasons=distinct(reasons))
+
+
+def _with_controllable_limits(snapshot: Snapshot, load_kw: list[float]) -> Snapshot:
+    """Limits of the controllable equipment as limits at the pcc, where its power comes on top of the load."""
+    imports, exports = list(snapshot.import_limit_kw), list(snapshot.export_limit_kw)
+    for step, (import_kw, load) in enumerate(zip(snapshot.controllable_import_kw, load_kw, strict=False)):
+        if import_kw is not None:
+            imports[step] = min(imports[step], max(load + import_kw, 0.0))
+    for step, (export_kw, load) in enumerate(zip(snapshot.controllable_export_kw, load_kw, strict=False)):
+        if export_kw is not None:
+            exports[step] = min(exports[step], max(export_kw - load, 0.0))
+    return replace(snapshot, import_limit_kw=imports, export_limit_kw=exports)
 
 
 def _rule(snapshot: Snapshot, site: Site, load_kw: Array, available_kw: dict[str, Array]) -> Plan:

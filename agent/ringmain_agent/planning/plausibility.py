@@ -35,6 +35,8 @@ def plausible_snapshot(snapshot: Snapshot, site: Site) -> tuple[Snapshot, list[R
         export_limit_kw=export_kw,
         requested_import_kw=[plausible.requested_limit_kw(value) for value in snapshot.requested_import_kw[:steps]],
         requested_export_kw=[plausible.requested_limit_kw(value) for value in snapshot.requested_export_kw[:steps]],
+        controllable_import_kw=[plausible.requested_limit_kw(value) for value in snapshot.controllable_import_kw[:steps]],
+        controllable_export_kw=[plausible.requested_limit_kw(value) for value in snapshot.controllable_export_kw[:steps]],
         breach_price_per_kwh=breach_price_per_kwh,
         billing_peak_kw={
             name: peak_kw

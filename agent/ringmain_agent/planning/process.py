@@ -1,43 +1,48 @@
-"""The planner process: it reads a Site and then Snapshots from standard input, and answers each with a Plan.
+"""The planner process: it reads a Start and then Snapshots from standard input, and answers each with a Plan.
 
 `client.Planner` runs it as `python -m ringmain_agent.planning.process`. It ends with its input and dies with its parent.
-Prints of native libraries go to standard error, so that they cannot damage a frame.
+Prints of native libraries go to standard error, so that they cannot damage a frame. Its memory is limited, for models more
+than for all else, and it notes each model file before it loads or runs it; the deadline of the parent limits its time.
 """
 
-import ctypes
 import gc
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from ringmain_agent.planning.client import HEADER, MAX_FRAME_BYTES, frame
+from ringmain_agent.planning.client import HEADER, MAX_FRAME_BYTES, Start, frame
 from ringmain_agent.planning.dispatch import Dispatcher
 from ringmain_agent.planning.forecast import Forecaster
 from ringmain_agent.planning.plan import plan
-from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Snapshot
-
-PR_SET_PDEATHSIG = 1
+from ringmain_model.confinement import Memory, confine, die_with_parent
+from ringmain_model.trial import on_trial
 
 Document = TypeVar("Document")
 
 
 def main() -> int:
     """Answer requests until the input ends; an unexpected error ends the process, and the parent starts another."""
-    _die_with_parent()
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which then closes this input
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         requests = sys.stdin.buffer
-        site = _read(requests, msgspec.msgpack.Decoder(Site))
-        if site is None:
+        start = _read(requests, msgspec.msgpack.Decoder(Start))
+        if start is None:
             return 0
-        forecaster, dispatcher = Forecaster(site), Dispatcher(site)
+        site = start.site
+        confine()
+        memory = Memory(models=len(site.forecast_signals))
+        forecaster, dispatcher = Forecaster(site, _WatchedModels(start.trials, memory)), Dispatcher(site)
         gc.freeze()
         decoder = msgspec.msgpack.Decoder(Snapshot)
         _write(answers, None)
@@ -48,13 +53,26 @@ def main() -> int:
     return 0
 
 
-def _die_with_parent() -> None:
-    """A hung solver must not outlive the agent: it would not notice the end of its input."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
+class _WatchedModels:
+    """A note of each model file while it is loaded or run, and the memory that it may take then."""
+
+    def __init__(self, trials: str, memory: Memory) -> None:
+        self._trials, self._memory = trials, memory
+        self._done: set[str] = set()
+
+    @contextmanager
+    def __call__(self, path: str) -> Iterator[None]:
+        """While a model file is loaded or run; only the first time is worth a write to the disk."""
+        note = (
+            on_trial(Path(self._trials), Path(path).name, synced=path not in self._done) if self._trials else nullcontext()
+        )
+        with note:
+            self._memory.for_a_model()
+            try:
+                yield
+            finally:
+                self._memory.for_all()
+        self._done.add(path)
 
 
 def _read(stream: BinaryIO, decoder: msgspec.msgpack.Decoder[Document]) -> Document | None:

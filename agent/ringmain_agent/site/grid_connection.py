@@ -25,12 +25,21 @@ class FailsafeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ramp_s: NotNegative = 60.0
 
 
+class LimitsWithoutEnvelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[grid_connection.without_envelope]`: limits wherever the named envelopes give none; empty: that without a name."""
+
+    names: tuple[str, ...] = ("",)
+    import_kw: NotNegative | None = None
+    export_kw: NotNegative | None = None
+
+
 class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits at the point of common coupling, non-negative; plan and regulator stay `margin_kw` inside them.
 
     Without `battery_export`, batteries may not export: export is limited to generation minus load. Without
     `battery_grid_charge`, batteries charge from generation only. With `firm_loading_max_pu`, the other transformers can take
-    over the power of the largest one at that loading.
+    over the power of the largest one at that loading. Once `pcc_kw` is older than `meter_lost_after_s`, the connection is
+    unmeasured.
     """
 
     import_limit_kw: NotNegative
@@ -40,7 +49,9 @@ class GridConnection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     battery_export: bool = True
     battery_grid_charge: bool = True
     firm_loading_max_pu: Annotated[float, Meta(gt=0, le=3)] | None = None
+    meter_lost_after_s: Annotated[float, Meta(gt=0, le=3600)] = 5.0
     failsafe: FailsafeLimits = FailsafeLimits()
+    without_envelope: LimitsWithoutEnvelope | None = None
 
     @property
     def failsafe_limits_kw(self) -> tuple[float, float]:

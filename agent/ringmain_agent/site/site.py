@@ -56,6 +56,7 @@ class Site(Struct, frozen=True, kw_only=True):
     """A site as forecast, dispatch, regulator and limits know it.
 
     `limit_quantile` is the quantile of the net load for which the plan keeps energy in reserve to hold the import limit.
+    With `pcc_feed` the pcc has a meter of its own; else `load_kw` and the measured equipment are the meter.
     """
 
     site: str
@@ -77,6 +78,7 @@ class Site(Struct, frozen=True, kw_only=True):
     busbar: Busbar | None = None
     tariff: Tariff = Tariff()
     regulator: RegulatorSettings = RegulatorSettings()
+    pcc_feed: bool = False
 
     def __post_init__(self) -> None:
         if self.step_s <= 0 or DAY_S % self.step_s:
@@ -141,6 +143,13 @@ class Site(Struct, frozen=True, kw_only=True):
                 if within and timed.export_limit_kw is not None:
                     exports[index] = timed.export_limit_kw
         return imports, exports
+
+    def narrowest_limits_kw(self) -> tuple[float, float]:
+        """The site's own import and export limit of its narrowest hours."""
+        grid = self.grid_connection
+        imports = [timed.import_limit_kw for timed in grid.limit if timed.import_limit_kw is not None]
+        exports = [timed.export_limit_kw for timed in grid.limit if timed.export_limit_kw is not None]
+        return min([grid.import_limit_kw, *imports]), min([grid.export_limit_kw, *exports])
 
     def transformer_shares(self) -> dict[str, float]:
         """Share of the site's power that each transformer carries: as configured; the others share the rest by rating."""

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from ringmain_bridge.fleet.bridge_metrics import BridgeState
 from ringmain_bridge.fleet.state import SiteState
-from ringmain_protocol.messages import Fallback, Mode, Status
+from ringmain_protocol.messages import Fallback, Mode, ReasonCode, Status
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 REFRESH_S: Final = 10
@@ -63,16 +63,23 @@ def _row(state: SiteState, now_s: float) -> _Row:
 
 
 def _control_troubles(status: Status) -> Iterable[str]:
+    for limit in status.limits:
+        if limit.is_assumed:
+            yield f"{limit.name.removesuffix('_kw').replace('_', ' ')} limit {limit.value:g} kW by {limit.source}"
     if status.not_followed:
         yield "does not follow: " + ", ".join(status.not_followed)
+    if ReasonCode.BALANCE_RESIDUAL in status.reason_codes:
+        yield f"balance off by {abs(status.balance_residual_kw or 0.0):.0f} kW"
     for name, loading in status.transformer_loading_pu.items():
         if loading > TRANSFORMER_NEAR_LIMIT:
             yield f"{name} loaded {loading:.0%}"
-    if status.fallback in {Fallback.RULE, Fallback.RELEASE} and status.mode is Mode.CONTROL:
+    if status.fallback in {Fallback.RULE, Fallback.RELEASE, Fallback.FAILSAFE} and status.mode is Mode.CONTROL:
         yield status.reason or "no plan"
 
 
 def _data_troubles(state: SiteState, status: Status) -> Iterable[str]:
+    for signal in status.models_put_aside:
+        yield f"{signal}: model put aside"
     for signal, error in status.forecast_error_kw.items():
         if status.releases.get(signal) and error > status.persistence_error_kw.get(signal, float("inf")):
             yield f"{signal}: worse than persistence"

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from ringmain_bridge.fleet.state import SiteState
-from ringmain_protocol.messages import Fallback, Status
+from ringmain_protocol.messages import Fallback, Limit, ReasonCode, Status
 
 MAX_LABELS: Final = 32
 """Largest number of series of one site in one family: a status may hold any number of names."""
@@ -99,18 +99,55 @@ def _info(site: str, labels: tuple[str, str, str]) -> str:
     return f'{PREFIX}info{{site="{site}",agent_version="{version}",config_sha256="{digest}",mode="{mode}"}} 1\n'
 
 
+def _narrowest_kw(limits: Sequence[Limit]) -> Mapping[str, float]:
+    narrowest: dict[str, float] = {}
+    for limit in limits:
+        name = limit.name.removesuffix("_kw")
+        narrowest[name] = min(limit.value, narrowest.get(name, limit.value))
+    return narrowest
+
+
 FROM_STATUS: Final = (
     _one(
-        "fallback_level", "Source of the setpoints: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release.",
+        "fallback_level", "Source of the setpoints: 0 optimal, 1 incumbent, 2 shifted, 3 rule, 4 release, 5 failsafe.",
         lambda s: _FALLBACK_LEVELS[s.fallback],
+    ),
+    _one(
+        "failsafe_since_timestamp_seconds", "Begin of the fail-safe, while the site is in it.",
+        lambda s: None if s.failsafe is None else s.failsafe.since_ms / 1000,
+    ),
+    _one(
+        "meter_lost", "1 while the connection is unmeasured: its meter is missing, stale or late.",
+        lambda s: int(ReasonCode.METER_LOST in s.reason_codes),
     ),
     _one(
         "clock_trusted", "0 while the agent does not trust its clock; the narrowest known limits then hold.",
         lambda s: None if s.clock_trusted is None else int(s.clock_trusted),
     ),
+    _one(
+        "second_agent", "1 while an agent of the site hears another one; the later start observes.",
+        lambda s: int(ReasonCode.SECOND_AGENT in s.reason_codes),
+    ),
+    _by(
+        "limit_assumed", "1 for a limit that holds in place of one that is silent or lost; otherwise absent.",
+        "source", lambda s: {limit.source: 1 for limit in s.limits if limit.is_assumed},
+    ),
+    _by("limit_watts", "The narrowest limit in force.", "limit", lambda s: _narrowest_kw(s.limits), 1e3),
     _by(
         "equipment_not_followed", "1 for equipment that does not follow its setpoints; otherwise absent.",
         "equipment", lambda s: dict.fromkeys(s.not_followed, 1),
+    ),
+    _one(
+        "balance_residual_watts", "Power at the pcc beyond load and equipment.",
+        lambda s: None if s.balance_residual_kw is None else 1e3 * s.balance_residual_kw,
+    ),
+    _one(
+        "balance_contradicted", "1 while pcc, load and equipment contradict each other beyond the errors of meters.",
+        lambda s: None if s.balance_residual_kw is None else int(ReasonCode.BALANCE_RESIDUAL in s.reason_codes),
+    ),
+    _by(
+        "model_put_aside", "1 for a signal whose newest model is put aside for good; otherwise absent.",
+        "signal", lambda s: dict.fromkeys(s.models_put_aside, 1),
     ),
     _by(
         "transformer_loading_ratio", "Apparent power over rated power.",
@@ -126,6 +163,14 @@ FROM_STATUS: Final = (
         lambda s: s.outbox_capacity_messages,
     ),
     _by("dropped_total", "Messages that the agent dropped.", "reason", lambda s: s.dropped),
+    _one(
+        "state_begun_anew", "1 while nobody has seen to a state file that the agent had to begin anew; otherwise absent.",
+        lambda s: 1 if s.state_begun_anew else None,
+    ),
+    _by(
+        "stage_failures_total", "Failures of a stage of the agent's cycle; the other stages go on.",
+        "stage", lambda s: s.stage_failures,
+    ),
     _by("model_release", "Release of the active model; 0 is persistence.", "signal", lambda s: s.releases),
     _by(
         "forecast_error_watts", "Mean absolute error of the forecast over the last day.",

@@ -7,9 +7,9 @@ missing ones below again. A sequence that arrives twice is published again: its 
 from bisect import bisect_right
 from typing import Final
 
-from ringmain_protocol.messages import Receipt
+from ringmain_protocol.messages import RECEIPT_RANGES_MAX, Receipt
 
-MAX_RANGES: Final = 200
+MAX_RANGES: Final = RECEIPT_RANGES_MAX
 """Ranges of one receipt; beyond, the lowest are forgotten, and the agent sends their messages again."""
 
 MAX_STREAMS: Final = 4

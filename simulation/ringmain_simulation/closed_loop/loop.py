@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ringmain_agent.control.limits import limit_setpoints
@@ -99,6 +100,9 @@ class ClosedLoop:
 
     def __init__(self, site: Site, record: Record, control: Control, *, plan_every_steps: int = 1) -> None:
         """Batteries start at half of their energy, and without a measurement."""
+        # A measurement is as old as the longest cycle.
+        lost_after_s = max(site.grid_connection.meter_lost_after_s, 2.0 * site.step_s)
+        site = replace(site, grid_connection=replace(site.grid_connection, meter_lost_after_s=lost_after_s))
         self._site, self._record, self._control, self._every = site, record, control, plan_every_steps
         self._steps = len(record.load_kw)
         starts_s = [0, CYCLE_S, *range(SETPOINT_S, site.step_s, SETPOINT_S)]

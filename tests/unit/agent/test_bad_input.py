@@ -80,15 +80,18 @@ def test_envelope_below_the_load_gives_all_that_can_be_given_and_says_what_is_mi
     assert limited.power_kw["battery"] == pytest.approx(-2000.0)
 
 
-def test_clock_that_jumps_an_hour_ahead_finds_its_measurements_stale_and_lets_go(
+def test_clock_that_jumps_an_hour_ahead_finds_its_measurements_stale_and_goes_to_failsafe(
     snapshot: Snapshot, site: Site, measured: Measure, now_ms: int
 ) -> None:
     made = planned(snapshot, site)
     _, _, state = cycle(measured(now_ms, **USUAL), made, site)
     ahead_ms = now_ms + HOUR_MS
     regulation, limited, state = cycle(measured(now_ms, now_ms=ahead_ms, **USUAL), made, site, state)
-    assert (regulation.fallback, set(limited.power_kw.values())) == (Fallback.RELEASE, {None})
+    assert (regulation.fallback, limited.power_kw) == (Fallback.FAILSAFE, {"battery": 0.0, "pv": -3000.0})
     assert "stale" in regulation.reason
+    held, limited, state = cycle(measured(ahead_ms, **USUAL), made, site, state)
+    assert held.fallback is Fallback.FAILSAFE
+    ahead_ms += 60_000
     again, limited, _ = cycle(measured(ahead_ms, **USUAL), made, site, state)
     assert again.fallback is Fallback.SHIFTED
     assert 5600.0 + (limited.power_kw["battery"] or 0.0) <= 4950.0 + 1e-6

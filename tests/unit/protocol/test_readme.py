@@ -27,6 +27,8 @@ def wire_type(kind: inspect.Type) -> str:  # noqa: PLR0911  one case a type
             return f"object of ({wire_type(kind.value_type)})"
         case inspect.EnumType(cls=messages.ReasonCode):
             return "[reason code](#reason-codes)"
+        case inspect.StructType():
+            return f"[{kind.cls.__name__}](#{kind.cls.__name__.lower()})"
         case inspect.EnumType():
             return " or ".join(f"`{member.value}`" for member in kind.cls)
         case inspect.IntType() | inspect.FloatType():
@@ -46,7 +48,7 @@ def rows_below(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.mark.parametrize("kind", [*MESSAGES, *DOCUMENTS])
+@pytest.mark.parametrize("kind", [*MESSAGES, *DOCUMENTS, messages.FeedState])
 def test_every_field_is_documented_in_order_and_with_its_type(kind: type[Struct]) -> None:
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
@@ -68,9 +70,9 @@ def test_every_topic_is_documented() -> None:
     site = "<site>"
     expected = [
         f"`{topics.PREFIX}/<shard>/{site}/{kind}{'/<name>' if kind == topics.SERIES else ''}`"
-        for kind in (*topics.FORWARDED, topics.ONLINE, topics.RECEIPT, topics.ENVELOPE, topics.MODEL)
+        for kind in (*topics.FORWARDED, topics.ONLINE, topics.RECEIPT, topics.ENVELOPE, topics.ANSWER, topics.MODEL)
     ]
-    expected.append(f"`{topics.PREFIX}/<shard>/{site}/{topics.ENVELOPE}/<name>`")
+    expected += [f"`{topics.PREFIX}/<shard>/{site}/{kind}/<name>`" for kind in (topics.ENVELOPE, topics.ANSWER)]
     expected += [f"`{topics.SIMULATION_CLOCK}`", "`ringmain-simulation/answer/<site>`"]
     assert sorted(row[0] for row in rows_below("Topics")) == sorted(expected)
 

@@ -10,7 +10,7 @@ from ringmain_protocol.errors import MessageError
 
 SITES = st.from_regex(r"[a-z0-9-]{1,63}", fullmatch=True)
 KINDS = [topics.READINGS, topics.STEPS, topics.FORECAST, topics.SCHEDULE, topics.SETPOINT, topics.STATUS, topics.ONLINE]
-KINDS += [topics.RECEIPT, topics.ENVELOPE, topics.MODEL]
+KINDS += [topics.RECEIPT, topics.ENVELOPE, topics.ANSWER, topics.MODEL]
 
 
 def test_topic_of_a_site_is_what_the_readme_shows() -> None:
@@ -35,7 +35,10 @@ def test_a_series_carries_its_name(site: str, name: str) -> None:
 
 
 @given(site=SITES, name=st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True))
-def test_one_of_several_envelopes_carries_its_name(site: str, name: str) -> None:
+def test_one_of_several_envelopes_carries_its_name_and_so_does_its_answer(site: str, name: str) -> None:
+    answer = topics.topic(site, topics.ANSWER, name)
+    assert topics.parse(answer) == topics.Topic(topics.shard(site), site, topics.ANSWER, name)
+    assert not any(topic_matches_sub(item, answer) for item in topics.bridge_filters())
     text = topics.topic(site, topics.ENVELOPE, name)
     assert topics.parse(text) == topics.Topic(topics.shard(site), site, topics.ENVELOPE, name)
     assert topic_matches_sub(topics.all_envelopes(site), text)
@@ -101,8 +104,8 @@ def test_exactly_one_replica_of_the_bridge_gets_each_message(site: str, kind: st
     assert owners == ([0] if replicas == 1 else [int(topics.shard(site), 16) % replicas])
 
 
-@pytest.mark.parametrize("kind", [topics.RECEIPT, topics.MODEL, topics.ENVELOPE])
-def test_the_bridge_does_not_hear_what_is_meant_for_agents(kind: str) -> None:
+@pytest.mark.parametrize("kind", [topics.RECEIPT, topics.MODEL, topics.ENVELOPE, topics.ANSWER])
+def test_the_bridge_does_not_hear_what_is_meant_for_agents_and_operators(kind: str) -> None:
     text = topics.topic("abc", kind)
     assert not any(topic_matches_sub(item, text) for item in topics.bridge_filters())
 

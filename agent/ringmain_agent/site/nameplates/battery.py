@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ringmain_agent.site.nameplates.equipment import Efficiency, Equipment, NotNegative, Positive, Share
+from ringmain_agent.site.nameplates.equipment import Efficiency, Equipment, NotNegative, Positive, Power, Share
 
 
 class Battery(Equipment, frozen=True, kw_only=True):
@@ -14,6 +14,7 @@ class Battery(Equipment, frozen=True, kw_only=True):
     `soc_target_pu` is priced at its purchase cost. With `end_value_per_kwh` all remaining energy has that value instead.
     With `target_miss_per_kwh` any deviation from the target has that price. `soc_reserve_pu` is kept for holding limits when
     the forecast is wrong; energy prices alone do not use it. `self_discharge_per_h` is the share of energy lost per hour.
+    `failsafe_kw` is its power while the connection is unmeasured or nobody controls it.
     """
 
     capacity_kwh: Positive
@@ -30,6 +31,7 @@ class Battery(Equipment, frozen=True, kw_only=True):
     target_miss_per_kwh: Annotated[float, Meta(ge=0, lt=1e5)] | None = None
     wear_per_kwh: Annotated[float, Meta(ge=0, lt=1e3)] = 0.002
     ramp_kw_per_min: Positive = 10_000.0
+    failsafe_kw: Power = 0.0
 
     def __post_init__(self) -> None:
         if not self.capacity_kwh > 0:
@@ -46,6 +48,8 @@ class Battery(Equipment, frozen=True, kw_only=True):
             raise ValueError("charge_max_kw and discharge_max_kw must not be negative, nor both 0")
         if not self.ramp_kw_per_min > 0:
             raise ValueError(f"ramp_kw_per_min is {self.ramp_kw_per_min}; it must be above 0")
+        if not -self.discharge_max_kw <= self.failsafe_kw <= self.charge_max_kw:
+            raise ValueError(f"failsafe_kw {self.failsafe_kw:g} is not within discharge_max_kw and charge_max_kw")
         if self.end_value_per_kwh is not None and self.target_miss_per_kwh is not None:
             raise ValueError("end_value_per_kwh and target_miss_per_kwh exclude each other")
 

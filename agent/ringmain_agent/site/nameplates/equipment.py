@@ -9,6 +9,7 @@ from ringmain_protocol.messages import Name
 
 Positive = Annotated[float, Meta(gt=0, lt=1e9)]
 NotNegative = Annotated[float, Meta(ge=0, lt=1e9)]
+Power = Annotated[float, Meta(gt=-1e9, lt=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Efficiency = Annotated[float, Meta(gt=0, le=1)]
 Temperature = Annotated[float, Meta(ge=-100, le=400)]

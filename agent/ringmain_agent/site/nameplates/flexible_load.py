@@ -15,7 +15,10 @@ class FlexibleLoad(Equipment, frozen=True, kw_only=True):
     power_min_kw: NotNegative = 0.0
     hours: LocalHours = ALWAYS
     missing_per_kwh: NotNegative = 1.0
+    failsafe_kw: NotNegative = 0.0
 
     def __post_init__(self) -> None:
+        if self.failsafe_kw > self.power_max_kw:
+            raise ValueError(f"failsafe_kw {self.failsafe_kw:g} is above power_max_kw {self.power_max_kw:g}")
         if self.power_min_kw > self.power_max_kw:
             raise ValueError(f"power_min_kw {self.power_min_kw:g} is above power_max_kw {self.power_max_kw:g}")

@@ -21,3 +21,8 @@ class OnOffLoad(Equipment, frozen=True, kw_only=True):
     starts_max: Annotated[int, Meta(ge=1, le=96)] | None = None
     hours: LocalHours = ALWAYS
     missing_per_kwh: NotNegative = 1.0
+    failsafe_kw: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if self.failsafe_kw > self.power_kw:
+            raise ValueError(f"failsafe_kw {self.failsafe_kw:g} is above power_kw {self.power_kw:g}")

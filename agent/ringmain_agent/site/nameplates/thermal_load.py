@@ -26,8 +26,11 @@ class ThermalLoad(Equipment, frozen=True, kw_only=True):
     ambient_degc: Temperature = 10.0
     ambient_series: Name | None = None
     discomfort_per_k_h: NotNegative = 1.0
+    failsafe_kw: NotNegative = 0.0
 
     def __post_init__(self) -> None:
+        if self.failsafe_kw > self.power_max_kw:
+            raise ValueError(f"failsafe_kw {self.failsafe_kw:g} is above power_max_kw {self.power_max_kw:g}")
         if not self.temperature_min_degc < self.temperature_max_degc:
             raise ValueError(
                 f"temperature_min_degc {self.temperature_min_degc} must be below "

@@ -1,4 +1,4 @@
-"""Nothing passes that equipment could be hurt by; what cannot be made safe is released."""
+"""Nothing passes that equipment could be hurt by; what cannot be made safe is released, or at a limited site held."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,45 @@ def limited(
     return limit_setpoints(setpoints, site=site, measurements=measurements, previous=previous).power_kw
 
 
-@pytest.mark.parametrize(("wished", "granted"), [(9999.0, 2000.0), (-9999.0, -2000.0), (123.0, 123.0), (None, None)])
+def known_load(measurements: Measurements, least_kw: float, most_kw: float) -> Measurements:
+    return replace(measurements, load_least_kw=least_kw, load_most_kw=most_kw)
+
+
+def test_plant_is_not_released_without_a_meter_where_it_could_break_the_export_limit(
+    site: Site, measured: Measure, now_ms: int
+) -> None:
+    zero = replace(site, grid_connection=replace(site.grid_connection, export_limit_kw=0.0))
+    lost = measured(now_ms - 6000, now_ms=now_ms, pcc_kw=0.0)
+    assert limited(zero, measured(now_ms, pcc_kw=0.0), pv=None) == {"pv": None}
+    assert limited(zero, lost, pv=None) == {"pv": 0.0}
+    told = replace(zero, generators=(replace(zero.generators[0], failsafe_kw=-200.0),))
+    assert limited(told, lost, pv=None) == {"pv": -200.0}
+
+
+def test_charger_is_not_released_where_it_could_break_the_import_limit(
+    equipped: Site, measured: Measure, now_ms: int
+) -> None:
+    now = measured(now_ms, pcc_kw=0.0, import_limit_kw=100.0)
+    assert limited(equipped, now, charger=None) == {"charger": 0.0}
+
+
+def test_transformers_are_guarded_against_power_into_the_network_as_well(
+    equipped: Site, measured: Measure, now_ms: int
+) -> None:
+    """1000 kVA at 1.2 pu: battery and PV would export 3400 kW; the battery gives way first."""
+    now = measured(now_ms, pcc_kw=-1400.0, battery_kw=0.0, pv_kw=-1500.0, battery_soc_kwh=4000.0)
+    assert limited(equipped, now, battery=-2000.0, pv=None) == {"battery": 0.0, "pv": pytest.approx(-1300.0)}
+    assert limited(equipped, now, battery=0.0, pv=-1200.0) == {"battery": 0.0, "pv": -1200.0}
+
+
+def test_transformers_are_guarded_without_a_meter_for_the_worst_load(equipped: Site, measured: Measure, now_ms: int) -> None:
+    lost = known_load(measured(now_ms, battery_soc_kwh=4000.0), 100.0, 1100.0)
+    wished = {"battery": 2000.0, "pv": 0.0, "charger": 0.0, "pump": 0.0, "mill": 0.0}
+    assert limited(equipped, lost, None, **wished)["battery"] == pytest.approx(100.0)
+    assert limited(equipped, lost, None, **wished | {"battery": -2000.0})["battery"] == pytest.approx(-1300.0)
+
+
+@pytest.mark.parametrize(("wished", "granted"), [(9999.0, 2000.0), (-9999.0, -2000.0), (123.0, 123.0), (None, 0.0)])
 def test_setpoint_never_exceeds_the_nameplate(
     site: Site, measured: Measure, now_ms: int, wished: float | None, granted: float | None
 ) -> None:
@@ -40,22 +78,31 @@ def test_setpoint_never_exceeds_the_nameplate(
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_number_that_is_not_finite_releases_with_a_reason(site: Site, measured: Measure, now_ms: int, bad: float) -> None:
+def test_number_that_is_not_finite_holds_at_the_failsafe_power_with_a_reason(
+    site: Site, measured: Measure, now_ms: int, bad: float
+) -> None:
     result = limit_setpoints(
         {"battery": bad, "pv": bad},
         site=site,
         measurements=measured(now_ms, battery_soc_kwh=4000.0),
         previous={},
     )
-    assert result.power_kw == {"battery": None, "pv": None}
-    assert len(result.reasons) == 2
+    assert result.power_kw == {"battery": 0.0, "pv": -3000.0}  # the export limit leaves all of it
+    assert [reason.code for reason in result.reasons] == [ReasonCode.SETPOINT_NOT_FINITE] * 2
+    free = limit_setpoints(
+        {"battery": bad},
+        site=replace(site, generators=()),
+        measurements=known_load(measured(now_ms), 500.0, 1000.0),
+        previous={},
+    )
+    assert free.power_kw == {"battery": None}
 
 
 @pytest.mark.parametrize(("wished", "granted"), [(10.0, 0.0), (-9999.0, -3000.0), (-5.0, -5.0), (None, None)])
 def test_pv_bound_stays_between_the_rating_and_nothing(
     site: Site, measured: Measure, now_ms: int, wished: float | None, granted: float | None
 ) -> None:
-    assert limited(site, measured(now_ms), pv=wished) == {"pv": granted}
+    assert limited(site, measured(now_ms, pcc_kw=0.0), pv=wished) == {"pv": granted}
 
 
 def test_empty_battery_is_not_discharged_and_full_one_not_charged(site: Site, measured: Measure, now_ms: int) -> None:
@@ -71,12 +118,20 @@ def test_power_is_what_the_energy_left_can_give_for_the_whole_validity(site: Sit
     assert limited(site, measured(now_ms, battery_soc_kwh=495.0), battery=-2000.0)["battery"] == pytest.approx(-541.5)
 
 
-def test_battery_of_unknown_energy_is_released_with_a_reason(site: Site, measured: Measure, now_ms: int) -> None:
+def test_battery_of_unknown_energy_is_held_at_its_failsafe_power_with_a_reason(
+    site: Site, measured: Measure, now_ms: int
+) -> None:
     stale = measured(now_ms - 301_000, now_ms=now_ms, battery_soc_kwh=4000.0)
     for measurements in (measured(now_ms), stale, measured(now_ms, battery_soc_kwh=float("nan"))):
         result = limit_setpoints({"battery": 100.0}, site=site, measurements=measurements, previous={})
-        assert result.power_kw == {"battery": None}
-        assert result.reasons == (Reason(ReasonCode.ENERGY_UNKNOWN, "battery released: its energy is not known", "battery"),)
+        assert result.power_kw == {"battery": 0.0}
+        assert result.reasons == (
+            Reason(ReasonCode.ENERGY_UNKNOWN, "battery at 0.0 kW: its energy is not known", "battery"),
+        )
+        harmless = replace(site, generators=())
+        known = known_load(measurements, 500.0, 1000.0)
+        free = limit_setpoints({"battery": 100.0}, site=harmless, measurements=known, previous={})
+        assert free.power_kw == {"battery": None}
 
 
 def test_ramp_starts_from_the_last_setpoint(site: Site, measured: Measure, now_ms: int) -> None:
@@ -142,7 +197,7 @@ def test_loads_are_off_or_between_their_least_and_most_power(
     equipped: Site, measured: Measure, now_ms: int, name: str, wish: tuple[float, float]
 ) -> None:
     wished, granted = wish
-    assert limited(equipped, measured(now_ms), None, **{name: wished}) == {name: granted}
+    assert limited(equipped, measured(now_ms, pcc_kw=0.0), None, **{name: wished}) == {name: granted}
 
 
 def positions(site: Site, measurements: Measurements, **wished: int | None) -> dict[str, int | None]:

@@ -1,5 +1,7 @@
 """Limits at the pcc: of the connection, of envelopes at a price, and of transformers."""
 
+import math
+
 import pytest
 from msgspec.structs import replace
 
@@ -15,7 +17,18 @@ from ringmain_agent.site.nameplates import (
 )
 from ringmain_agent.site.site import Site
 from ringmain_protocol.messages import Fallback
-from support.site_of_loads import MINUTE_MS, NOW_MS, PLANNED, RUNNING, SITE, Measure, plan, readings, regulated
+from support.site_of_loads import (
+    MINUTE_MS,
+    NOW_MS,
+    PLANNED,
+    RUNNING,
+    SITE,
+    Measure,
+    plan,
+    readings,
+    reasons_beside_feeds,
+    regulated,
+)
 from support.sites import station
 
 
@@ -28,7 +41,7 @@ def test_transformer_is_held_at_the_rating_in_force_with_its_reactive_power(meas
     """480 kvar of 800 kVA leave 640 kW; from 11:00 on an emergency rating of 1.2 pu leaves 831.4 kW."""
     held = regulated(measured, 400.0, site=with_transformer(), step=plan(), pcc_kvar=480.0)
     assert 400.0 + sum(kw or 0.0 for kw in held.setpoints.values()) == pytest.approx(640.0)
-    assert held.reason == "t1 allows 640 kW"
+    assert reasons_beside_feeds(held) == ["t1 allows 640 kW"]
     emergency = Rating(hours=LocalHours(begin="11:00", end="12:00"), loading_max_pu=1.2)
     more = regulated(measured, 400.0, site=with_transformer(rating=(emergency,)), step=plan(), pcc_kvar=480.0)
     assert 400.0 + sum(kw or 0.0 for kw in more.setpoints.values()) == pytest.approx(831.384, abs=1e-3)
@@ -135,3 +148,23 @@ def test_hot_spot_comes_up_to_its_limit_and_stays_there(measured: Measure, cooli
     assert hottest_degc <= 120.05
     assert max(thermal.hot_spot_degc(end) - 120.0, end.top_oil_degc - 105.0) == pytest.approx(0.0, abs=0.5)
     assert 0 < charger_kw < 900.0
+
+
+@pytest.mark.parametrize("load_kw", [300.0, -200.0])
+def test_limit_of_the_controllable_equipment_holds_whatever_the_load_draws(measured: Measure, load_kw: float) -> None:
+    """Its sum stays below 60 kW; the limit of the connection does not matter for that."""
+    measurements = measured(
+        NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, controllable_import_kw=60.0, **readings(load_kw)
+    )
+    measurements = replace(measurements, runs={"mill": RUNNING})
+    result, _ = regulate(measurements, plan(), RegulatorState(), SITE)
+    assert math.fsum(kw or 0.0 for kw in result.setpoints.values()) == pytest.approx(60.0)
+
+
+def test_export_limit_of_the_controllable_equipment_holds(measured: Measure) -> None:
+    measurements = measured(
+        NOW_MS, import_limit_kw=1000.0, export_limit_kw=1000.0, controllable_export_kw=10.0, **readings(500.0)
+    )
+    discharging = plan(battery=-100.0, charger=0.0, pump=0.0, boiler=0.0, mill=0.0)
+    result, _ = regulate(measurements, discharging, RegulatorState(), SITE)
+    assert math.fsum(kw or 0.0 for kw in result.setpoints.values()) >= -10.0 - 1e-6

@@ -21,6 +21,7 @@ from support.site_of_loads import (
     SITE,
     plan,
     readings,
+    reasons_beside_feeds,
     regulated,
 )
 
@@ -118,6 +119,7 @@ def test_excess_early_in_the_quarter_is_made_up_in_the_rest_of_it(
     """Five cycles of 3 minutes: the load jumps to 5600 kW unseen in the first, the mean of all is 4950 kW."""
     state, battery_kw, energy = RegulatorState(), 0.0, 0.0
     load_kw = 4000.0
+    site = replace(site, grid_connection=replace(site.grid_connection, meter_lost_after_s=CYCLE_MS / 1000))
     measurements = measured(now_ms - CYCLE_MS, now_ms=now_ms, **values(load_kw))
     for cycle in range(5):
         at_ms = now_ms + cycle * CYCLE_MS
@@ -179,22 +181,28 @@ def test_plan_that_failed_says_why_the_rule_is_used(site: Site, measured: Measur
     assert (result.fallback, result.reasons) == (Fallback.RULE, (reason,))
 
 
-def test_stale_measurements_release_everything(site: Site, measured: Measure, make_plan: MakePlan, now_ms: int) -> None:
+def test_stale_measurements_lead_to_the_failsafe_powers(
+    site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
+) -> None:
     stale = measured(now_ms - 301_000, now_ms=now_ms, **values(4000.0))
     result, _ = regulate(stale, make_plan(700.0), RegulatorState(), site)
-    assert result.setpoints == {"battery": None, "pv": None}
-    assert result.fallback == Fallback.RELEASE
+    assert result.setpoints == {"battery": 0.0, "pv": -3000.0}  # an export of 4000 kW is allowed
+    assert result.fallback == Fallback.FAILSAFE
     assert "stale" in result.reason
+    harmless = replace(site, batteries=(), grid_connection=replace(site.grid_connection, margin_kw=0.0))
+    free, _ = regulate(stale, make_plan(700.0), RegulatorState(), harmless)
+    assert (free.setpoints, free.fallback) == ({"pv": None}, Fallback.RELEASE)
 
 
-def test_battery_of_unknown_energy_is_released_and_the_rest_goes_on(
+def test_battery_of_unknown_energy_is_held_and_the_rest_goes_on(
     site: Site, measured: Measure, make_plan: MakePlan, now_ms: int
 ) -> None:
     known = values(-4500.0, -2500.0)
     del known["battery_soc_kwh"]
     result, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
-    assert result.setpoints == {"battery": None, "pv": pytest.approx(0.0)}
-    assert result.reasons == (Reason(ReasonCode.ENERGY_UNKNOWN, "battery released: its energy is not known", "battery"),)
+    assert result.setpoints == {"battery": 0.0, "pv": pytest.approx(0.0)}
+    text = "battery held at 0 kW: its energy is not known"
+    assert result.reasons == (Reason(ReasonCode.ENERGY_UNKNOWN, text, "battery"),)
 
 
 def test_demand_peak_of_the_plan_is_held_like_a_limit(
@@ -263,7 +271,7 @@ def test_equipment_stays_within_its_nameplate_whatever_its_meter_says(measured: 
     assert {name: kw for name, kw in result.setpoints.items() if name != "battery"} == {
         name: kw for name, kw in PLANNED.items() if name != "battery"
     }
-    assert result.reason == "battery does not follow its setpoint: 100.0 kW is assumed"
+    assert reasons_beside_feeds(result) == ["battery does not follow its setpoint: 100.0 kW is assumed"]
 
 
 def test_equipment_that_does_not_follow_is_taken_to_stay_and_still_told_what_it_was_told(measured: Measure) -> None:

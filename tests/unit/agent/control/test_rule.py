@@ -4,13 +4,13 @@ import pytest
 from msgspec.structs import replace
 
 from ringmain_protocol.messages import Fallback
-from support.site_of_loads import SITE, Measure, regulated
+from support.site_of_loads import SITE, Measure, reasons_beside_feeds, regulated
 
 
 def test_without_a_plan_the_rule_serves_every_load_within_the_limit(measured: Measure) -> None:
     """Heat and the mill first, then the vehicle with what is left; the battery is not emptied for it."""
     result = regulated(measured, 850.0, boiler_degc=50.0)
-    assert (result.fallback, result.reason) == (Fallback.RULE, "no plan yet")
+    assert (result.fallback, reasons_beside_feeds(result)) == (Fallback.RULE, ["no plan yet"])
     assert result.setpoints["mill"] == 60.0
     assert result.setpoints["boiler"] == pytest.approx(80.0)
     assert result.setpoints["charger"] == 0.0

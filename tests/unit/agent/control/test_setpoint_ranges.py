@@ -10,6 +10,7 @@ from support.site_of_loads import (
     SITE,
     Measure,
     plan,
+    reasons_beside_feeds,
     regulated,
 )
 
@@ -17,8 +18,8 @@ from support.site_of_loads import (
 def test_nothing_is_charged_without_a_vehicle_and_nothing_heated_without_its_temperature(measured: Measure) -> None:
     result = regulated(measured, 300.0, step=plan(), charger_energy_kwh=0.0, boiler_degc=float("nan"))
     assert result.setpoints["charger"] == 0.0
-    assert result.setpoints["boiler"] is None
-    assert result.reason == "boiler released: its temperature is not known"
+    assert result.setpoints["boiler"] == 0.0
+    assert reasons_beside_feeds(result) == ["boiler held at 0 kW: its temperature is not known"]
 
 
 def test_charger_is_off_or_at_its_least_power_and_rests_once_it_was_switched_off(measured: Measure) -> None:
@@ -39,11 +40,11 @@ def test_battery_that_may_not_export_or_charge_from_the_grid_does_not(measured: 
 
 
 @pytest.mark.parametrize("degc", [-400.0, 500.0])
-def test_thermal_load_of_a_temperature_that_cannot_be_is_released(measured: Measure, degc: float) -> None:
+def test_thermal_load_of_a_temperature_that_cannot_be_is_off_at_a_limited_site(measured: Measure, degc: float) -> None:
     """A plan lets it rest; heating at full power because of a broken sensor would be worse."""
     held = regulated(measured, 300.0, boiler_degc=degc)
-    assert held.setpoints["boiler"] is None
-    assert "boiler released: its temperature is not known" in held.reason
+    assert held.setpoints["boiler"] == 0.0
+    assert "boiler held at 0 kW: its temperature is not known" in held.reason
 
 
 def test_last_setpoint_counts_for_the_ramp_also_for_loads_with_other_setpoints(measured: Measure) -> None:

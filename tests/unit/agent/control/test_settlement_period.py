@@ -4,9 +4,18 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringmain_agent.control.regulate import RegulatorState
-from ringmain_agent.control.settlement_period import PERIOD_MS, SettlementPeriod, update_period
+from ringmain_agent.control.settlement_period import (
+    OTHER_PEAKS_MAX,
+    PERIOD_MS,
+    SettlementPeriod,
+    energy_kwh,
+    move_period,
+    update_period,
+)
 from ringmain_agent.gateway.kept import decode_kept, encode_kept
 from ringmain_agent.site.hours import LocalHours
 from ringmain_agent.site.site import Site
@@ -97,3 +106,47 @@ def test_quarter_that_was_hardly_measured_makes_no_peak(site: Site, now_ms: int)
     quarter = update_period(RegulatorState().period, Measured(9000.0, now_ms + 10), site=site, now_ms=now_ms + 10)
     quarter = update_period(quarter, None, site=site, now_ms=now_ms + 2_000_000)
     assert quarter.billing_peak_kw == 0.0
+
+
+@pytest.mark.parametrize("wrong", ["1970-01-01T00:00", "2024-02-12T12:00", "2074-01-03T12:00"])
+def test_a_clock_that_is_wrong_over_a_quarter_of_an_hour_loses_no_peak(wrong: str) -> None:
+    """Neither a boot in 1970 nor a clock 40 days ahead; what was measured meanwhile is not the peak of this month."""
+    quarter = after(SettlementPeriod(), "2024-01-03T12:00", 800.0)
+    known = quarter.peaks_kw
+    assert after(quarter, wrong, 300.0, 300.0).billing_peak_kw != 800.0
+    quarter = after(after(quarter, wrong, 900.0, 900.0), "2024-01-03T13:00", 300.0)
+    assert quarter.peaks_kw["month"] == known["month"] == 800.0
+    assert quarter.peaks_kw["workdays"] == known["workdays"] == 800.0
+    again = decode_kept(encode_kept(quarter), SettlementPeriod)
+    assert after(after(again, wrong, 10.0), "2024-01-03T14:00", 900.0).billing_peak_kw == 900.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60 * 365 * 96), st.integers(1, 3), st.floats(0.0, 2000.0, allow_subnormal=False)),
+        max_size=40,
+    )
+)
+def test_a_peak_of_this_month_never_falls_whatever_the_clock_shows(visits: list[tuple[int, int, float]]) -> None:
+    begin = ms("2024-01-03T12:00")
+    quarter, highest_kw = after(SettlementPeriod(), "2024-01-03T12:00", 500.0), 500.0
+    for number, (at, count, power_kw) in enumerate(visits):
+        at_ms = (at * PERIOD_MS) % ms("2074-01-01T00:00")
+        for index in range(count + 1):
+            now_ms = at_ms + index * PERIOD_MS
+            quarter = update_period(quarter, Measured(power_kw, now_ms), site=SITE, now_ms=now_ms)
+        now_ms = begin + (number + 2) * PERIOD_MS
+        for back_ms in (now_ms, now_ms + PERIOD_MS):
+            quarter = update_period(quarter, Measured(300.0, back_ms), site=SITE, now_ms=back_ms)
+        assert quarter.billing_month == "2024-01"
+        assert quarter.billing_peak_kw >= highest_kw
+        highest_kw = quarter.billing_peak_kw
+    assert sum(map(len, quarter.other_peaks.values())) <= 3 * OTHER_PEAKS_MAX
+
+
+def test_a_set_clock_leaves_the_age_of_the_last_reading() -> None:
+    at_ms = ms("2024-01-03T12:00")
+    quarter = update_period(SettlementPeriod(), Measured(400.0, at_ms), site=SITE, now_ms=at_ms)
+    moved = move_period(quarter, 60_000)
+    so_far = energy_kwh(moved, now_ms=at_ms + 120_000, hold_s=900.0)
+    assert so_far.energy_kwh == pytest.approx(400.0 / 60)

@@ -27,4 +27,8 @@ def test_load_is_derived_from_the_pcc_when_its_feed_is_gone(
     without, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
     assert without.setpoints["battery"] == pytest.approx(with_feed.setpoints["battery"])
     del known["battery_kw"]
-    assert regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)[0].fallback == Fallback.RELEASE
+    held, _ = regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)
+    assert held.setpoints["battery"] == 0.0  # it is part of the load that the pcc shows
+    assert "battery_kw is missing or stale: battery at 0 kW" in held.reason
+    del known["pcc_kw"]
+    assert regulate(measured(now_ms, **known), make_plan(700.0), RegulatorState(), site)[0].fallback == Fallback.FAILSAFE

@@ -127,7 +127,7 @@ def whole_stages(power_kw: float) -> bool:
 
 def setpoint_kw(loaded: LoadedConfig, newest: Plan | None) -> float | None:
     """The setpoint of the boiler that leaves the agent."""
-    measurements = measured(loaded.site, DUTCH_MIDNIGHT_MS + 1000, load_kw=100.0, boiler_kw=0.0)
+    measurements = measured(loaded.site, DUTCH_MIDNIGHT_MS + 1000, load_kw=100.0, pcc_kw=100.0, boiler_kw=0.0)
     regulation, _ = regulate(measurements, newest, RegulatorState(), loaded.site)
     limited = limit_setpoints(regulation.setpoints, site=loaded.site, measurements=measurements, previous={})
     assert limited.reasons == ()

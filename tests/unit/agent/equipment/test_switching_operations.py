@@ -25,3 +25,15 @@ def test_count_begins_anew_with_the_local_day() -> None:
 
 def test_nothing_is_left_below_nothing() -> None:
     assert operations_left(Operations(done=9), BANK) == 0
+
+
+def test_a_clock_that_jumps_to_and_fro_allows_no_more_operations() -> None:
+    operations = Operations()
+    for position, day, clock_trusted in ((0, 20, True), (3, 20, True), (3, 60, False), (3, 2, False), (5, 20, True)):
+        now_ms = day * 86_400_000
+        operations = count_operations(
+            operations, float(position), time_zone="UTC", now_ms=now_ms, clock_trusted=clock_trusted
+        )
+    assert operations.done == 5
+    tomorrow = count_operations(operations, 5.0, time_zone="UTC", now_ms=21 * 86_400_000)
+    assert tomorrow.done == 0

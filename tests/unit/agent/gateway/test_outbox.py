@@ -9,7 +9,8 @@ import pytest
 from ringmain_agent.config.outbox import OutboxLimits
 from ringmain_agent.gateway.outbox import Outbox
 from ringmain_agent.gateway.state_file import StateFile
-from ringmain_protocol.messages import Readings, Receipt
+from ringmain_protocol.errors import MessageError
+from ringmain_protocol.messages import Readings, Receipt, decode
 
 LIMITS = OutboxLimits(backlog_per_s=10.0, backlog_delay_max_s=4.0, gap_grace_s=60.0)
 
@@ -22,7 +23,21 @@ def state(tmp_path: Path) -> StateFile:
 def put(outbox: Outbox, state: StateFile, count: int) -> None:
     for i in range(count):
         outbox.add("readings", Readings, signals=["load_kw"], at_ms=[i], values=[1.0], quality=[0])
-    assert state.commit()
+    assert outbox.commit()
+    assert state.trouble == ""
+
+
+def restarted(state: StateFile, path: Path) -> tuple[Outbox, StateFile]:
+    """The agent after `kill -9`: the file as it is on the disk."""
+    state.close()
+    again = StateFile(path, outbox_messages_max=1000)
+    return Outbox(again, LIMITS), again
+
+
+def all_due(outbox: Outbox, *, now_s: float) -> list[tuple[int, str, bytes]]:
+    """Everything that is sent in the two minutes after a connection."""
+    outbox.reconnected(now_s=now_s, jitter=0.0)
+    return [row for second in range(1, 120) for row in outbox.due(now_s=now_s + second, room=1000)]
 
 
 def sequences(rows: list[tuple[int, str, bytes]]) -> list[int]:
@@ -52,7 +67,10 @@ def test_a_receipt_for_what_was_never_sent_deletes_nothing(state: StateFile) -> 
     outbox = Outbox(state, LIMITS)
     put(outbox, state, 5)
     outbox.due(now_s=0.0, room=2)
-    outbox.receive(Receipt(stream=outbox.stream, ranges=[(0, 2**62)]), now_s=0.0)
+    with pytest.raises(MessageError, match="forged"):
+        outbox.receive(Receipt(stream=outbox.stream, ranges=[(0, 2**62)]), now_s=0.0)
+    outbox.receive(Receipt(stream=outbox.stream, ranges=[(3, 5)]), now_s=0.0)  # committed, not yet handed over
+    assert state.outbox_messages == 5
     assert sequences(outbox.due(now_s=0.0, room=10)) == [3, 4, 5]
 
 
@@ -113,7 +131,7 @@ def test_a_full_outbox_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
     outbox = Outbox(state, LIMITS)
     put(outbox, state, 70)
     put(outbox, state, 70)
-    assert (state.outbox_messages, state.dropped) == (100, {"outbox_full": 40})
+    assert (state.outbox_messages, state.dropped) == (100, {"outbox_full_readings": 40})
     assert sequences(state.messages_after(0, 1)) == [41]
 
 
@@ -150,3 +168,154 @@ def test_a_killed_agent_starts_on_a_full_disk_with_everything_that_was_committed
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     put(outbox, again, 1)
     assert sequences(again.messages_after(0, 10)) == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("claimed", [(0, 2**62), (1, 1000), (999, 1000), (1, 1001), (1, 2000)])
+def test_what_was_never_sent_survives_every_receipt_after_a_restart(
+    claimed: tuple[int, int], state: StateFile, tmp_path: Path
+) -> None:
+    put(Outbox(state, LIMITS), state, 1000)
+    outbox, again = restarted(state, tmp_path / "agent.sqlite3")
+    forged = Receipt(stream=outbox.stream, ranges=[claimed])
+    reasons = []
+    for _ in range(3):
+        try:
+            outbox.receive(forged, now_s=0.0)
+        except MessageError as error:
+            reasons.append(error.reason)
+    assert again.outbox_messages == 1000
+    rows = all_due(outbox, now_s=10.0) + all_due(outbox, now_s=200.0)
+    assert set(sequences(rows)) == set(range(1, 1001))
+    assert {decode(payload, Readings).stream for _, _, payload in rows} == {outbox.stream}
+    assert (
+        reasons == ["receipt_refused"] * 3 or again.begun_anew
+    )  # an old copy of the file looks the same: once, under another stream
+
+
+def test_half_sent_backlog_survives_a_receipt_for_all_of_it(state: StateFile, tmp_path: Path) -> None:
+    """Live messages go beside the backlog: that a later one was sent says nothing of those before it."""
+    put(Outbox(state, LIMITS), state, 500)
+    outbox, again = restarted(state, tmp_path / "agent.sqlite3")
+    outbox.reconnected(now_s=0.0, jitter=0.0)
+    put(outbox, again, 1)
+    sent = [sequence for second in range(1, 5) for sequence in sequences(outbox.due(now_s=float(second), room=1000))]
+    assert 501 in sent
+    assert len(sent) < 60
+    outbox.commit()
+    for _ in range(2):
+        outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 501)]), now_s=5.0)
+        assert set(sequences(again.messages_after(0, 1000))) == set(range(1, 501)) - set(sent)
+        outbox, again = restarted(again, tmp_path / "agent.sqlite3")
+
+
+def test_what_was_sent_just_before_a_kill_goes_again_and_nothing_is_refused(state: StateFile, tmp_path: Path) -> None:
+    """The marks are as old as the last commit; the receipt is the bridge's."""
+    outbox = Outbox(state, LIMITS)
+    put(outbox, state, 10)
+    assert len(outbox.due(now_s=0.0, room=100)) == 10
+    genuine = Receipt(stream=outbox.stream, ranges=[(1, 10)])
+    outbox, again = restarted(state, tmp_path / "agent.sqlite3")
+    outbox.receive(genuine, now_s=0.0)
+    assert sequences(all_due(outbox, now_s=10.0)) == list(range(1, 11))
+    outbox.receive(genuine, now_s=200.0)
+    assert (again.outbox_messages, again.begun_anew) == (0, "")
+
+
+def test_marks_cost_no_commit_of_their_own(state: StateFile) -> None:
+    outbox = Outbox(state, LIMITS)
+    outbox.due(now_s=0.0, room=10)  # connected
+    for number in range(20):
+        outbox.add("readings", Readings, signals=["load_kw"], at_ms=[number], values=[1.0], quality=[0])
+        assert outbox.commit()
+        before = state._db.total_changes  # noqa: SLF001
+        assert len(outbox.due(now_s=1.0 + number, room=10)) == 1
+        assert state._db.total_changes == before  # noqa: SLF001
+
+
+def test_messages_that_the_connection_refuses_stay_due_and_are_covered_by_nothing(state: StateFile) -> None:
+    outbox = Outbox(state, LIMITS)
+    put(outbox, state, 10)
+    due = sequences(outbox.due(now_s=0.0, room=10))
+    outbox.not_handed_over(due[4:])
+    outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 10)]), now_s=1.0)
+    assert sequences(state.messages_after(0, 100)) == [5, 6, 7, 8, 9, 10]
+    assert sequences(all_due(outbox, now_s=10.0)) == [5, 6, 7, 8, 9, 10]
+    outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 10)]), now_s=200.0)
+    assert state.outbox_messages == 0
+
+
+@pytest.mark.parametrize("heard_late", [False, True])
+def test_old_copy_of_the_file_gives_nobody_numbers_that_were_used(heard_late: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """A backup is put back: upstream knows 300 messages of this stream, the file 200, and 30 of them had no receipt."""
+    path = tmp_path / "agent.sqlite3"
+    state = StateFile(path, outbox_messages_max=1000)
+    outbox = Outbox(state, LIMITS)
+    put(outbox, state, 200)
+    outbox.due(now_s=0.0, room=1000)
+    outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 170)]), now_s=0.0)
+    assert outbox.commit()
+    state.close()
+    backup = path.read_bytes()
+    outbox, state = restarted(state, path)
+    put(outbox, state, 100)
+    arrived = {(outbox.stream, sequence): payload for sequence, _, payload in all_due(outbox, now_s=0.0)}
+    genuine = Receipt(stream=outbox.stream, ranges=[(1, 300)])
+    state.close()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    path.write_bytes(backup)
+    outbox, state = restarted(state, path)
+    outbox.reconnected(now_s=1000.0, jitter=0.0)
+    outbox.add("readings", Readings, signals=["load_kw"], at_ms=[777], values=[7.0], quality=[0])
+    assert outbox.commit()
+    assert outbox.due(now_s=1000.1, room=100) == []  # the retained receipt may still come
+    first = outbox.due(now_s=1002.0, room=100) if heard_late else []
+    outbox.receive(genuine, now_s=1002.0)
+    assert outbox.stream != genuine.stream
+    assert "old copy" in state.begun_anew
+    rows = all_due(outbox, now_s=1010.0)
+    assert state.outbox_messages == 1  # what was handed over before the backup has arrived, by the receipt
+    (new,) = [decode(payload, Readings) for _, _, payload in rows]
+    assert new.at_ms == [777]
+    assert (new.stream, new.sequence) not in arrived
+    assert len(first) == heard_late or first
+    for _ in range(3):
+        with pytest.raises(MessageError, match="forged"):  # a stream of this start has no old copy
+            outbox.receive(Receipt(stream=outbox.stream, ranges=[(1, 10_000)]), now_s=1100.0)
+    outbox.receive(Receipt(stream=outbox.stream, ranges=[(new.sequence, new.sequence)]), now_s=1100.0)
+    assert state.outbox_messages == 0
+
+
+def test_a_message_of_an_earlier_stream_keeps_its_content(state: StateFile) -> None:
+    outbox = Outbox(state, LIMITS)
+    outbox.add("readings", Readings, signals=["load_kw"], at_ms=[1], values=[0.1 + 0.2], quality=[0])
+    assert outbox.commit()
+    (before,) = outbox.due(now_s=0.0, room=10)
+    state.begin_stream("a test")
+    (after,) = all_due(outbox, now_s=10.0)
+    assert after[2].replace(outbox.stream.encode(), b"") == before[2].replace(
+        decode(before[2], Readings).stream.encode(), b""
+    )
+    assert decode(after[2], Readings).stream == outbox.stream == state.stream
+
+
+def test_damage_while_it_runs_sends_what_waits_under_the_new_stream(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sqlite3"
+    state = StateFile(path, outbox_messages_max=10_000)
+    outbox = Outbox(state, LIMITS)
+    put(outbox, state, 5000)
+    stream = outbox.stream
+    state._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # noqa: SLF001
+    state._db.execute("PRAGMA shrink_memory")  # noqa: SLF001
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    outbox.due(now_s=0.0, room=10)
+    outbox.add("readings", Readings, signals=["load_kw"], at_ms=[777], values=[1.0], quality=[0])
+    assert outbox.commit()
+    (row,) = all_due(outbox, now_s=10.0)
+    message = decode(row[2], Readings)
+    assert (message.stream, message.at_ms) == (state.stream, [777])
+    assert state.stream != stream
+    outbox.receive(Receipt(stream=state.stream, ranges=[(row[0], row[0])]), now_s=200.0)
+    assert state.outbox_messages == 0

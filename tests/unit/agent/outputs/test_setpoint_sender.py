@@ -84,6 +84,15 @@ def test_only_accepted_setpoints_are_in_force_and_only_while_they_are_valid(sent
     assert sent.sender.in_force_kw(NOW_MS + 61_000) == {"battery": None}
 
 
+def test_every_setpoint_goes_out_again_once_after_a_reconnect(sent: Sent) -> None:
+    sent.send(5.0, position=2)
+    sent.sender.repeat_all()
+    sent.connected = False
+    assert sent.send(5.0, position=2, after_s=1.0) == 0
+    sent.connected = True
+    assert [sent.send(5.0, position=2, after_s=after_s) for after_s in (2.0, 3.0)] == [2, 0]
+
+
 def test_position_is_sent_and_without_one_stays_as_it_is(sent: Sent) -> None:
     assert [sent.send(5.0, position=position) for position in (2, 2, None, 3)] == [2, 0, 0, 1]
     assert [payload["position"] for topic, payload in sent.arrived if topic == "bank/setpoint"] == [2, 3]

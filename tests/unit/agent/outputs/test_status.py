@@ -17,6 +17,7 @@ NO_FORECAST = Reason(ReasonCode.NO_FORECAST, "no forecast: there is no history")
 PERSISTENCE = Reason(ReasonCode.PERSISTENCE, "pv_kw by persistence: no model yet", "pv_kw")
 DISK = Reason(ReasonCode.STATE_NOT_WRITTEN, "database or disk is full")
 PROGRAM = ProgramState(
+    models_put_aside={"pv_kw": "release 3: 2 times ended the planner"},
     stream="0123456789abcdef",
     releases={"load_kw": 3},
     reasons=(),

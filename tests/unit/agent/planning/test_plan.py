@@ -1,5 +1,6 @@
 """One snapshot in, one plan out; what failed is named, and something usable is always there."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +166,14 @@ def test_equipment_that_does_not_follow_is_planned_around(snapshot: Snapshot, si
     assert result.fallback == Fallback.OPTIMAL
     assert result.power_kw["battery"] == [100.0] * 96
     assert min(result.power_kw["pv"]) == pytest.approx(-50.0)
+
+
+def test_limit_of_the_controllable_equipment_is_planned_on_top_of_the_load(snapshot: Snapshot, site: Site) -> None:
+    """The battery would charge at a low price; with the plant it may draw 20 kW."""
+
+    def most_kw(controllable_kw: list[float | None]) -> float:
+        planned = plan(replace(snapshot, controllable_import_kw=controllable_kw), site, Forecaster(site), Dispatcher(site))
+        assert planned.fallback in {Fallback.OPTIMAL, Fallback.INCUMBENT}
+        return max(map(math.fsum, zip(*planned.power_kw.values(), strict=True)))
+
+    assert most_kw([20.0] * site.horizon_steps) <= 20.0 + 0.1 < most_kw([])

@@ -33,6 +33,7 @@ def test_the_sites_in_trouble_come_first_and_say_what_it_is() -> None:
         "uw-102": "by switch", "uw-109-no-model": "load none", "uw-112-new": "no status yet",
     }.items():  # fmt: skip
         assert words in shown[name]
+    assert "balance off by 330 kW" in shown["uw-105-refuses"]
 
 
 def test_the_totals_count_the_sites() -> None:

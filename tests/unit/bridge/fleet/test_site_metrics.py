@@ -8,7 +8,7 @@ from ringmain_bridge.fleet.bridge_metrics import render
 from ringmain_bridge.fleet.site_metrics import MAX_LABELS, NAMES, SIGNAL, SiteMetrics
 from ringmain_bridge.fleet.state import SiteState
 from ringmain_bridge.forwarding.ack_window import Counts
-from ringmain_protocol.messages import Fallback
+from ringmain_protocol.messages import ActiveFailsafe, Fallback, Limit, ReasonCode
 from support.fleets import bridge_state, site, status
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -43,7 +43,15 @@ def test_a_status_is_shown_in_base_units() -> None:
     shown = site(
         "s", now_s=1.5, agent_version='0.1"\\\n', config_sha256="ab", fallback=Fallback.SHIFTED, releases={"load_kw": 7},
         forecast_error_kw={"load_kw": 1.5}, persistence_error_kw={"load_kw": 2.5}, dropped={"full": 3}, rejected={"unit": 2},
-        not_followed=["battery"], clock_offset_s=-0.25, clock_trusted=False,
+        limits=[
+            Limit(name="export_kw", value=0.5, source="fail-safe of envelope dso", since_ms=0),
+            Limit(name="export_kw", value=2.0, source="connection", since_ms=0),
+            Limit(name="import_kw", value=3.0, source="connection", since_ms=0),
+        ],
+        not_followed=["battery"], models_put_aside={"pv_kw": "release 3"},
+        clock_offset_s=-0.25, clock_trusted=False, balance_residual_kw=-1.5,
+        reason_codes=[ReasonCode.BALANCE_RESIDUAL, ReasonCode.METER_LOST, ReasonCode.SECOND_AGENT],
+        failsafe=ActiveFailsafe(why="pcc_kw is missing", since_ms=1500),
         signals={"load_kw": 2.0, "t_degc": 20.0, "x": 1.0, "other_kw": 1.0},
     )  # fmt: skip
     assert of_sites(samples(shown)) == {
@@ -54,16 +62,25 @@ def test_a_status_is_shown_in_base_units() -> None:
         at("ringmain_site_forecast_error_watts", site="s", signal="load_kw"): 1500,
         at("ringmain_site_persistence_error_watts", site="s", signal="load_kw"): 2500,
         at("ringmain_site_fallback_level", site="s"): 2,
+        at("ringmain_site_failsafe_since_timestamp_seconds", site="s"): 1.5,
+        at("ringmain_site_meter_lost", site="s"): 1,
         at("ringmain_site_battery_energy_ratio", site="s", equipment="battery"): 0.4,
         at("ringmain_site_transformer_loading_ratio", site="s", transformer="t1"): 0.5,
         at("ringmain_site_transformer_hot_spot_celsius", site="s", transformer="t1"): 71.5,
         at("ringmain_site_equipment_not_followed", site="s", equipment="battery"): 1,
+        at("ringmain_site_model_put_aside", site="s", signal="pv_kw"): 1,
         at("ringmain_site_outbox_messages", site="s"): 12,
         at("ringmain_site_outbox_capacity_messages", site="s"): 200_000,
         at("ringmain_site_dropped_total", site="s", reason="full"): 3,
         at("ringmain_site_rejected_total", site="s", reason="unit"): 2,
         at("ringmain_site_clock_offset_seconds", site="s"): -0.25,
         at("ringmain_site_clock_trusted", site="s"): 0,
+        at("ringmain_site_second_agent", site="s"): 1,
+        at("ringmain_site_limit_watts", site="s", limit="export"): 500,
+        at("ringmain_site_limit_watts", site="s", limit="import"): 3000,
+        at("ringmain_site_limit_assumed", site="s", source="fail-safe of envelope dso"): 1,
+        at("ringmain_site_balance_residual_watts", site="s"): -1500,
+        at("ringmain_site_balance_contradicted", site="s"): 1,
         at("ringmain_site_signal", site="s", signal="load_kw", unit="watts"): 2000,
         at("ringmain_site_signal", site="s", signal="t_degc", unit="celsius"): 20,
         at("ringmain_site_signal", site="s", signal="x", unit=""): 1,

@@ -1,5 +1,6 @@
 """The file as a whole: sealed, checked, released; a changed one is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ringmain_trainer.features.examples import Examples, examples, training_rows
 from ringmain_trainer.features.feature_graph import FEATURES, FeatureSpec, columns_of, feature_model
 from ringmain_trainer.history.site_reader import StepTable
 from ringmain_trainer.models.fit import FittedModel, fit_model
+from support.hostile_models import endless_loop, external_data
 from support.models import write_model
 
 
@@ -154,3 +156,12 @@ def test_probes_hold_every_kind_of_damage(made: Made) -> None:
     for at in special_instants(made.spec):
         assert at in probes["issued_at_s"]
     assert len(special_instants(made.spec)) >= 4
+
+
+@pytest.mark.parametrize("break_out", [external_data, endless_loop], ids=["external data", "loop"])
+def test_file_that_no_export_made_is_not_published(tmp_path: Path, break_out: Callable[[bytes], bytes]) -> None:
+    """Whatever lies among the candidates: it is refused before a library opens it beside the keys."""
+    content = write_model(tmp_path / "1.onnx").read_bytes()
+    assert check_file(content).site == "site-1"
+    with pytest.raises(ExportError, match="not a model that our export makes"):
+        check_file(break_out(content))
