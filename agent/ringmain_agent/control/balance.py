@@ -18,8 +18,8 @@ from ringmain_agent.control.step_response import Powers, Responses, watch_respon
 from ringmain_agent.control.uncontrolled_load import derived_load_kw
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.site.site import LOAD, PCC, Site
-from ringmain_agent.snapshot import Measurements, Reason
-from ringmain_protocol.messages import AtMs, ReasonCode
+from ringmain_agent.snapshot import Measured, Measurements, Reason
+from ringmain_protocol.messages import AtMs, Quality, ReasonCode
 
 LATE_S: Final = 2.0
 """Time after which a residual grows: meters are read at different instants."""
@@ -51,6 +51,8 @@ class Repeats(Struct, frozen=True, kw_only=True):
     count: int = 1
     least_kw: float
     most_kw: float
+    frozen: bool = False
+    """True once the others contradicted it, until the value changes."""
 
 
 class Balance(Struct, frozen=True, kw_only=True):
@@ -114,7 +116,7 @@ def update_balance(
             known_kw=(load_kw or 0.0) + math.fsum(powers_kw.values()),
             battery_kw={battery.name: powers_kw[battery.name] for battery in site.batteries if battery.name in powers_kw},
         )
-    return Balance(
+    balance = Balance(
         at_ms=now_ms,
         residual_kw=residual_kw,
         excluded_since_ms=excluded_since_ms,
@@ -123,6 +125,10 @@ def update_balance(
         repeats=_repeats(before.repeats, measurements, math.fsum(powers_kw.values())),
         responses=watch_responses(before.responses, powers, moves=moves, site=site),
     )
+    repeats = {
+        s: r if r.frozen or not _freezes(balance, s, r) else replace(r, frozen=True) for s, r in balance.repeats.items()
+    }
+    return balance if repeats == balance.repeats else replace(balance, repeats=repeats)
 
 
 def _residual(
@@ -170,15 +176,25 @@ def _repeats(before: Mapping[str, Repeats], measurements: Measurements, equipmen
 
 
 def frozen(balance: Balance, signal: str) -> bool:
-    """True if a meter repeats one value while its sender is alive and the other meters moved away from it."""
+    """True for a meter that repeats one value while its sender is alive and the other meters moved away from it."""
     known = balance.repeats.get(signal)
-    if known is None:
-        return False
+    return known is not None and known.frozen
+
+
+def _freezes(balance: Balance, signal: str, known: Repeats) -> bool:
     moved_kw = known.most_kw - known.least_kw
     if balance.residual_kw is not None:
         return known.count >= REPEATS_MIN and balance.beyond_bound and moved_kw > balance.bound_kw
     alone = known.count >= ALONE_REPEATS_MIN and known.at_ms - known.since_ms >= 1000 * ALONE_S
     return signal == PCC and alone and moved_kw > ALONE_MOVE_PU / BOUND_PU * balance.bound_kw
+
+
+def without_frozen_pcc(measurements: Measurements, balance: Balance) -> Measurements:
+    """The measurements without a frozen pcc, which then counts as a lost meter."""
+    if not frozen(balance, PCC):
+        return measurements
+    lost = Measured(None, measurements.newest[PCC].at_ms, Quality.MISSING)
+    return replace(measurements, newest=measurements.newest | {PCC: lost})
 
 
 def frozen_since(balance: Balance, signal: str) -> str:
@@ -240,7 +256,7 @@ def explanation(balance: Balance, measurements: Measurements, site: Site) -> str
     """The first pattern of a wrong meter that fits the residual: factor 1000, opposed, frozen, wrong sign, share."""
     pcc_kw, load_kw = measurements.fresh(PCC), measurements.fresh(LOAD)
     if pcc_kw is None or load_kw is None or balance.residual_kw is None:
-        return "a meter is missing"
+        return next(iter(feed_reasons(balance).values()), "a meter is missing")
     powers_kw = {e.power_signal: kw for e in site.powered if (kw := measurements.fresh(e.power_signal)) is not None}
     parts_kw = {LOAD: load_kw, **powers_kw, PCC: -pcc_kw}
     patterns = (

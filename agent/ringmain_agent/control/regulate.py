@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
-from ringmain_agent.control.balance import Balance, balance_reasons, update_balance
+from ringmain_agent.control.balance import Balance, balance_reasons, update_balance, without_frozen_pcc
 from ringmain_agent.control.failsafe import (
     Failsafe,
     failsafe_powers,
@@ -106,9 +106,10 @@ def regulate(
         equipment goes to its fail-safe powers; it is released only if nothing can break a limit.
     """
     now_ms = measurements.now_ms
+    balance = update_balance(state.balance, measurements, moves=state.moves, free_kw=state.free_kw, site=site)
+    measurements = without_frozen_pcc(measurements, balance)
     period = update_period(state.period, measurements.newest.get(PCC), site=site, now_ms=now_ms)
     step = present_step(plan, now_ms=now_ms, site=site)
-    balance = update_balance(state.balance, measurements, moves=state.moves, free_kw=state.free_kw, site=site)
     state = replace(state, balance=balance)
     not_followed = {*measurements.unresponsive_kw, *balance.stopped}
     unresponsive_kw = _unresponsive_kw(measurements, balance.stopped, site)

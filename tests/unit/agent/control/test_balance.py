@@ -184,6 +184,30 @@ def test_frozen_pcc_meter_opens_no_limit_while_the_load_is_measured() -> None:
     assert frozen(loop.state.balance, "pcc_kw")
 
 
+def test_frozen_pcc_meter_alone_is_a_lost_meter_once_the_equipment_moves() -> None:
+    """Nothing but the battery's own movement tells that the meter of a site without a load meter is frozen."""
+    loop = Loop(
+        site=one_battery(),
+        load_kw=lambda cycle: 1500.0 if cycle < 5 else 400.0,
+        load_feed=False,
+        shown=only("pcc_kw", lambda value, cycle: value if cycle < 2 else 1400.0),
+    ).run(200)
+    assert loop.said("pcc_kw frozen at 1400 since") is not None
+    assert loop.said("meter_lost: pcc_kw is missing or stale") is not None
+    assert frozen(loop.state.balance, "pcc_kw")
+
+
+def test_frozen_meter_is_back_when_its_value_changes() -> None:
+    loop = Loop(
+        site=one_battery(),
+        load_kw=lambda cycle: 900.0 if cycle < 60 else 1500.0,
+        shown=only("pcc_kw", lambda value, cycle: 900.0 if 60 <= cycle < 200 else value),
+    )
+    assert frozen(loop.run(150).state.balance, "pcc_kw")
+    loop.state = RegulatorState()
+    assert not frozen(loop.run(300).state.balance, "pcc_kw")
+
+
 def test_power_of_a_battery_without_energy_stays_in_the_balance() -> None:
     """One battery charges by itself, and its energy is not known; the other makes up for it."""
     site = station(batteries=(battery("a", 1000.0, 500.0), battery("b", 2400.0, 600.0)), valid_for_s=60.0)
