@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ringmain_agent.control.meter_faults import MeterFault, WrongMeter, update_fault, wrong_meters
 from ringmain_agent.control.setpoint_ranges import Moves
 from ringmain_agent.control.step_response import Powers, Responses, watch_responses
 from ringmain_agent.control.uncontrolled_load import derived_load_kw
@@ -35,11 +36,6 @@ ALONE_S: Final = 60.0
 """Without a load meter the pcc counts as frozen after this many identical values and this time."""
 ALONE_MOVE_PU: Final = 0.1
 """... if the equipment moved by this share of the sum of all powers meanwhile."""
-FIT_PU: Final = 0.2
-"""Largest residual that an explanation may leave, as a share of the value that it assumes."""
-LARGE_PU: Final = 3.0
-"""A meter above this share of the connection's limits is too large rather than another one too small."""
-THOUSAND: Final = 1000.0
 
 
 class Repeats(Struct, frozen=True, kw_only=True):
@@ -67,6 +63,7 @@ class Balance(Struct, frozen=True, kw_only=True):
     bound_kw: float = BOUND_MIN_KW
     beyond_since_ms: AtMs | None = None
     repeats: dict[str, Repeats] = {}
+    fault: MeterFault | None = None
     responses: Responses = Responses()
 
     @property
@@ -107,8 +104,9 @@ def update_balance(
     bound_kw = max(BOUND_PU * math.fsum(sizes_kw), BOUND_MIN_KW)
     residual_kw, excluded_since_ms = _residual(before, left_kw, load_kw, now_ms)
     beyond = residual_kw is not None and abs(residual_kw) > bound_kw
+    fault = _fault(before, measurements, bound_kw=bound_kw, site=site)
     powers = None
-    if pcc_kw is not None:
+    if pcc_kw is not None and (fault is None or fault.signal != PCC):
         powers = Powers(
             at_ms=now_ms,
             pcc_at_ms=measurements.newest[PCC].at_ms,
@@ -123,6 +121,7 @@ def update_balance(
         bound_kw=bound_kw,
         beyond_since_ms=(now_ms if before.beyond_since_ms is None else before.beyond_since_ms) if beyond else None,
         repeats=_repeats(before.repeats, measurements, math.fsum(powers_kw.values())),
+        fault=fault,
         responses=watch_responses(before.responses, powers, moves=moves, site=site),
     )
     repeats = {
@@ -149,6 +148,34 @@ def _residual(
     if now_ms - since_ms < 1000 * LATE_S:
         next_kw = Interval(min(next_kw, 0.0), max(next_kw, 0.0)).clamp(last_kw)
     return next_kw, since_ms
+
+
+def _parts_kw(measurements: Measurements, site: Site) -> dict[str, float] | None:
+    """Equipment, load and the negative power at the pcc, by signal; `None` unless load and pcc are measured."""
+    load_kw, pcc_kw = measurements.fresh(LOAD), measurements.fresh(PCC)
+    if load_kw is None or pcc_kw is None:
+        return None
+    powers_kw = {e.power_signal: kw for e in site.powered if (kw := measurements.fresh(e.power_signal)) is not None}
+    return powers_kw | {LOAD: load_kw, PCC: -pcc_kw}
+
+
+def _fault(before: Balance, measurements: Measurements, *, bound_kw: float, site: Site) -> MeterFault | None:
+    """The meter of the pcc or of the load that is wrong; none while equipment explains the residual as well."""
+    parts_kw = _parts_kw(measurements, site)
+    if parts_kw is None:
+        return before.fault
+    residual_kw = -math.fsum(parts_kw.values())
+    wrong: list[WrongMeter] = []
+    if abs(residual_kw) > bound_kw:
+        wrong = list(wrong_meters(parts_kw, residual_kw, site))
+    meters = [meter for meter in wrong if meter.signal in (PCC, LOAD)]
+    known = before.fault
+    return update_fault(
+        known,
+        meters[0] if len(meters) == len(wrong) > 0 else None,
+        now_ms=measurements.now_ms,
+        tells=abs(residual_kw) <= bound_kw and known is not None and abs(parts_kw[known.signal]) > bound_kw,
+    )
 
 
 def _repeats(before: Mapping[str, Repeats], measurements: Measurements, equipment_kw: float) -> dict[str, Repeats]:
@@ -189,12 +216,15 @@ def _freezes(balance: Balance, signal: str, known: Repeats) -> bool:
     return signal == PCC and alone and moved_kw > ALONE_MOVE_PU / BOUND_PU * balance.bound_kw
 
 
-def without_frozen_pcc(measurements: Measurements, balance: Balance) -> Measurements:
-    """The measurements without a frozen pcc, which then counts as a lost meter."""
-    if not frozen(balance, PCC):
+def without_faulty_meters(measurements: Measurements, balance: Balance) -> Measurements:
+    """The measurements without faulty meters: the pcc then counts as lost, and the load is derived from the pcc."""
+    fault = balance.fault
+    faulty = fault.signal if fault is not None and fault.faulty else ""
+    signal = PCC if frozen(balance, PCC) else faulty
+    if signal not in measurements.newest:
         return measurements
-    lost = Measured(None, measurements.newest[PCC].at_ms, Quality.MISSING)
-    return replace(measurements, newest=measurements.newest | {PCC: lost})
+    lost = Measured(None, measurements.newest[signal].at_ms, Quality.MISSING)
+    return replace(measurements, newest=measurements.newest | {signal: lost})
 
 
 def frozen_since(balance: Balance, signal: str) -> str:
@@ -213,6 +243,7 @@ def move_balance(balance: Balance, moved_ms: int) -> Balance:
     moved = {
         name: replace(opposed, since_ms=opposed.since_ms + moved_ms) for name, opposed in balance.responses.opposed.items()
     }
+    fault = balance.fault
     return Balance(
         at_ms=balance.at_ms + moved_ms,
         residual_kw=balance.residual_kw,
@@ -223,6 +254,7 @@ def move_balance(balance: Balance, moved_ms: int) -> Balance:
             signal: replace(known, since_ms=known.since_ms + moved_ms, at_ms=known.at_ms + moved_ms)
             for signal, known in balance.repeats.items()
         },
+        fault=None if fault is None else replace(fault, since_ms=fault.since_ms + moved_ms, sound_since_ms=None),
         responses=Responses(opposed=moved),
     )
 
@@ -232,19 +264,24 @@ def _moved(at_ms: AtMs | None, moved_ms: int) -> AtMs | None:
 
 
 def feed_reasons(balance: Balance) -> dict[str, str]:
-    """Meters that are frozen, by signal."""
-    return {signal: frozen_since(balance, signal) for signal in (PCC, LOAD) if frozen(balance, signal)}
+    """Meters that are frozen, or have the wrong unit or sign, by signal."""
+    frozen_meters = {signal: frozen_since(balance, signal) for signal in (PCC, LOAD) if frozen(balance, signal)}
+    fault = balance.fault
+    return frozen_meters | ({fault.signal: fault.text} if fault is not None and fault.faulty else {})
 
 
 def balance_reasons(balance: Balance, measurements: Measurements, site: Site) -> Iterator[Reason]:
     """The residual beyond its bound with its explanation, a frozen pcc, and batteries that do the opposite."""
     residual_kw = balance.residual_kw
-    if residual_kw is not None and balance.beyond_bound:
+    fault = balance.fault if balance.fault is not None and balance.fault.faulty else None
+    if residual_kw is not None and (balance.beyond_bound or (fault is not None and abs(residual_kw) > balance.bound_kw)):
         where = "above" if residual_kw > 0 else "below"
         text = (
             f"{PCC} is {abs(residual_kw):.0f} kW {where} load_kw and equipment: {explanation(balance, measurements, site)}"
         )
         yield Reason(ReasonCode.BALANCE_RESIDUAL, text)
+    elif fault is not None:
+        yield Reason(ReasonCode.BALANCE_RESIDUAL, f"{fault.text} Its value is not used", fault.signal)
     elif frozen(balance, PCC):
         yield Reason(ReasonCode.BALANCE_RESIDUAL, f"{frozen_since(balance, PCC)}, while the equipment moved", PCC)
     for name, opposed in balance.responses.opposed.items():
@@ -255,44 +292,24 @@ def balance_reasons(balance: Balance, measurements: Measurements, site: Site) ->
 def explanation(balance: Balance, measurements: Measurements, site: Site) -> str:
     """The first pattern of a wrong meter that fits the residual: factor 1000, opposed, frozen, wrong sign, share."""
     pcc_kw, load_kw = measurements.fresh(PCC), measurements.fresh(LOAD)
-    if pcc_kw is None or load_kw is None or balance.residual_kw is None:
+    parts_kw = _parts_kw(measurements, site)
+    if pcc_kw is None or load_kw is None or parts_kw is None or balance.residual_kw is None:
         return next(iter(feed_reasons(balance).values()), "a meter is missing")
-    powers_kw = {e.power_signal: kw for e in site.powered if (kw := measurements.fresh(e.power_signal)) is not None}
-    parts_kw = {LOAD: load_kw, **powers_kw, PCC: -pcc_kw}
+    if balance.fault is not None and balance.fault.faulty:
+        return f"{balance.fault.text} Its value is not used"
+    wrong = list(wrong_meters(parts_kw, balance.residual_kw, site))
     patterns = (
-        *_factors(parts_kw, balance.residual_kw, site),
+        *(meter.text for meter in wrong if "1000" in meter.text),
         *(f"{name} does the opposite of its setpoints: positive_direction?" for name in balance.stopped),
         *(frozen_since(balance, signal) for signal in (PCC, LOAD) if frozen(balance, signal)),
-        *_signs(powers_kw | parts_kw, balance.residual_kw),
-        *_share(load_kw, pcc_kw - math.fsum(powers_kw.values())),
+        *(meter.text for meter in wrong),
+        *_share(load_kw, load_kw - math.fsum(parts_kw.values())),
         f"unmeasured {'load' if balance.residual_kw > 0 else 'generation'} is assumed",
     )
     return patterns[0]
-
-
-def _factors(parts_kw: Mapping[str, float], residual_kw: float, site: Site) -> Iterator[str]:
-    """A meter whose unit is declared wrong. What the connection can carry tells too large from too small."""
-    connection = site.grid_connection
-    large_kw = LARGE_PU * max(connection.import_limit_kw, connection.export_limit_kw)
-    for signal, part_kw in parts_kw.items():
-        if abs(part_kw) > large_kw and _fits(part_kw, part_kw / THOUSAND, residual_kw):
-            yield f"{signal} is 1000 times too large: W declared as kW?"
-        if THOUSAND * abs(part_kw) <= large_kw and _fits(part_kw, part_kw * THOUSAND, residual_kw):
-            yield f"{signal} is 1000 times too small: kW declared as W?"
-
-
-def _signs(parts_kw: Mapping[str, float], residual_kw: float) -> Iterator[str]:
-    for signal, part_kw in parts_kw.items():
-        if _fits(part_kw, -part_kw, residual_kw):
-            yield f"{signal} has the wrong sign: positive_direction?"
 
 
 def _share(load_kw: float, left_kw: float) -> Iterator[str]:
     if load_kw > 0 and left_kw > 0:
         share = f"{LOAD} shows {100 * load_kw / left_kw:.0f} % of what {PCC} and the equipment leave"
         yield f"{share}; unmeasured {'load' if left_kw > load_kw else 'generation'} is assumed"
-
-
-def _fits(part_kw: float, right_kw: float, residual_kw: float) -> bool:
-    """True if another value of a part ends the residual; the parts are load, equipment and the negative pcc."""
-    return abs(right_kw - part_kw - residual_kw) <= FIT_PU * abs(right_kw)

@@ -16,7 +16,7 @@ from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.equipment.registry import kind_of
 from ringmain_agent.equipment.setpoint_range import SetpointRange
 from ringmain_agent.site.grid_connection import FailsafeLimits
-from ringmain_agent.site.nameplates import Battery, Generator, OnOffLoad
+from ringmain_agent.site.nameplates import Generator, OnOffLoad
 from ringmain_agent.site.site import LOAD, PCC, ControllableLoad, PoweredEquipment, Site
 from ringmain_agent.snapshot import Measurements, Reason
 from ringmain_protocol.messages import AtMs, ReasonCode
@@ -189,16 +189,15 @@ def failsafe_powers(
         import_room_kw -= granted_kw if certain else max(granted_kw, 0.0)
         export_room_kw += granted_kw if certain else min(granted_kw, 0.0)
 
-    known: list[tuple[Battery, Interval]] = []
-    for battery in site.batteries:
-        possible = batteries.get(battery.name)
-        if battery.name in uncontrolled:
-            continue
-        if possible is None:
-            within = Interval(min(-export_room_kw, 0.0), max(import_room_kw, 0.0))
-            take(battery.name, within.clamp(battery.failsafe_kw), certain=False)
-        else:
-            known.append((battery, possible.interval))
+    followers = [battery for battery in site.batteries if battery.name not in uncontrolled]
+    known = [(battery, possible.interval) for battery in followers if (possible := batteries.get(battery.name)) is not None]
+    least_kw = math.fsum(interval.least for _, interval in known)
+    most_kw = math.fsum(interval.most for _, interval in known)
+    for battery in followers:
+        if batteries.get(battery.name) is None:  # leaves the others a power that holds both limits
+            up_kw = import_room_kw - max(-export_room_kw, least_kw, 0.0)
+            down_kw = export_room_kw + min(import_room_kw, most_kw, 0.0)
+            take(battery.name, Interval(min(-down_kw, 0.0), max(up_kw, 0.0)).clamp(battery.failsafe_kw), certain=False)
     wanted_kw = {battery.name: interval.clamp(battery.failsafe_kw) for battery, interval in known}
     sum_kw = math.fsum(wanted_kw.values())
     ends_kw = sorted((-export_room_kw, import_room_kw))

@@ -16,7 +16,7 @@ from ringmain_agent.control.regulate import RegulatorState, regulate, remember
 from ringmain_agent.equipment.interval import Interval
 from ringmain_agent.site.site import Site
 from ringmain_agent.snapshot import Measured, Measurements
-from ringmain_protocol.messages import ReasonCode
+from ringmain_protocol.messages import Fallback, ReasonCode
 from support.sites import NOW_MS, battery, measured, station
 
 LIMIT_KW: Final = 1000.0
@@ -288,6 +288,37 @@ def test_correction_never_widens_a_limit(limits: tuple[float, float], unmeasured
         assert interval.most <= most_kw + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("factor", "text"), [(-1.0, "pcc_kw has the wrong sign"), (1000.0, "pcc_kw is 1000 times too large")]
+)
+@pytest.mark.parametrize("load_kw", [800.0, 1400.0])
+def test_wrong_pcc_meter_is_a_lost_meter(factor: float, text: str, load_kw: float) -> None:
+    """Followed, a turned pcc drives the battery past the limit. The load that goes on is held at its fail-safe."""
+    loop = Loop(
+        site=one_battery(),
+        load_kw=lambda _: load_kw,
+        shown=only("pcc_kw", lambda value, cycle: value if cycle < 60 else factor * value),
+    ).run(300)
+    assert max(loop.pcc_kw[75:]) <= LIMIT_KW + 1e-6
+    said = loop.said(text)
+    assert said is not None
+    assert said <= 66
+    assert loop.said("battery stopped") is None
+
+
+@pytest.mark.parametrize("load_kw", [700.0, 1400.0])
+def test_load_meter_of_wrong_sign_is_not_used_and_does_not_swing(load_kw: float) -> None:
+    loop = Loop(
+        site=one_battery(),
+        load_kw=lambda _: load_kw,
+        shown=only("load_kw", lambda value, cycle: value if cycle < 60 else -value),
+    ).run(300)
+    assert max(loop.pcc_kw[80:]) <= 1.01 * LIMIT_KW
+    assert min(loop.pcc_kw[80:]) >= -LIMIT_KW
+    assert max(abs(b - a) for a, b in zip(loop.pcc_kw[120:], loop.pcc_kw[121:], strict=False)) < 10.0
+    assert loop.said("load_kw has the wrong sign") is not None
+
+
 @given(load_kw=st.floats(-1500, 1500), share=st.floats(-2, 2), battery_kw=st.floats(-900, 900))
 def test_wrong_load_meter_asks_for_no_power_beyond_a_limit_by_the_pcc(
     load_kw: float, share: float, battery_kw: float
@@ -298,6 +329,9 @@ def test_wrong_load_meter_asks_for_no_power_beyond_a_limit_by_the_pcc(
     for cycle in range(30):
         image = measured(site, NOW_MS + 1000 * cycle, battery_soc_kwh=2000.0, **values)
         result, state = regulate(image, None, state, site)
+    if result.fallback is Fallback.FAILSAFE:  # at rest, a turned pcc looks as a turned load does: neither is believed
+        assert "pcc_kw has the wrong sign" in result.reason or "pcc_kw is 1000 times" in result.reason
+        return
     asked_kw = result.setpoints["battery"]
     assert asked_kw is not None
     pcc_kw = load_kw + asked_kw
