@@ -508,7 +508,7 @@ def test_after_a_restart_nothing_leaves_until_the_switch_is_heard_and_its_retain
             station.publish("plant/switch", "control")
             return bool(station.setpoints)
 
-        station.speak_until(controlled, load_kw=130)
+        station.speak_until(lambda: controlled() and station.statuses[-1].mode is Mode.CONTROL, load_kw=130)
         unknown = [ReasonCode.SWITCH_UNKNOWN]
         station.speak_until(lambda: station.statuses[-1].mode is Mode.OBSERVE, load_kw=130)  # nobody repeats it
         station.speak_until(lambda: set(unknown) <= set(station.statuses[-1].reason_codes), load_kw=130)

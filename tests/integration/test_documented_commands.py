@@ -51,7 +51,7 @@ ENDLESS: Final = {
     r"-m ringmain_simulation\.embedded ": "serves at",
 }
 """Commands that go on until somebody ends them: they are ended when they have said this, and must end in order."""
-TIMEOUT_S: Final = 60
+TIMEOUT_S: Final = 180
 MODEL: Final = '[[model]]\nsignal = "load_kw"\nhistory = ["load_kw", "temperature_degc"]\nseries = ["temperature_degc"]\n'
 
 

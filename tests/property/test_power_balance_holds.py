@@ -95,7 +95,9 @@ def test_pcc_is_inside_the_limits_whenever_the_equipment_can_bring_it_there(
         curtailed_kw={"pv": [0.0]},
         pcc_kw=[490.0],
     )
-    measurements = measured(SITE, NOW_MS, load_kw=load_kw, pv_kw=pv_kw, one_soc_kwh=200.0, two_soc_kwh=50.0)
+    measurements = measured(
+        SITE, NOW_MS, load_kw=load_kw, pv_kw=pv_kw, one_kw=0.0, two_kw=0.0, one_soc_kwh=200.0, two_soc_kwh=50.0
+    )
     result, _ = regulate(measurements, made, RegulatorState(), SITE)
     one, two, bound = result.setpoints["one"], result.setpoints["two"], result.setpoints["pv"]
     assert one is not None

@@ -72,6 +72,7 @@ SAMPLES: Final[dict[type[Struct], Struct]] = {
         ),
         messages.EnvelopeAnswer(accepted=False, reason="older", issued_at_ms=1_700_000_000_000),
         messages.ActiveFailsafe(why="pcc_kw is missing", since_ms=1_700_000_000_000),
+        messages.FeedState(value=130.5, age_s=1.5, reason="stale"),
         messages.Limit(name="import_kw", value=50.0, source="envelope dso", since_ms=1_700_000_000_000),
         messages.Tick(tick=1, now_ms=1_700_000_000_000, messages={"s": 3}),
         messages.Answer(tick=1, setpoints=2),

@@ -120,7 +120,7 @@ def update_balance(
         excluded_since_ms=excluded_since_ms,
         bound_kw=bound_kw,
         beyond_since_ms=(now_ms if before.beyond_since_ms is None else before.beyond_since_ms) if beyond else None,
-        repeats=_repeats(before.repeats, measurements, math.fsum(powers_kw.values())),
+        repeats=_repeats(before.repeats, measurements, math.fsum(powers_kw.values()), settle_s=site.regulator.settle_s),
         fault=fault,
         responses=watch_responses(before.responses, powers, moves=moves, site=site),
     )
@@ -178,8 +178,14 @@ def _fault(before: Balance, measurements: Measurements, *, bound_kw: float, site
     )
 
 
-def _repeats(before: Mapping[str, Repeats], measurements: Measurements, equipment_kw: float) -> dict[str, Repeats]:
-    """Identical values of the pcc and the load."""
+def _repeats(
+    before: Mapping[str, Repeats], measurements: Measurements, equipment_kw: float, *, settle_s: float
+) -> dict[str, Repeats]:
+    """Identical values of the pcc and the load.
+
+    A power held at its limit stands still as well, and the equipment shows later what has brought it there: without a load
+    meter, equipment counts from `settle_s` on.
+    """
     repeats = {}
     pcc_kw, load_kw = measurements.fresh(PCC), measurements.fresh(LOAD)
     for signal, value, left_kw in (
@@ -189,7 +195,11 @@ def _repeats(before: Mapping[str, Repeats], measurements: Measurements, equipmen
         if value is None or left_kw is None:
             continue
         at_ms, known = measurements.newest[signal].at_ms, before.get(signal)
-        if known is None or known.value != value:
+        if known is not None and known.value == value and load_kw is None and at_ms - known.since_ms < 1000 * settle_s:
+            repeats[signal] = replace(
+                known, at_ms=at_ms, count=known.count + (at_ms != known.at_ms), least_kw=left_kw, most_kw=left_kw
+            )
+        elif known is None or known.value != value:
             repeats[signal] = Repeats(value=value, since_ms=at_ms, at_ms=at_ms, least_kw=left_kw, most_kw=left_kw)
         else:
             repeats[signal] = replace(
