@@ -89,6 +89,7 @@ def write_result(result: Any, destination: str | None, *, text: Callable[[Any], 
     """The result as text for a person (no destination), as JSON on standard output, or as JSON in a file."""
     if destination is None:
         sys.stdout.write(text(result) + "\n")
+        sys.stdout.flush()  # a program that goes on is read line by line
         return
     document = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
     if destination == STANDARD_OUTPUT:

@@ -111,12 +111,14 @@ HIDDEN_STEP = example(before_kw=535.0, after_kw=598.0, ramp=600.0, dead_band_kw=
 HIDDEN_FAR_STEP = example(
     before_kw=524.0, after_kw=773.0, ramp=600.0, dead_band_kw=0.0, wiring=Wiring(0, 0, load_feed=False)
 )
+LATE_PCC = example(before_kw=-196.0, after_kw=5.0, ramp=600.0, dead_band_kw=0.0, wiring=Wiring(2, 0, load_feed=True))
 LATE_MOVE = example(before_kw=-261.0, after_kw=-399.0, ramp=600.0, dead_band_kw=5.0, wiring=Wiring(0, 1, load_feed=False))
 
 
 @HIDDEN_STEP
 @HIDDEN_FAR_STEP
 @LATE_MOVE
+@LATE_PCC
 @given(before_kw=st.floats(-800, 800), after_kw=st.floats(-800, 800), ramp=RAMP, dead_band_kw=DEAD_BAND, wiring=WIRING)
 def test_step_of_the_load_settles_inside_the_limit_without_swinging(
     before_kw: float, after_kw: float, ramp: float, dead_band_kw: float, wiring: Wiring

@@ -106,7 +106,9 @@ def update_balance(
     beyond = residual_kw is not None and abs(residual_kw) > bound_kw
     fault = _fault(before, measurements, bound_kw=bound_kw, site=site)
     powers = None
-    if pcc_kw is not None and (fault is None or fault.signal != PCC):
+    curtails = any((sent := moves.get(plant.name)) and sent[-1].power_kw is not None for plant in site.generators)
+    # A plant that is held back moves against the batteries: the pcc tells nothing about them.
+    if pcc_kw is not None and not curtails and (fault is None or fault.signal != PCC):
         powers = Powers(
             at_ms=now_ms,
             pcc_at_ms=measurements.newest[PCC].at_ms,
@@ -125,7 +127,10 @@ def update_balance(
         responses=watch_responses(before.responses, powers, moves=moves, site=site),
     )
     repeats = {
-        s: r if r.frozen or not _freezes(balance, s, r) else replace(r, frozen=True) for s, r in balance.repeats.items()
+        s: r
+        if r.frozen or not _freezes(balance, s, r, held=_is_held(r.value, measurements, site))
+        else replace(r, frozen=True)
+        for s, r in balance.repeats.items()
     }
     return balance if repeats == balance.repeats else replace(balance, repeats=repeats)
 
@@ -160,7 +165,7 @@ def _parts_kw(measurements: Measurements, site: Site) -> dict[str, float] | None
 
 
 def _fault(before: Balance, measurements: Measurements, *, bound_kw: float, site: Site) -> MeterFault | None:
-    """The meter of the pcc or of the load that is wrong; none while equipment explains the residual as well."""
+    """The fault of the pcc's meter; none while another meter explains the residual as well."""
     parts_kw = _parts_kw(measurements, site)
     if parts_kw is None:
         return before.fault
@@ -168,7 +173,7 @@ def _fault(before: Balance, measurements: Measurements, *, bound_kw: float, site
     wrong: list[WrongMeter] = []
     if abs(residual_kw) > bound_kw:
         wrong = list(wrong_meters(parts_kw, residual_kw, site))
-    meters = [meter for meter in wrong if meter.signal in (PCC, LOAD)]
+    meters = [meter for meter in wrong if meter.signal == PCC]
     known = before.fault
     return update_fault(
         known,
@@ -218,16 +223,23 @@ def frozen(balance: Balance, signal: str) -> bool:
     return known is not None and known.frozen
 
 
-def _freezes(balance: Balance, signal: str, known: Repeats) -> bool:
+def _is_held(pcc_kw: float, measurements: Measurements, site: Site) -> bool:
+    """True for a power at a limit, where the regulator holds it still."""
+    limits_kw = (measurements.import_limit_kw, -measurements.export_limit_kw)
+    margin_kw = site.grid_connection.margin_kw + BOUND_MIN_KW
+    return any(abs(pcc_kw - limit_kw) <= margin_kw + BOUND_PU * abs(limit_kw) for limit_kw in limits_kw)
+
+
+def _freezes(balance: Balance, signal: str, known: Repeats, *, held: bool) -> bool:
     moved_kw = known.most_kw - known.least_kw
     if balance.residual_kw is not None:
         return known.count >= REPEATS_MIN and balance.beyond_bound and moved_kw > balance.bound_kw
     alone = known.count >= ALONE_REPEATS_MIN and known.at_ms - known.since_ms >= 1000 * ALONE_S
-    return signal == PCC and alone and moved_kw > ALONE_MOVE_PU / BOUND_PU * balance.bound_kw
+    return signal == PCC and alone and not held and moved_kw > ALONE_MOVE_PU / BOUND_PU * balance.bound_kw
 
 
-def without_faulty_meters(measurements: Measurements, balance: Balance) -> Measurements:
-    """The measurements without faulty meters: the pcc then counts as lost, and the load is derived from the pcc."""
+def without_faulty_pcc(measurements: Measurements, balance: Balance) -> Measurements:
+    """The measurements without a pcc meter that is frozen or has the wrong unit or sign: it counts as lost."""
     fault = balance.fault
     faulty = fault.signal if fault is not None and fault.faulty else ""
     signal = PCC if frozen(balance, PCC) else faulty

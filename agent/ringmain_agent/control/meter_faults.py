@@ -16,7 +16,7 @@ FIT_PU: Final = 0.2
 LARGE_PU: Final = 3.0
 """A meter above this share of the connection's limits is too large rather than another one too small."""
 THOUSAND: Final = 1000.0
-FAULTY_AFTER_S: Final = 2.0
+FAULTY_AFTER_S: Final = 5.0
 """A meter that fits a pattern for this time is not used: the regulator would follow it past a limit."""
 SOUND_AFTER_S: Final = 30.0
 """... until it agrees with the others for this time, at powers that would show its fault."""
@@ -30,7 +30,7 @@ class WrongMeter(NamedTuple):
 
 
 class MeterFault(Struct, frozen=True, kw_only=True):
-    """The meter of the pcc or of the load that is wrong, from the first cycle of its pattern until it is sound again."""
+    """A wrong meter, from the first cycle of its pattern until it is sound again."""
 
     signal: str
     text: str
@@ -68,7 +68,7 @@ def update_fault(before: MeterFault | None, wrong: WrongMeter | None, *, now_ms:
 
     Args:
         before: That of the previous cycle.
-        wrong: The meter of the pcc or the load that fits a pattern now.
+        wrong: The meter that fits a pattern now.
         now_ms: The present.
         tells: Both meters agree, at a power that would show the fault.
     """

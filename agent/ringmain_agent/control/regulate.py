@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ringmain_agent.control.allocation import allocate, apply_dead_band, curtail, restrict_batteries
-from ringmain_agent.control.balance import Balance, balance_reasons, update_balance, without_faulty_meters
+from ringmain_agent.control.balance import Balance, balance_reasons, update_balance, without_faulty_pcc
 from ringmain_agent.control.failsafe import (
     Failsafe,
     failsafe_powers,
@@ -107,7 +107,7 @@ def regulate(
     """
     now_ms = measurements.now_ms
     balance = update_balance(state.balance, measurements, moves=state.moves, free_kw=state.free_kw, site=site)
-    measurements = without_faulty_meters(measurements, balance)
+    measurements = without_faulty_pcc(measurements, balance)
     period = update_period(state.period, measurements.newest.get(PCC), site=site, now_ms=now_ms)
     step = present_step(plan, now_ms=now_ms, site=site)
     state = replace(state, balance=balance)
